@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 use crate::endpoint::Endpoint;
 use crate::mail_monitor::MailMonitor;
 use crate::settings::CheckinSettings;
+use crate::shared_client::SharedClient;
 use crate::supervisor::{RunningProcess, Timing};
 
 /// The time-out of a request to the platform.
@@ -34,15 +36,11 @@ const EARLIER: f64 = 0.1;
 /// The shortest time between two check-ins for news.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Creates the HTTP client. It is called once, after the children listen: reading the system's
-/// certificates blocks, and takes longer than the rest of the start.
-pub type MakeClient = dyn FnOnce() -> Result<Client, BoxError> + Send;
-
 /// Checks in with the platform.
 pub(crate) struct Checkin {
     pub(crate) settings: CheckinSettings,
     pub(crate) gateway_token: GatewayToken,
-    pub(crate) make_client: Box<MakeClient>,
+    pub(crate) client: Arc<SharedClient>,
     /// Failures wait as long as crashes do.
     pub(crate) timing: Timing,
     /// Returns a random number from 0 to 1.
@@ -50,29 +48,35 @@ pub(crate) struct Checkin {
 }
 
 impl Checkin {
-    /// Checks in whenever all `endpoints` are ready: after the start and after each restart; whenever
+    /// Checks in once the first `started` of the endpoints are ready, and whenever another process is; whenever
     /// there is news of the mail; and every hour. Runs until `stop` is cancelled.
     pub(crate) async fn run(
         self,
-        endpoints: Vec<Endpoint>,
+        endpoints: [Endpoint; 2],
+        started: usize,
         mail: MailMonitor,
         stop: CancellationToken,
     ) {
-        stop.run_until_cancelled(self.check_in_after_starts(endpoints, mail))
-            .await;
+        let running = self.check_in_after_starts(endpoints, started, mail);
+        stop.run_until_cancelled(running).await;
     }
 
-    async fn check_in_after_starts(self, endpoints: Vec<Endpoint>, mail: MailMonitor) {
+    async fn check_in_after_starts(
+        self,
+        endpoints: [Endpoint; 2],
+        started: usize,
+        mail: MailMonitor,
+    ) {
         let Self {
             settings,
             gateway_token,
-            make_client,
+            client,
             timing,
             jitter,
         } = self;
-        let mut ready = vec![None; endpoints.len()];
+        let mut ready = [None; 2];
         let all_ready = async {
-            for (endpoint, ready) in endpoints.iter().zip(&mut ready) {
+            for (endpoint, ready) in endpoints.iter().zip(&mut ready).take(started) {
                 *ready = endpoint.next_ready(None).await;
             }
         };
@@ -81,10 +85,9 @@ impl Checkin {
             () = all_ready => {}
             () = mail.wait_for(|report| report.news.problem.is_some()) => {}
         }
-        let client = match tokio::task::spawn_blocking(make_client).await {
-            Ok(Ok(client)) => client,
-            Ok(Err(error)) => return log_disabled(&*error),
-            Err(panic) => return log_disabled(&panic),
+        // Only now, because creating it delays a machine that was started for mail.
+        let Some(client) = client.get().await else {
+            return;
         };
         let platform = Platform {
             client,
@@ -104,10 +107,6 @@ impl Checkin {
             ready[index] = process;
         }
     }
-}
-
-fn log_disabled(error: &(dyn Error + 'static)) {
-    warn!(error, "Check-ins with the platform are disabled");
 }
 
 /// Checks in now, again whenever there is other news than the last check-in had, and every hour.
@@ -203,7 +202,6 @@ impl Platform {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::sync::Arc;
 
     use postbell_core::{ProblemCode, Timestamp};
     use postbell_protocol::gog_dirs::GogDirs;
@@ -212,7 +210,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::mail_monitor::WatchStateFile;
+    use crate::watched_mailbox::WatchStateFile;
 
     const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
@@ -228,7 +226,7 @@ mod tests {
         let file = StateFile::open(&gog_dirs.watch_state(&account), &account).unwrap();
         let clock = Arc::new(PausedClock::starting_at(START));
         let observed = WatchStateFile { gog_dirs, account };
-        let mail = MailMonitor::new(Some(observed), None, None, None, clock);
+        let mail = MailMonitor::new(observed.into(), None, None, None, clock);
         let check_ins = RefCell::new(Vec::new());
         let check_in = async || {
             let news = mail.refresh().await.news;

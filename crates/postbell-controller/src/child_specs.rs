@@ -7,9 +7,11 @@ use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes::{GATEWAY_WEBHOOK, WATCHER_PUSH};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::Variables;
-use crate::settings::{GmailSettings, Settings};
+use url::Url;
+
+use crate::settings::GmailSettings;
 use crate::supervisor::ChildSpec;
+use crate::{Variables, credentials};
 
 /// The most bytes of a mail's text that the bot gets.
 const BODY_BYTES: &str = "20000";
@@ -24,7 +26,7 @@ const SUPERVISED: (&str, &str) = ("OPENCLAW_SUPERVISOR_MODE", "external");
 /// The ports of the children on 127.0.0.1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ports {
-    /// The gateway. `KILOCLAW_GATEWAY_ARGS` must set the same port, unless it is the gateway's default.
+    /// The gateway. Its arguments must set the same port, unless it is the gateway's default.
     pub gateway: u16,
     /// The watcher.
     pub watcher: u16,
@@ -44,107 +46,171 @@ pub enum WatcherProgram {
     Gog,
 }
 
-/// Returns the command line of the bot's gateway. The bot does not get Postbell's own variables: if a
-/// relay or a platform runs on the same machine, they contain secrets.
-pub(crate) fn gateway(settings: &Settings, port: u16, variables: &Variables) -> ChildSpec {
-    let arguments = settings.gateway_arguments.iter().map(OsString::from);
-    let is_ours = |name: &OsStr| name.as_encoded_bytes().starts_with(OUR_PREFIX);
-    let variables = variables.iter().filter(|(name, _)| !is_ours(name));
-    let mut variables: Variables = variables.collect();
-    let (name, mode) = SUPERVISED;
-    if variables.get(name).is_none() {
-        variables.set(name, mode);
-    }
-    ChildSpec {
-        name: "gateway",
-        program: "openclaw".into(),
-        arguments: std::iter::once("gateway".into()).chain(arguments).collect(),
-        variables,
-        port: Some(port),
-    }
-}
-
-/// Returns the command line of the watcher.
-pub(crate) fn watcher(
-    program: &WatcherProgram,
-    gmail: &GmailSettings,
-    ports: Ports,
-    secrets: &WatcherSecrets<'_>,
-    variables: &Variables,
-) -> ChildSpec {
-    let port = ports.watcher.to_string();
-    let hook_url = format!("http://127.0.0.1:{}{GATEWAY_WEBHOOK}", ports.gateway);
-    let account = ["--account", &gmail.account];
-    let listen = [
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        &port,
-        "--path",
-        WATCHER_PUSH,
-    ];
-    let hook = ["--hook-url", &hook_url];
-    let body = ["--include-body", "--max-bytes", BODY_BYTES];
-    let (gateway_token, hooks_token) = (
-        secrets.gateway_token.expose(),
-        secrets.hooks_token.expose_secret(),
-    );
-    let (program, arguments, variables) = match program {
-        WatcherProgram::Postbell {
-            program,
-            arguments: chosen,
-        } => {
-            let body = body_unless_chosen(&body, chosen);
-            let chosen: Vec<_> = chosen.iter().map(String::as_str).collect();
-            // Unlike arguments, variables are not in the process list.
-            let variables = variables
-                .clone()
-                .with("POSTBELL_WATCH_TOKEN", gateway_token)
-                .with("POSTBELL_WATCH_HOOK_TOKEN", hooks_token);
-            // The controller logs each of its lines with the level and the time of the line.
-            let call = ["--log-format", "json", "watch", "serve"];
-            let parts: [&[&str]; 6] = [&call, &account, &listen, &hook, body, &chosen];
-            (program.into(), arguments(&parts), variables)
-        }
-        WatcherProgram::Gog => {
-            // `gog` accepts secrets only as arguments.
-            let tokens = ["--token", gateway_token, "--hook-token", hooks_token];
-            let call = ["gmail", "watch", "serve"];
-            let parts: [&[&str]; 6] = [&call, &account, &listen, &tokens, &hook, &body];
-            ("gog".into(), arguments(&parts), variables.clone())
-        }
-    };
-    ChildSpec {
-        name: "watcher",
-        program,
-        arguments,
-        variables,
-        port: Some(ports.watcher),
-    }
-}
-
-/// The tokens that the watcher needs.
-pub(crate) struct WatcherSecrets<'a> {
+/// Makes the command lines of the children.
+pub(crate) struct ChildSpecs {
+    /// The bot's gateway with its arguments.
+    pub(crate) gateway: Vec<String>,
+    /// The program that watches the mailbox.
+    pub(crate) program: WatcherProgram,
+    /// The mailboxes of the watcher's own configuration. If there are any, they are the machine's.
+    pub(crate) tables: Vec<String>,
+    pub(crate) ports: Ports,
+    /// Where mail is posted to, if not to the gateway.
+    pub(crate) hook_url: Option<Url>,
     /// The token of incoming pushes.
-    pub(crate) gateway_token: &'a GatewayToken,
+    pub(crate) gateway_token: GatewayToken,
     /// The token of webhook requests.
-    pub(crate) hooks_token: &'a SecretString,
+    pub(crate) hooks_token: SecretString,
+    /// The environment.
+    pub(crate) variables: Variables,
 }
 
-/// Returns the command that renews the watch, or `None` if the watcher renews it itself.
-pub(crate) fn renewal(
-    program: &WatcherProgram,
-    gmail: &GmailSettings,
-    variables: &Variables,
-) -> Option<ChildSpec> {
-    let account = ["--account", &gmail.account];
-    matches!(program, WatcherProgram::Gog).then(|| ChildSpec {
-        name: "renewal",
-        program: "gog".into(),
-        arguments: arguments(&[&["gmail", "watch", "renew"], &account]),
-        variables: variables.clone(),
-        port: None,
-    })
+impl ChildSpecs {
+    /// Returns the command line of the bot's gateway, with the connected account. The bot does not get Postbell's
+    /// own variables: if a relay or a platform runs on the same machine, they contain secrets.
+    pub(crate) fn gateway(&self, gmail: Option<&GmailSettings>) -> ChildSpec {
+        let mut words = self.gateway.iter().map(OsString::from);
+        let is_ours = |name: &OsStr| name.as_encoded_bytes().starts_with(OUR_PREFIX);
+        let variables = self.variables_for(gmail);
+        let variables = variables.iter().filter(|(name, _)| !is_ours(name));
+        let mut variables: Variables = variables.collect();
+        let (name, mode) = SUPERVISED;
+        if variables.get(name).is_none() {
+            variables.set(name, mode);
+        }
+        ChildSpec {
+            name: "gateway",
+            program: words.next().unwrap_or_default(),
+            arguments: words.collect(),
+            variables,
+            port: Some(self.ports.gateway),
+        }
+    }
+
+    /// Returns the command line of the watcher of the mailboxes in its own configuration. Their webhook is the
+    /// gateway's, unless a table names another.
+    pub(crate) fn watcher_of_tables(&self, chosen: &[String]) -> ChildSpec {
+        let program = match &self.program {
+            WatcherProgram::Postbell { program, .. } => program.into(),
+            WatcherProgram::Gog => "gog".into(),
+        };
+        let port = self.ports.watcher.to_string();
+        let listen = [
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--path",
+            WATCHER_PUSH,
+        ];
+        let chosen: Vec<_> = chosen.iter().map(String::as_str).collect();
+        let variables = self
+            .variables_for(None)
+            .with("POSTBELL_WATCH_TOKEN", self.gateway_token.expose())
+            .with(
+                "POSTBELL_WATCH_HOOK_TOKEN",
+                self.hooks_token.expose_secret(),
+            )
+            .with("POSTBELL_WATCH_HOOK_URL", self.hook_url());
+        ChildSpec {
+            name: "watcher",
+            program,
+            arguments: arguments(&[
+                &["--log-format", "json", "watch", "serve"],
+                &listen,
+                &chosen,
+            ]),
+            variables,
+            port: Some(self.ports.watcher),
+        }
+    }
+
+    fn hook_url(&self) -> String {
+        match &self.hook_url {
+            Some(url) => url.to_string(),
+            None => format!("http://127.0.0.1:{}{GATEWAY_WEBHOOK}", self.ports.gateway),
+        }
+    }
+
+    /// Returns the command line of the watcher, with further arguments if it is Postbell's.
+    pub(crate) fn watcher(&self, gmail: &GmailSettings, chosen: &[String]) -> ChildSpec {
+        let port = self.ports.watcher.to_string();
+        let hook_url = self.hook_url();
+        let account = ["--account", &gmail.account];
+        let listen = [
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--path",
+            WATCHER_PUSH,
+        ];
+        let hook = ["--hook-url", &hook_url];
+        let body = ["--include-body", "--max-bytes", BODY_BYTES];
+        let gateway_token = self.gateway_token.expose();
+        let hooks_token = self.hooks_token.expose_secret();
+        let variables = self.variables_for(Some(gmail));
+        let (program, arguments, variables) = match &self.program {
+            WatcherProgram::Postbell { program, .. } => {
+                let body = body_unless_chosen(&body, chosen);
+                let chosen: Vec<_> = chosen.iter().map(String::as_str).collect();
+                // Unlike arguments, variables are not in the process list.
+                let mut variables = variables
+                    .with("POSTBELL_WATCH_TOKEN", gateway_token)
+                    .with("POSTBELL_WATCH_HOOK_TOKEN", hooks_token);
+                let hook: &[&str] = if self.hook_url.is_some() {
+                    // It may contain a secret.
+                    variables.set("POSTBELL_WATCH_HOOK_URL", &hook_url);
+                    &[]
+                } else {
+                    &hook
+                };
+                // The controller logs each of its lines with the level and the time of the line.
+                let call = ["--log-format", "json", "watch", "serve"];
+                let parts: [&[&str]; 6] = [&call, &account, &listen, hook, body, &chosen];
+                (program.into(), arguments(&parts), variables)
+            }
+            WatcherProgram::Gog => {
+                // `gog` accepts secrets only as arguments.
+                let tokens = ["--token", gateway_token, "--hook-token", hooks_token];
+                let call = ["gmail", "watch", "serve"];
+                let parts: [&[&str]; 6] = [&call, &account, &listen, &tokens, &hook, &body];
+                ("gog".into(), arguments(&parts), variables)
+            }
+        };
+        ChildSpec {
+            name: "watcher",
+            program,
+            arguments,
+            variables,
+            port: Some(self.ports.watcher),
+        }
+    }
+
+    /// Returns the command that renews the watch, or `None` if the watcher renews it itself.
+    pub(crate) fn renewal(&self, gmail: &GmailSettings) -> Option<ChildSpec> {
+        let account = ["--account", &gmail.account];
+        matches!(self.program, WatcherProgram::Gog).then(|| ChildSpec {
+            name: "renewal",
+            program: "gog".into(),
+            arguments: arguments(&[&["gmail", "watch", "renew"], &account]),
+            variables: self.variables_for(Some(gmail)),
+            port: None,
+        })
+    }
+
+    /// The environment with which a child finds the credentials of an account.
+    fn variables_for(&self, gmail: Option<&GmailSettings>) -> Variables {
+        let variables = if self.tables.is_empty() {
+            credentials::child_variables(self.variables.clone(), gmail)
+        } else {
+            // The tables may use a keyring that the variables open.
+            let mut variables = self.variables.clone();
+            variables.remove("KILOCLAW_GOG_CONFIG_TARBALL");
+            variables
+        };
+        variables.with("KILOCLAW_HOOKS_TOKEN", self.hooks_token.expose_secret())
+    }
 }
 
 /// The arguments of the text, without its size if the operator has chosen one: a flag must not be given twice.
@@ -165,11 +231,6 @@ fn arguments(parts: &[&[&str]]) -> Vec<OsString> {
 mod tests {
     use super::*;
 
-    const PORTS: Ports = Ports {
-        gateway: 3001,
-        watcher: 3002,
-    };
-
     fn gmail() -> GmailSettings {
         GmailSettings {
             account: "ann@example.com".to_owned(),
@@ -178,20 +239,34 @@ mod tests {
         }
     }
 
-    fn postbell(arguments: &[&str]) -> WatcherProgram {
-        WatcherProgram::Postbell {
-            program: "/bin/postbell".into(),
-            arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
+    fn specs(program: WatcherProgram, variables: &[(&str, &str)]) -> ChildSpecs {
+        ChildSpecs {
+            gateway: ["openclaw", "gateway", "--port", "3001"]
+                .map(str::to_owned)
+                .to_vec(),
+            program,
+            tables: Vec::new(),
+            ports: Ports {
+                gateway: 3001,
+                watcher: 3002,
+            },
+            hook_url: None,
+            gateway_token: "of-pushes".try_into().unwrap(),
+            hooks_token: "of-hooks".into(),
+            variables: variables.iter().copied().collect(),
         }
     }
 
-    fn command(program: &WatcherProgram) -> (String, Variables) {
-        let secrets = WatcherSecrets {
-            gateway_token: &"of-pushes".try_into().unwrap(),
-            hooks_token: &"of-hooks".into(),
-        };
-        let variables = [("PATH", "/bin")].into_iter().collect();
-        let spec = watcher(program, &gmail(), PORTS, &secrets, &variables);
+    fn postbell() -> WatcherProgram {
+        WatcherProgram::Postbell {
+            program: "/bin/postbell".into(),
+            arguments: Vec::new(),
+        }
+    }
+
+    fn command(specs: &ChildSpecs, chosen: &[&str]) -> (String, Variables) {
+        let chosen: Vec<_> = chosen.iter().map(|one| (*one).to_owned()).collect();
+        let spec = specs.watcher(&gmail(), &chosen);
         assert!(!format!("{spec:?}").contains("of-"), "{spec:?}");
         let line = std::iter::once(&spec.program).chain(&spec.arguments);
         let line: Vec<_> = line.map(|word| word.to_str().unwrap()).collect();
@@ -200,18 +275,12 @@ mod tests {
 
     #[test]
     fn the_gateway_gets_none_of_postbells_variables() {
-        let variables: Variables = [
+        let variables = [
             ("OPENCLAW_GATEWAY_TOKEN", "of-pushes"),
-            ("KILOCLAW_GATEWAY_ARGS", r#"["--port","3001"]"#),
             ("POSTBELL_PLATFORM__API_KEY", "hunter2"),
-        ]
-        .into_iter()
-        .collect();
-        let spec = gateway(
-            &Settings::read(&variables).unwrap(),
-            PORTS.gateway,
-            &variables,
-        );
+        ];
+        let spec = specs(postbell(), &variables).gateway(None);
+        assert_eq!(spec.program, "openclaw");
         assert_eq!(spec.arguments, ["gateway", "--port", "3001"]);
         assert_eq!(spec.variables.get("POSTBELL_PLATFORM__API_KEY"), None);
         assert!(spec.variables.get("OPENCLAW_GATEWAY_TOKEN").is_some());
@@ -219,42 +288,33 @@ mod tests {
 
     #[test]
     fn the_gateway_is_told_that_it_is_supervised_unless_the_owner_decides() {
-        let required: Variables = [
-            ("OPENCLAW_GATEWAY_TOKEN", "of-pushes"),
-            ("KILOCLAW_GATEWAY_ARGS", "[]"),
-        ]
-        .into_iter()
-        .collect();
-        let settings = Settings::read(&required).unwrap();
-        let mode = |variables: &Variables| {
-            let spec = gateway(&settings, PORTS.gateway, variables);
-            spec.variables
-                .get("OPENCLAW_SUPERVISOR_MODE")
-                .unwrap()
-                .to_owned()
+        let mode = |variables: &[(&str, &str)]| {
+            let spec = specs(postbell(), variables).gateway(None);
+            let mode = spec.variables.get("OPENCLAW_SUPERVISOR_MODE");
+            mode.unwrap().to_owned()
         };
-        assert_eq!(mode(&required), "external");
+        assert_eq!(mode(&[]), "external");
         for chosen in ["", "systemd"] {
-            let variables = required.clone().with("OPENCLAW_SUPERVISOR_MODE", chosen);
-            assert_eq!(mode(&variables), chosen);
+            assert_eq!(mode(&[("OPENCLAW_SUPERVISOR_MODE", chosen)]), chosen);
         }
     }
 
     #[test]
     fn gog_is_called_with_the_protocols_arguments() {
-        let (command, variables) = command(&WatcherProgram::Gog);
+        let (command, variables) = command(&specs(WatcherProgram::Gog, &[]), &[]);
         assert_eq!(
             command,
             "gog gmail watch serve --account ann@example.com --bind 127.0.0.1 --port 3002 \
              --path /gmail-pubsub --token of-pushes --hook-token of-hooks \
              --hook-url http://127.0.0.1:3001/hooks/gmail --include-body --max-bytes 20000"
         );
-        assert_eq!(variables.iter().count(), 1);
+        assert_eq!(variables.get("GOG_ACCOUNT").unwrap(), "ann@example.com");
+        assert_eq!(variables.get("POSTBELL_WATCH_TOKEN"), None);
     }
 
     #[test]
     fn postbells_watcher_gets_secrets_only_in_variables() {
-        let (command, variables) = command(&postbell(&[]));
+        let (command, variables) = command(&specs(postbell(), &[("PATH", "/bin")]), &[]);
         assert_eq!(
             command,
             "/bin/postbell --log-format json watch serve --account ann@example.com --bind 127.0.0.1 --port 3002 \
@@ -271,9 +331,44 @@ mod tests {
     }
 
     #[test]
+    fn a_webhook_elsewhere_is_in_no_process_list() {
+        let specs = ChildSpecs {
+            hook_url: Some("http://127.0.0.1:9000/hunter2".parse().unwrap()),
+            ..specs(postbell(), &[])
+        };
+        let (command, variables) = command(&specs, &[]);
+        assert!(!command.contains("--hook-url"), "{command}");
+        let url = variables.get("POSTBELL_WATCH_HOOK_URL").unwrap();
+        assert_eq!(url, "http://127.0.0.1:9000/hunter2");
+    }
+
+    #[test]
+    fn a_watcher_of_tables_names_no_mailbox_and_posts_to_the_gateway_by_default() {
+        let specs = ChildSpecs {
+            tables: vec!["ann@example.com".to_owned()],
+            ..specs(postbell(), &[("GOG_KEYRING_PASSWORD", "p")])
+        };
+        let spec = specs.watcher_of_tables(&[]);
+        let expected =
+            "--log-format json watch serve --bind 127.0.0.1 --port 3002 --path /gmail-pubsub";
+        assert_eq!(spec.arguments.join(OsStr::new(" ")), expected);
+        for (name, value) in [
+            ("POSTBELL_WATCH_TOKEN", "of-pushes"),
+            ("POSTBELL_WATCH_HOOK_TOKEN", "of-hooks"),
+            (
+                "POSTBELL_WATCH_HOOK_URL",
+                "http://127.0.0.1:3001/hooks/gmail",
+            ),
+            ("GOG_KEYRING_PASSWORD", "p"),
+        ] {
+            assert_eq!(spec.variables.get(name).unwrap(), value);
+        }
+    }
+
+    #[test]
     fn the_operators_arguments_come_last_and_take_the_place_of_ours() {
         let ending = |arguments: &[&str]| {
-            let (command, _) = command(&postbell(arguments));
+            let (command, _) = command(&specs(postbell(), &[]), arguments);
             command.split_once("/hooks/gmail ").unwrap().1.to_owned()
         };
         assert_eq!(
@@ -287,9 +382,8 @@ mod tests {
 
     #[test]
     fn only_gog_needs_a_renewal_command() {
-        let variables = Variables::default();
-        let renewal = |program| renewal(&program, &gmail(), &variables);
-        assert!(renewal(postbell(&[])).is_none());
+        let renewal = |program| specs(program, &[]).renewal(&gmail());
+        assert!(renewal(postbell()).is_none());
         let spec = renewal(WatcherProgram::Gog).unwrap();
         let expected = ["gmail", "watch", "renew", "--account", "ann@example.com"];
         assert_eq!(spec.arguments, expected);

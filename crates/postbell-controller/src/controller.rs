@@ -4,28 +4,34 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
+use parking_lot::Mutex;
 use postbell_core::{Clock, Tasks, Tracer};
 use postbell_http::error_response;
 use postbell_protocol::gog_dirs::GogDirs;
-use secrecy::{ExposeSecret, SecretString};
-use tracing::{info, warn};
+use secrecy::SecretString;
+use tracing::warn;
+use url::Url;
 
-use crate::checkin::{Checkin, MakeClient};
-use crate::child_specs::{self, Ports, WatcherProgram, WatcherSecrets};
-use crate::credentials;
+use crate::checkin::Checkin;
+use crate::child_specs::{ChildSpecs, Ports, WatcherProgram};
+use crate::config_source::ConfigSource;
+use crate::configurator::{Configurator, Reloading, Reloads};
 use crate::endpoint::Endpoint;
 use crate::loopback::Loopback;
-use crate::mail_monitor::{MailMonitor, WatchStateFile};
+use crate::mail_monitor::MailMonitor;
 use crate::processes::Processes;
 use crate::proxy::Proxy;
 use crate::push_route::PushRoute;
 use crate::route_state::{RouteState, Version};
-use crate::settings::{GmailSettings, Settings};
-use crate::startup::{Gmail, Startup, Supervised, Watcher};
+use crate::sealed_config::SealedConfig;
+use crate::settings::Settings;
+use crate::shared_client::SharedClient;
+use crate::startup::{Startup, Supervised};
 use crate::state::{ControllerState, Stage, StateCell};
 use crate::supervisor::{ChildSpec, Supervisor, Timing};
 use crate::variables::Variables;
-use crate::{gateway_routes, health_routes};
+use crate::watched_mailbox::WatchedMailbox;
+use crate::{gateway_routes, health_routes, reload_route};
 
 /// The dependencies and settings of a controller.
 pub struct ControllerParts {
@@ -35,16 +41,25 @@ pub struct ControllerParts {
     pub variables: Variables,
     /// The folders of `gog`, if the variables determine them.
     pub gog_dirs: Option<GogDirs>,
+    /// The program of the bot's gateway, and its first arguments.
+    pub gateway_command: Vec<String>,
+    /// Where mail is posted to, if not to the gateway's `/hooks/gmail`.
+    pub hook_url: Option<Url>,
     /// The program that watches the mailbox.
     pub watcher: WatcherProgram,
+    /// The mailboxes in the watcher's own configuration. If there are any, they are watched, and not an account of
+    /// the variables or of a platform.
+    pub tables: Vec<String>,
     /// The ports of the children.
     pub ports: Ports,
     /// The waits of the supervisors.
     pub timing: Timing,
     /// Starts the children.
     pub processes: Processes,
-    /// Creates the client for check-ins.
-    pub make_client: Box<MakeClient>,
+    /// The client for the platform.
+    pub client: Arc<SharedClient>,
+    /// The secret with which a fetched configuration is encrypted on disk.
+    pub seal_secret: SecretString,
     /// Returns a random number from 0 to 1.
     pub jitter: fn() -> f64,
     /// A random webhook token, used if none is set.
@@ -62,62 +77,53 @@ pub struct ControllerParts {
 /// The tasks end once the children are reaped.
 pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
     let state = StateCell::new();
+    let mailbox = WatchedMailbox::default();
     let token = parts.settings.gateway_token.clone();
-    let (variables, hooks_token) = child_variables(&parts);
-    let spec = child_specs::gateway(&parts.settings, parts.ports.gateway, &variables);
-    let gateway = supervise(spec, parts.ports.gateway, &parts, tasks);
-    let gmail = match parts.settings.gmail.clone() {
-        Ok(None) => {
-            info!("No mailbox is watched: KILOCLAW_GOG_CONFIG_TARBALL is not set");
-            Gmail::NotConnected
-        }
-        Ok(Some(gmail)) => {
-            let watcher = watcher(gmail, &variables, &hooks_token, &parts, tasks);
-            Gmail::Watched(Box::new(watcher))
-        }
-        Err(error) => Gmail::Invalid(error),
-    };
-    let (watcher, pushes_to) = match &gmail {
-        Gmail::NotConnected => (None, None),
-        Gmail::Watched(watcher) => {
-            let Supervised {
-                child, endpoint, ..
-            } = &watcher.supervised;
-            (Some(child.clone()), Some(endpoint.clone()))
-        }
-        // Pushes are answered so that the relay retries: the settings may be fixed.
-        Gmail::Invalid(_) => (None, Some(Endpoint::never_ready(parts.ports.watcher))),
-    };
-    let mail = mail_monitor(&gmail, pushes_to.clone(), gateway.endpoint.clone(), &parts);
+    let ports = parts.ports;
+    let gateway = supervise("gateway", ports.gateway, &parts, tasks);
+    let watcher = supervise("watcher", ports.watcher, &parts, tasks);
+    let mail = mail_monitor(&mailbox, &watcher.endpoint, &gateway.endpoint, &parts);
     let proxy = Proxy::new(
         token.clone(),
         parts.settings.proxy_token,
         parts.settings.tunnels,
         gateway.endpoint.clone(),
     );
+    let (reloads, reloading) = reloading(&parts).unzip();
     let route_state = RouteState {
         gateway_token: token.clone(),
         state: state.clone(),
         gateway: gateway.child.clone(),
-        watcher,
+        watcher: watcher.child.clone(),
+        mailbox: mailbox.clone(),
+        reloads,
         mail: mail.clone(),
         loopback: proxy.loopback.clone(),
         clock: Arc::clone(&parts.clock),
         version: parts.version,
     };
-    let push_route = PushRoute::new(token, pushes_to)
-        .with_reasons_of(mail.clone())
+    let push_route = PushRoute::new(token, Some(watcher.endpoint.clone()))
         .traced(parts.tracer.clone(), Arc::clone(&parts.clock));
     let router = Router::new()
         .merge(health_routes::authenticated())
         .merge(gateway_routes::routes())
+        .merge(reload_route::routes())
         .with_state(route_state)
         .merge(health_routes::public(state.clone(), Some(mail.clone())))
-        .merge(push_route.router())
+        .merge(push_route.of(mailbox.clone(), mail.clone()).router())
         .merge(proxy.clone().router());
     tasks.start("tunnels", |stop| proxy.tunnels.close_on(stop));
     tasks.start("mail-monitor", |stop| mail.clone().run(stop));
-    let startup = startup(state, gateway, gmail, mail, parts);
+    let configurator = configurator(mailbox, [&gateway, &watcher], mail.clone(), state, &parts);
+    let startup = Startup {
+        configurator,
+        processes: parts.processes.clone(),
+        gateway,
+        watcher,
+        mail,
+        checkin: checkin(&parts),
+        reloading,
+    };
     tasks.start("startup", |stop| startup.run(stop));
     router
 }
@@ -131,20 +137,9 @@ pub fn degraded(stage: Stage) -> Router {
     health_routes::public(state, None).fallback(refuse)
 }
 
-/// Returns the variables of the children, and the webhook token.
-fn child_variables(parts: &ControllerParts) -> (Variables, SecretString) {
-    let settings = &parts.settings;
-    let hooks_token = settings.hooks_token.clone();
-    let hooks_token = hooks_token.unwrap_or_else(|| parts.fresh_token.clone());
-    let account = settings.gmail.as_ref().ok().and_then(Option::as_ref);
-    let variables = credentials::child_variables(parts.variables.clone(), account);
-    let variables = variables.with("KILOCLAW_HOOKS_TOKEN", hooks_token.expose_secret());
-    (variables, hooks_token)
-}
-
-/// Starts the supervisor of a child, but not the child.
-fn supervise(spec: ChildSpec, port: u16, parts: &ControllerParts, tasks: &Tasks) -> Supervised {
-    let name = spec.name;
+/// Starts the supervisor of a child, but not the child, whose program is set later.
+fn supervise(name: &'static str, port: u16, parts: &ControllerParts, tasks: &Tasks) -> Supervised {
+    let spec = ChildSpec::unset(name, Some(port));
     let (processes, clock) = (parts.processes.clone(), Arc::clone(&parts.clock));
     let (supervisor, child) = Supervisor::new(spec, parts.timing, processes, clock);
     tasks.start(name, |stop| supervisor.run(stop));
@@ -156,73 +151,98 @@ fn supervise(spec: ChildSpec, port: u16, parts: &ControllerParts, tasks: &Tasks)
     }
 }
 
-fn watcher(
-    gmail: GmailSettings,
-    variables: &Variables,
-    hooks_token: &SecretString,
-    parts: &ControllerParts,
-    tasks: &Tasks,
-) -> Watcher {
-    let secrets = WatcherSecrets {
-        gateway_token: &parts.settings.gateway_token,
-        hooks_token,
-    };
-    let spec = child_specs::watcher(&parts.watcher, &gmail, parts.ports, &secrets, variables);
-    Watcher {
-        supervised: supervise(spec, parts.ports.watcher, parts, tasks),
-        renewal: child_specs::renewal(&parts.watcher, &gmail, variables),
-        gmail,
-    }
-}
-
-/// Observes the mailbox, if there is one.
+/// Observes the mailbox, if one is watched.
 fn mail_monitor(
-    gmail: &Gmail,
-    watcher: Option<Endpoint>,
-    gateway: Endpoint,
+    mailbox: &WatchedMailbox,
+    watcher: &Endpoint,
+    gateway: &Endpoint,
     parts: &ControllerParts,
 ) -> MailMonitor {
-    let account = match gmail {
-        Gmail::Watched(watcher) => Some(watcher.gmail.account.clone()),
-        Gmail::NotConnected | Gmail::Invalid(_) => None,
-    };
-    let file = account.zip(parts.gog_dirs.clone());
-    let file = file.map(|(account, gog_dirs)| WatchStateFile { gog_dirs, account });
     let answers = match parts.watcher {
-        WatcherProgram::Postbell { .. } => watcher
-            .as_ref()
-            .map(|watcher| Loopback::new(watcher.port())),
+        WatcherProgram::Postbell { .. } => Some(Loopback::new(watcher.port())),
         WatcherProgram::Gog => None,
     };
+    let (watcher, gateway) = (watcher.clone(), gateway.clone());
     let clock = Arc::clone(&parts.clock);
-    MailMonitor::new(file, watcher, answers, Some(gateway), clock)
+    MailMonitor::new(
+        mailbox.clone(),
+        Some(watcher),
+        answers,
+        Some(gateway),
+        clock,
+    )
 }
 
-fn startup(
-    state: StateCell,
-    gateway: Supervised,
-    gmail: Gmail,
+fn configurator(
+    mailbox: WatchedMailbox,
+    [gateway, watcher]: [&Supervised; 2],
     mail: MailMonitor,
-    parts: ControllerParts,
-) -> Startup {
-    let checkin = parts.settings.checkin.unwrap_or_else(|error| {
+    state: StateCell,
+    parts: &ControllerParts,
+) -> Configurator {
+    let settings = &parts.settings;
+    let hooks_token = settings.hooks_token.clone();
+    let specs = ChildSpecs {
+        gateway: [&parts.gateway_command[..], &settings.gateway_arguments].concat(),
+        program: parts.watcher.clone(),
+        tables: parts.tables.clone(),
+        ports: parts.ports,
+        hook_url: parts.hook_url.clone(),
+        gateway_token: settings.gateway_token.clone(),
+        hooks_token: hooks_token.unwrap_or_else(|| parts.fresh_token.clone()),
+        variables: parts.variables.clone(),
+    };
+    let configurator = Configurator {
+        specs,
+        gog_dirs: parts.gog_dirs.clone(),
+        gateway: gateway.child.clone(),
+        watcher: watcher.child.clone(),
+        mailbox,
+        mail,
+        state,
+        renewal: Arc::new(Mutex::new(None)),
+        variables: settings.gmail.clone(),
+        lock: None,
+        applied: None,
+        rejected: None,
+    };
+    if settings.platform.is_none() {
+        configurator.expect();
+    }
+    configurator
+}
+
+/// What fetches the configuration, if it is fetched from a platform.
+fn reloading(parts: &ControllerParts) -> Option<(Reloads, Reloading)> {
+    let settings = parts.settings.platform.clone()?;
+    let seal = |dirs| SealedConfig::new(dirs, &parts.seal_secret, &settings.sandbox_id);
+    let sealed = parts.gog_dirs.as_ref().map(seal).map(Arc::new);
+    let (reloads, requests) = Reloads::new();
+    let source = ConfigSource {
+        client: Arc::clone(&parts.client),
+        settings,
+        gateway_token: parts.settings.gateway_token.clone(),
+        sealed,
+    };
+    let reloading = Reloading {
+        source,
+        requests,
+        timing: parts.timing,
+        jitter: parts.jitter,
+    };
+    Some((reloads, reloading))
+}
+
+fn checkin(parts: &ControllerParts) -> Option<Checkin> {
+    let checkin = parts.settings.checkin.clone().unwrap_or_else(|error| {
         warn!(%error, "Check-ins with the platform are disabled");
         None
     });
-    let checkin = checkin.map(|settings| Checkin {
+    checkin.map(|settings| Checkin {
         settings,
-        gateway_token: parts.settings.gateway_token,
-        make_client: parts.make_client,
+        gateway_token: parts.settings.gateway_token.clone(),
+        client: Arc::clone(&parts.client),
         timing: parts.timing,
         jitter: parts.jitter,
-    });
-    Startup {
-        state,
-        gog_dirs: parts.gog_dirs,
-        processes: parts.processes,
-        gateway,
-        gmail,
-        mail,
-        checkin,
-    }
+    })
 }

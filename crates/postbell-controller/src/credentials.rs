@@ -78,15 +78,13 @@ impl GogFolder {
         self.dirs.config()
     }
 
-    /// Replaces the folder by the one in the tarball, atomically, and keeps the watcher's state. If
-    /// the tarball is invalid, the old folder stays for the next start. Blocks on the disk.
+    /// Replaces the folder by the one in the tarball, atomically, and keeps the watcher's state, which must not
+    /// run. If the tarball is invalid, the old folder stays for the next start. Blocks on the disk.
     ///
     /// # Errors
     ///
     /// [`CredentialsError`]
-    pub(crate) fn install(&self, gmail: &GmailSettings) -> Result<HomeLock, CredentialsError> {
-        fs::create_dir_all(self.parent()).map_err(|source| self.disk(source))?;
-        let lock = self.lock()?;
+    pub(crate) fn install(&self, gmail: &GmailSettings) -> Result<(), CredentialsError> {
         self.remove_temporary();
         let fresh = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
@@ -94,27 +92,31 @@ impl GogFolder {
             .map_err(|source| self.disk(source))?;
         unpack(&gmail.tarball, fresh.path(), FOLDER)?;
         keep_watch_state(gmail, &self.dirs, &fresh.path().join(FOLDER));
-        self.exchange(fresh).map_err(|source| self.disk(source))?;
-        Ok(lock)
+        self.exchange(fresh).map_err(|source| self.disk(source))
     }
 
-    /// Removes the folder if it exists, because no account is connected. Blocks on the disk.
+    /// Removes the folder, because no account is connected. Blocks on the disk.
     ///
     /// # Errors
     ///
     /// [`CredentialsError`]
-    pub(crate) fn remove(&self) -> Result<Option<HomeLock>, CredentialsError> {
-        if fs::symlink_metadata(self.folder()).is_err() {
-            return Ok(None);
-        }
-        let lock = self.lock()?;
+    pub(crate) fn remove(&self) -> Result<(), CredentialsError> {
         self.remove_temporary();
-        self.remove_folder().map_err(|source| self.disk(source))?;
-        Ok(Some(lock))
+        self.remove_folder().map_err(|source| self.disk(source))
     }
 
-    /// Locks the home: two controllers would replace each other's credentials.
-    fn lock(&self) -> Result<HomeLock, CredentialsError> {
+    /// Whether there is a folder.
+    pub(crate) fn exists(&self) -> bool {
+        fs::symlink_metadata(self.folder()).is_ok()
+    }
+
+    /// Locks the home: two controllers would replace each other's credentials. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialsError`]
+    pub(crate) fn lock(&self) -> Result<HomeLock, CredentialsError> {
+        fs::create_dir_all(self.parent()).map_err(|source| self.disk(source))?;
         let lock = self.parent().join(LOCK);
         let lock = File::options()
             .append(true)

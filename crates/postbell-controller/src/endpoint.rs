@@ -64,19 +64,10 @@ impl Endpoint {
     /// Returns an endpoint that counts as ready as long as this process runs.
     #[must_use]
     pub fn always_ready(port: u16) -> Self {
-        Self::unsupervised(port, Readiness::Ready(None))
-    }
-
-    /// Returns an endpoint that counts as down as long as this process runs.
-    pub(crate) fn never_ready(port: u16) -> Self {
-        Self::unsupervised(port, Readiness::Down)
-    }
-
-    fn unsupervised(port: u16, readiness: Readiness) -> Self {
         Self {
             port,
             child: None,
-            readiness: watch::channel(readiness).1,
+            readiness: watch::channel(Readiness::Ready(None)).1,
         }
     }
 
@@ -152,11 +143,6 @@ impl ReadinessProbe {
     /// Probes until `stop` is cancelled. The child must have been started before.
     pub(crate) async fn run(self, stop: CancellationToken) {
         stop.run_until_cancelled(self.probe()).await;
-        self.set(Readiness::Down);
-    }
-
-    /// Reports that the child will not be started.
-    pub(crate) fn report_down(self) {
         self.set(Readiness::Down);
     }
 

@@ -58,8 +58,8 @@ struct Health {
 
 async fn version(_: VerifiedCaller, State(state): State<RouteState>) -> Json<Value> {
     let clock = &*state.clock;
-    let watcher = state.watcher.as_ref().map(|watcher| {
-        let mut stats = stats(&watcher.status(), clock);
+    let watcher = state.mailbox.is_watched().then(|| {
+        let mut stats = stats(&state.watcher.status(), clock);
         stats["problem"] = state.mail.report().problem_json();
         stats
     });

@@ -13,6 +13,8 @@ mod bearer;
 mod checkin;
 mod child_specs;
 mod child_stats;
+mod config_source;
+mod configurator;
 mod controller;
 mod credentials;
 mod endpoint;
@@ -25,15 +27,18 @@ mod metrics;
 mod processes;
 mod proxy;
 mod push_route;
+mod reload_route;
 mod renewal;
 mod route_state;
+mod sealed_config;
 mod settings;
+mod shared_client;
 mod startup;
 mod state;
 mod supervisor;
 mod variables;
+mod watched_mailbox;
 
-pub use self::checkin::MakeClient;
 pub use self::child_specs::{Ports, WatcherProgram};
 pub use self::controller::{ControllerParts, degraded, start};
 pub use self::endpoint::Endpoint;
@@ -42,9 +47,10 @@ pub use self::proxy::Proxy;
 pub use self::push_route::PushRoute;
 pub use self::route_state::Version;
 pub use self::settings::{
-    CheckinSettings, GmailSettings, InvalidVariable, InvalidVariables, ProxyToken, Settings,
-    TunnelLimits, port,
+    CheckinSettings, GmailSettings, InvalidVariable, InvalidVariables, PlatformSettings,
+    ProxyToken, Settings, TunnelLimits, port,
 };
+pub use self::shared_client::SharedClient;
 pub use self::state::{ControllerState, Phase, Stage};
 pub use self::supervisor::{
     Child, ChildSpec, ChildState, ChildStatus, CommandError, Exit, RunningProcess, Supervisor,

@@ -54,7 +54,7 @@ pub(crate) async fn metrics(
         ("gateway", Some(state.gateway.status())),
         (
             "watcher",
-            state.watcher.as_ref().map(|child| child.status()),
+            state.mailbox.is_watched().then(|| state.watcher.status()),
         ),
     ];
     let is_ready = matches!(state.state.get(), ControllerState::Ready);

@@ -23,6 +23,7 @@ use crate::bearer::{Unauthorized, VerifiedCaller};
 use crate::endpoint::Endpoint;
 use crate::loopback::Loopback;
 use crate::mail_monitor::MailMonitor;
+use crate::watched_mailbox::WatchedMailbox;
 
 /// The largest body, which is also the relay's limit.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -42,6 +43,8 @@ pub struct PushRoute {
     /// Knows why the watcher fails.
     mail: Option<MailMonitor>,
     tracing: Option<(Tracer, Arc<dyn Clock>)>,
+    /// Whether an account is connected.
+    mailbox: WatchedMailbox,
 }
 
 impl PushRoute {
@@ -55,6 +58,7 @@ impl PushRoute {
             watcher,
             mail: None,
             tracing: None,
+            mailbox: WatchedMailbox::default(),
         }
     }
 
@@ -65,9 +69,10 @@ impl PushRoute {
         self
     }
 
-    /// Adds the problem's code to the answer to a push that the watcher could not process.
-    pub(crate) fn with_reasons_of(mut self, mail: MailMonitor) -> Self {
-        self.mail = Some(mail);
+    /// Answers 404 while no mailbox is watched, and adds the problem's code to the answer to a push that the
+    /// watcher could not process.
+    pub(crate) fn of(mut self, mailbox: WatchedMailbox, mail: MailMonitor) -> Self {
+        (self.mailbox, self.mail) = (mailbox, Some(mail));
         self
     }
 
@@ -116,7 +121,8 @@ async fn forward_in(
     caller: Result<VerifiedCaller, Unauthorized>,
     request: Request,
 ) -> Response {
-    let Some((loopback, endpoint)) = &route.watcher else {
+    let watcher = route.watcher.as_ref();
+    let Some((loopback, endpoint)) = watcher.filter(|_| route.mailbox.is_expected()) else {
         return error_response(StatusCode::NOT_FOUND, "No watcher is configured");
     };
     if let Err(unauthorized) = caller {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -45,9 +46,12 @@ async fn on_schedule<F: Future<Output = ()>>(renew: impl Fn() -> F) {
     }
 }
 
-/// Runs the renewal command once. It is killed after a time-out.
-pub(crate) async fn run(command: &ChildSpec, processes: &Processes) {
-    run_until(command, processes, sleep(RENEWAL_TIMEOUT)).await;
+/// Runs the present renewal command once, if there is one. It is killed after a time-out.
+pub(crate) async fn run_if_any(command: &Mutex<Option<ChildSpec>>, processes: &Processes) {
+    let command = command.lock().clone();
+    if let Some(command) = command {
+        run_until(&command, processes, sleep(RENEWAL_TIMEOUT)).await;
+    }
 }
 
 async fn run_until(command: &ChildSpec, processes: &Processes, limit: impl Future<Output = ()>) {
@@ -93,7 +97,7 @@ mod tests {
     impl Fixture {
         /// Runs `scenario` and then 30 more hours. Returns the number of renewals.
         async fn renewals_during(scenario: impl AsyncFnOnce(&Self, &CancellationToken)) -> u32 {
-            let (watcher, _commands, status) = Child::new();
+            let (watcher, _commands, status) = Child::new(ChildSpec::unset("watcher", None));
             let renewals = Cell::new(0);
             let fixture = Self { status, renewals };
             let renew = async || fixture.renewals.set(fixture.renewals.get() + 1);

@@ -6,10 +6,12 @@ use axum::extract::FromRef;
 use postbell_core::Clock;
 use postbell_protocol::gateway_token::GatewayToken;
 
+use crate::configurator::Reloads;
 use crate::loopback::Loopback;
 use crate::mail_monitor::MailMonitor;
 use crate::state::StateCell;
 use crate::supervisor::Child;
+use crate::watched_mailbox::WatchedMailbox;
 
 /// The build that runs.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +28,10 @@ pub(crate) struct RouteState {
     pub(crate) gateway_token: GatewayToken,
     pub(crate) state: StateCell,
     pub(crate) gateway: Child,
-    /// `None` if no account is connected.
-    pub(crate) watcher: Option<Child>,
+    pub(crate) watcher: Child,
+    pub(crate) mailbox: WatchedMailbox,
+    /// `None` if the configuration is not fetched from a platform.
+    pub(crate) reloads: Option<Reloads>,
     pub(crate) mail: MailMonitor,
     /// Reaches the gateway.
     pub(crate) loopback: Loopback,

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use postbell_core::{HistoryId, SandboxId};
 use postbell_protocol::gateway_token::GatewayToken;
-use secrecy::SecretString;
+use postbell_protocol::routes;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -41,6 +42,9 @@ pub struct Settings {
 
     /// The platform's check-in route. An error disables check-ins.
     pub checkin: Result<Option<CheckinSettings>, InvalidVariable>,
+
+    /// The platform that the configuration is fetched from, see [`Settings::with_platform`].
+    pub platform: Option<PlatformSettings>,
 }
 
 /// Whether requests to the gateway need the gateway token.
@@ -81,6 +85,23 @@ pub struct CheckinSettings {
     pub url: Url,
     /// `KILOCLAW_SANDBOX_ID`: the id of this machine.
     pub sandbox_id: SandboxId,
+}
+
+/// The platform that the machine fetches its configuration from.
+#[derive(Clone, Debug)]
+pub struct PlatformSettings {
+    /// The route that has the configuration.
+    pub url: Url,
+    /// `KILOCLAW_SANDBOX_ID`: the id of this machine.
+    pub sandbox_id: SandboxId,
+}
+
+impl PartialEq for GmailSettings {
+    /// The history id does not count: it changes with each mail, and the machine has its own.
+    fn eq(&self, other: &Self) -> bool {
+        let tarball = |it: &Self| it.tarball.expose_secret().to_owned();
+        self.account == other.account && tarball(self) == tarball(other)
+    }
 }
 
 impl fmt::Debug for GmailSettings {
@@ -144,8 +165,43 @@ impl Settings {
             hooks_token,
             gmail: gmail(variables),
             checkin: checkin(variables),
+            platform: None,
         };
         invalid.into_result(settings)
+    }
+
+    /// Has the configuration fetched from the platform at `base`, which also gets the check-ins unless
+    /// `KILOCLAW_CHECKIN_URL` names another route.
+    ///
+    /// # Errors
+    ///
+    /// `KILOCLAW_SANDBOX_ID` is invalid.
+    pub fn with_platform(
+        mut self,
+        base: &Url,
+        variables: &Variables,
+    ) -> Result<Self, InvalidVariables> {
+        let mut invalid = InvalidVariables::default();
+        let sandbox_id = invalid.collect(sandbox_id(variables));
+        let Some(sandbox_id) = sandbox_id else {
+            return Err(invalid);
+        };
+        let route = |path: &str| {
+            let mut url = base.clone();
+            url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+            url
+        };
+        if let Ok(checkin @ None) = &mut self.checkin {
+            *checkin = Some(CheckinSettings {
+                url: route(routes::CHECK_IN),
+                sandbox_id: sandbox_id.clone(),
+            });
+        }
+        self.platform = Some(PlatformSettings {
+            url: route(routes::MACHINE_CONFIG),
+            sandbox_id,
+        });
+        Ok(self)
     }
 }
 
@@ -253,8 +309,7 @@ fn gmail(variables: &Variables) -> Result<Option<GmailSettings>, InvalidVariable
     };
     let expected = "the address of the Google account whose credentials are given";
     let account = text(variables, ACCOUNT, expected)?.map(str::trim);
-    // The address is an argument of `gog` and must not look like a flag.
-    let account = account.filter(|account| account.contains('@') && !account.starts_with('-'));
+    let account = account.filter(|account| is_account(account));
     let account = account.ok_or_else(|| InvalidVariable::new(variables, ACCOUNT, expected))?;
     Ok(Some(GmailSettings {
         account: account.to_owned(),
@@ -272,7 +327,6 @@ fn last_history_id(variables: &Variables) -> Result<Option<HistoryId>, InvalidVa
 
 fn checkin(variables: &Variables) -> Result<Option<CheckinSettings>, InvalidVariable> {
     const URL: &str = "KILOCLAW_CHECKIN_URL";
-    const SANDBOX: &str = "KILOCLAW_SANDBOX_ID";
     let expected = "an http or https URL";
     let Some(url) = text(variables, URL, expected)? else {
         return Ok(None);
@@ -280,12 +334,22 @@ fn checkin(variables: &Variables) -> Result<Option<CheckinSettings>, InvalidVari
     let url = Url::parse(url).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
     let url = url.ok_or_else(|| InvalidVariable::new(variables, URL, expected))?;
+    let sandbox_id = sandbox_id(variables)?;
+    Ok(Some(CheckinSettings { url, sandbox_id }))
+}
+
+fn sandbox_id(variables: &Variables) -> Result<SandboxId, InvalidVariable> {
+    const NAME: &str = "KILOCLAW_SANDBOX_ID";
     let expected = "the id of this machine at the platform";
-    let sandbox_id = text(variables, SANDBOX, expected)?.map(str::parse);
-    match sandbox_id {
-        Some(Ok(sandbox_id)) => Ok(Some(CheckinSettings { url, sandbox_id })),
-        _ => Err(InvalidVariable::new(variables, SANDBOX, expected)),
+    match text(variables, NAME, expected)?.map(str::parse) {
+        Some(Ok(sandbox_id)) => Ok(sandbox_id),
+        _ => Err(InvalidVariable::new(variables, NAME, expected)),
     }
+}
+
+/// Whether a text can be the address of an account. It is an argument of `gog` and must not look like a flag.
+pub(crate) fn is_account(text: &str) -> bool {
+    text.contains('@') && !text.starts_with('-')
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use postbell_core::Clock;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -32,7 +33,10 @@ use crate::processes::Processes;
 
 /// Owns a child process.
 pub struct Supervisor {
-    spec: ChildSpec,
+    name: &'static str,
+    port: Option<u16>,
+    /// The program that the next start runs.
+    spec: Arc<Mutex<ChildSpec>>,
     timing: Timing,
     processes: Processes,
     clock: Arc<dyn Clock>,
@@ -95,9 +99,12 @@ impl Supervisor {
         processes: Processes,
         clock: Arc<dyn Clock>,
     ) -> (Self, Child) {
-        let (child, commands, status) = Child::new();
+        let (name, port) = (spec.name, spec.port);
+        let (child, commands, status) = Child::new(spec);
         let supervisor = Self {
-            spec,
+            name,
+            port,
+            spec: Arc::clone(&child.spec),
             timing,
             processes,
             clock,
@@ -180,15 +187,16 @@ impl Supervisor {
         if let Some(running) = self.take_over().await {
             return running;
         }
-        let name = self.spec.name;
+        let name = self.name;
+        let spec = self.spec.lock().clone();
         self.set_state(ChildState::Starting);
-        match Process::start(&self.spec, &self.processes).await {
+        match Process::start(&spec, &self.processes).await {
             Ok(process) => {
                 info!(child = name, pid = process.id(), "Started the {name}");
                 self.supervise(process)
             }
             Err(error) => {
-                let program = self.spec.program.display();
+                let program = spec.program.display();
                 error!(child = name, %program, %error,
                     "Could not start the {name}: is it installed and in PATH?");
                 self.record_crash(start_failure(&error));
@@ -201,7 +209,7 @@ impl Supervisor {
     /// restart would fail. A copy that the child has put in its place is supervised from now on; what a
     /// crash has left is stopped.
     async fn take_over(&mut self) -> Option<Activity> {
-        let (name, port) = (self.spec.name, self.spec.port?);
+        let (name, port) = (self.name, self.port?);
         let process = Process::adopt(port, &self.processes).await?;
         let pid = process.id();
         if self.replaced_itself {
@@ -248,7 +256,7 @@ impl Supervisor {
         } else {
             self.restarts.wait_after_crash(ran)
         };
-        let name = self.spec.name;
+        let name = self.name;
         warn!(
             child = name,
             code,
@@ -274,7 +282,7 @@ impl Supervisor {
 
     /// Sends SIGTERM, after the grace SIGKILL, and returns once the process is reaped.
     async fn end(&self, mut process: Box<Process>) -> ExitCause {
-        let name = self.spec.name;
+        let name = self.name;
         process.terminate();
         if let Ok(cause) = timeout(self.timing.grace, process.exited()).await {
             info!(child = name, "Stopped the {name}");

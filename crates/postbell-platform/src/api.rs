@@ -11,6 +11,7 @@ mod health;
 mod history;
 mod lookup;
 mod machine;
+mod machine_config;
 mod notifications;
 mod status;
 
@@ -29,8 +30,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::error::ApiError;
+use self::machine_config::FetchLimit;
 pub use self::status::user_status;
-use crate::{MailboxUsers, UserService, UserTokens};
+use crate::{MailboxUsers, Tarballs, UserService, UserTokens};
 
 /// The largest body without credentials: a few ids.
 const BODY_LIMIT: usize = 16 * 1024;
@@ -42,6 +44,12 @@ pub struct PlatformParts {
 
     /// Finds the users of a mailbox.
     pub mailboxes: Arc<MailboxUsers>,
+
+    /// The credentials of users, for their machines.
+    pub tarballs: Tarballs,
+
+    /// Further arguments of the watchers on machines that fetch their configuration.
+    pub watcher_arguments: Vec<String>,
 
     /// Decrypts credentials; setup tools fetch its public half.
     pub platform_key: Option<Arc<PlatformKey>>,
@@ -64,13 +72,21 @@ pub struct PlatformParts {
 
 /// The JSON API of the platform. Cheap to clone.
 #[derive(Clone)]
-pub struct Platform(Arc<PlatformParts>);
+pub struct Platform(Arc<Shared>);
+
+struct Shared {
+    parts: PlatformParts,
+    config_fetches: FetchLimit,
+}
 
 impl Platform {
     /// Creates the API.
     #[must_use]
     pub fn new(parts: PlatformParts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Shared {
+            parts,
+            config_fetches: FetchLimit::default(),
+        }))
     }
 
     /// The router of the API.
@@ -96,11 +112,15 @@ impl Platform {
     }
 
     fn parts(&self) -> &PlatformParts {
-        &self.0
+        &self.0.parts
+    }
+
+    fn config_fetches(&self) -> &FetchLimit {
+        &self.0.config_fetches
     }
 
     fn users(&self) -> &UserService {
-        &self.0.users
+        &self.parts().users
     }
 }
 
@@ -132,6 +152,7 @@ fn routes() -> OpenApiRouter<Platform> {
         .routes(routes!(machine::wake))
         .routes(routes!(machine::running))
         .routes(routes!(check_in::check_in))
+        .routes(routes!(machine_config::machine_config))
         .routes(routes!(admin::public_key))
         .routes(routes!(credentials::connect, credentials::disconnect))
         .routes(routes!(admin::show, admin::connect, admin::disconnect))

@@ -92,6 +92,8 @@ pub enum SyncOutcome {
     AtNextStart,
     /// The machine restarts with the configuration.
     Restarting,
+    /// The machine has fetched the configuration, and the bot was not restarted.
+    Reloaded,
     /// The sync failed. The change is stored and the reconciler retries the sync.
     Failed,
 }

@@ -9,6 +9,8 @@
 
 mod api;
 mod change;
+mod contact_poll;
+mod controllers;
 mod directory;
 mod fleet;
 mod links;
@@ -20,12 +22,15 @@ mod random;
 mod reconciler;
 mod relays;
 mod stored_credentials;
+mod tarballs;
 mod user_service;
 mod user_token;
 mod variables;
 
 pub use api::{Platform, PlatformParts, user_status};
 pub use change::{ChangeError, Changed, NewConnection, Notifications, SyncOutcome};
+pub use contact_poll::ContactPoll;
+pub use controllers::{ControllerUrl, Controllers, HttpControllers, Reload};
 pub use directory::LocalDirectory;
 pub use fleet::{Fleet, MachineStarter};
 pub use links::SignInLinks;
@@ -36,6 +41,7 @@ pub use pages::{CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts};
 pub use random::{Random, system_random};
 pub use reconciler::{CommandQueue, Reconciler, ReconcilerParts};
 pub use relays::{CheckIn, HttpRelays, Relays};
+pub use tarballs::Tarballs;
 pub use user_service::UserService;
 pub use user_token::UserTokens;
 pub use variables::{Tarball, Variables};

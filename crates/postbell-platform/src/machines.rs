@@ -52,6 +52,8 @@ pub enum Configured {
     Saved,
     /// The machine restarts with the variables.
     Restarting,
+    /// The machine fetches its configuration, and is on: its controller is to be told.
+    Fetches,
 }
 
 /// Why a call to a machine's host failed.
@@ -70,6 +72,13 @@ pub enum MachinesError {
     Refused {
         /// The HTTP status.
         status: u16,
+    },
+
+    /// The credentials for the machine cannot be read.
+    #[error("the credentials cannot be read")]
+    Credentials {
+        /// What happened.
+        source: BoxError,
     },
 
     /// The host is busy or unreachable. The same call may succeed later.

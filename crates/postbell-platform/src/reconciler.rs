@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Clock, Credentials, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users, update_user,
+    Clock, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users, update_user,
 };
-use postbell_protocol::credential_envelope::PlatformKey;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
@@ -25,7 +24,7 @@ use self::command_queue::Command;
 pub use self::command_queue::CommandQueue;
 use self::machine_sync::{MachineSync, MachineSyncParts};
 use crate::change::{Change, ChangeError, Changed, SyncOutcome};
-use crate::{Fleet, Relays};
+use crate::{Controllers, Fleet, Relays, Tarballs};
 
 /// How often the store is polled for pending syncs and orphaned machines.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -42,15 +41,15 @@ pub struct ReconcilerParts {
     /// The users' records.
     pub store: Arc<dyn Users>,
     /// Their credentials.
-    pub credentials: Arc<dyn Credentials>,
+    pub tarballs: Tarballs,
+    /// The controllers on their machines.
+    pub controllers: Arc<dyn Controllers>,
     /// The machines that no user has any more.
     pub orphaned_machines: Arc<dyn OrphanedMachines>,
     /// The users' machines.
     pub fleet: Arc<Fleet>,
     /// The relays to notify of changes.
     pub relays: Arc<dyn Relays>,
-    /// Decrypts credentials. Without it, machines get none from this platform.
-    pub key: Option<Arc<PlatformKey>>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -71,19 +70,19 @@ impl Reconciler {
         let (queue, commands) = CommandQueue::new(MAX_IN_FLIGHT);
         let ReconcilerParts {
             store,
-            credentials,
+            tarballs,
+            controllers,
             orphaned_machines,
             fleet,
             relays,
-            key,
             clock,
         } = parts;
         let machines = MachineSync::new(MachineSyncParts {
             store: Arc::clone(&store),
-            credentials,
+            tarballs,
+            controllers,
             orphaned_machines: Arc::clone(&orphaned_machines),
             fleet,
-            key,
             clock: Arc::clone(&clock),
         });
         let worker = Worker {

@@ -10,6 +10,9 @@ const HISTORY_ID: &str = "KILOCLAW_GMAIL_LAST_HISTORY_ID";
 const ACCOUNT: &str = "KILOCLAW_GOOGLE_ACCOUNT_EMAIL";
 const TARBALL: &str = "KILOCLAW_GOG_CONFIG_TARBALL";
 
+/// The platform that the machine fetches its configuration from. Its owner sets it.
+const PLATFORM_URL: &str = "POSTBELL_CONTROLLER__PLATFORM_URL";
+
 /// The variables of a machine, derived from its user's record.
 pub struct Variables {
     notifications: bool,
@@ -51,6 +54,15 @@ impl Variables {
             account: None,
             tarball: Tarball::Remove,
         }
+    }
+
+    /// Removes the account and its credentials from the environment of a machine that fetches them. Returns whether
+    /// there were any. A new value of the notifications alone requires no restart.
+    pub(crate) fn remove_from(env: &mut Map<String, Value>) -> bool {
+        let cleared = Self::cleared();
+        let changed = put(env, ACCOUNT, None);
+        put(env, HISTORY_ID, None);
+        cleared.put_tarball(env, None) || changed
     }
 
     /// Replaces these variables in a machine's environment. Returns whether the machine has to
@@ -95,6 +107,12 @@ impl Variables {
             }
         }
     }
+}
+
+/// Whether a machine with this environment fetches its configuration from a platform.
+pub(crate) fn is_fetching(env: &Map<String, Value>) -> bool {
+    let url = env.get(PLATFORM_URL).and_then(Value::as_str);
+    url.is_some_and(|url| !url.is_empty())
 }
 
 /// Sets a variable, or removes it, and returns whether that changed anything.
@@ -160,6 +178,22 @@ mod tests {
         };
         assert!(!later.apply_to(&mut machine, None));
         assert!(!machine.contains_key(HISTORY_ID));
+    }
+
+    #[test]
+    fn a_machine_that_fetches_its_configuration_loses_what_its_environment_has_of_it() {
+        let mut machine = Map::new();
+        let _ = variables(Tarball::Set("dGFy".into())).apply_to(&mut machine, None);
+        assert!(!is_fetching(&machine));
+        machine.insert(PLATFORM_URL.to_owned(), "https://bell.example.com".into());
+        assert!(is_fetching(&machine));
+        assert!(Variables::remove_from(&mut machine));
+        assert!(!Variables::remove_from(&mut machine));
+        let expected = json!({
+            "GMAIL_NOTIFICATIONS_ENABLED": "true",
+            "POSTBELL_CONTROLLER__PLATFORM_URL": "https://bell.example.com",
+        });
+        assert_eq!(machine, env(expected));
     }
 
     #[test]

@@ -6,12 +6,14 @@
 
 mod admin;
 mod machine;
+mod machine_config;
 mod platform;
 
 pub use self::admin::{
     ConnectRequest, Connected, ConnectionStatus, CredentialsOffer, GoogleCredentials, PublicKey,
 };
 pub use self::machine::{CheckInRequest, MailboxReport, RunningReport};
+pub use self::machine_config::{MachineAccount, MachineConfig};
 pub use self::platform::{
     Acknowledged, DeliveryTarget, FoundUser, FoundUsers, GatewayTokenAnswer, HistoryIdReport,
     LookedUpUser, LookupAnswer, MachineStart, NotificationState, Problem, PushAccount, RelayLookup,

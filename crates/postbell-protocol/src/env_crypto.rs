@@ -11,6 +11,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use secrecy::{ExposeSecret, SecretString};
@@ -19,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 pub const ENCRYPTED_NAME_PREFIX: &str = "KILOCLAW_ENC_";
 
 /// The variable that contains the key.
-const KEY_VARIABLE: &str = "KILOCLAW_ENV_KEY";
+pub const KEY_VARIABLE: &str = "KILOCLAW_ENV_KEY";
 
 const VALUE_PREFIX: &str = "enc:v1:";
 
@@ -63,6 +64,19 @@ impl EnvKey {
         let key = key.map_err(|_| InvalidEnvKey)?;
         let key = RandomizedNonceKey::new(&AES_256_GCM, &key);
         key.map(Self).map_err(|_| InvalidEnvKey)
+    }
+
+    /// Derives a key from a secret that may have other uses. Another purpose gives another key.
+    #[must_use]
+    pub fn derived(secret: &SecretString, purpose: &str) -> Self {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
+        let key = hmac::sign(&secret, purpose.as_bytes());
+        #[expect(
+            clippy::expect_used,
+            reason = "a tag of SHA-256 has the 32 bytes of a key"
+        )]
+        let key = RandomizedNonceKey::new(&AES_256_GCM, key.as_ref()).expect("a key's length");
+        Self(key)
     }
 
     /// Encrypts a value under a fresh nonce: two encryptions of the same text differ.
@@ -278,6 +292,18 @@ mod tests {
         ] {
             assert_eq!(key(1).decrypt(value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn a_derived_key_is_that_of_its_secret_and_purpose() {
+        let key = |secret: &str, purpose| EnvKey::derived(&secret.into(), purpose);
+        let sealed = key("hunter2", "files").encrypt("ü");
+        assert_eq!(
+            key("hunter2", "files").decrypt(&sealed).as_deref(),
+            Some("ü".as_bytes())
+        );
+        assert_eq!(key("hunter2", "cookies").decrypt(&sealed), None);
+        assert_eq!(key("hunter3", "files").decrypt(&sealed), None);
     }
 
     #[test]

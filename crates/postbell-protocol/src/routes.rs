@@ -33,6 +33,8 @@ pub const WAKE: &str = "/api/platform/wake";
 pub const RUNNING: &str = "/api/platform/running";
 /// Platform and relay: a machine's check-in (section 2).
 pub const CHECK_IN: &str = "/api/controller/checkin";
+/// Platform: the configuration of a machine, for its controller (section 2).
+pub const MACHINE_CONFIG: &str = "/api/controller/config";
 /// Platform: the key that credentials are encrypted for, for setup tools (section 2).
 pub const ADMIN_PUBLIC_KEY: &str = "/api/admin/public-key";
 /// Platform: the Google account of a setup tool's user (section 2).
@@ -56,6 +58,8 @@ pub const GATEWAY_STOP: &str = "/_kilo/gateway/stop";
 pub const GATEWAY_RESTART: &str = "/_kilo/gateway/restart";
 /// Controller: asks the gateway whether it is ready (section 4).
 pub const GATEWAY_READY: &str = "/_kilo/gateway/ready";
+/// Controller: fetches its configuration from the platform (section 4).
+pub const CONTROLLER_RELOAD: &str = "/_kilo/reload";
 
 /// Watcher: takes a push from the controller (section 5).
 pub const WATCHER_PUSH: &str = "/gmail-pubsub";

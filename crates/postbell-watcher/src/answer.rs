@@ -44,6 +44,20 @@ impl From<Result<SyncOutcome, NotSynced>> for Answer {
     }
 }
 
+impl Answer {
+    /// The answer for two watchers of a mailbox. One that failed makes the push repeated, and the other then has
+    /// nothing new.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (failed @ (Self::Failed(_) | Self::Unfinished(_)), _)
+            | (_, failed @ (Self::Failed(_) | Self::Unfinished(_))) => failed,
+            (Self::Delivered(some), Self::Delivered(others)) => Self::Delivered(some + others),
+            (Self::NothingNew, other) => other,
+            (one, _) => one,
+        }
+    }
+}
+
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let (status, body) = match self {

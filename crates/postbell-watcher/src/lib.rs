@@ -1,10 +1,10 @@
-//! Delivers new mail of one Gmail account to the bot's webhook.
+//! Delivers new mail of a Gmail account to the bot's webhook.
 //!
 //! A notification says only that the mailbox changed. A sync reads the changes from the cursor, which
 //! is the history id up to which everything was accepted by the webhook or stored for another attempt,
 //! and posts them. A message that fails alone is tried again and then set aside as a dead letter
-//! (`failing.rs`), so that it never stops the others. This crate knows one account and nothing of
-//! relays or users. Start reading at `watcher.rs`, then `sync_loop.rs` and `sync.rs`.
+//! (`failing.rs`), so that it never stops the others. A watcher knows one account and one webhook;
+//! [`PushServers`] and [`Monitors`] join those of a process. This crate knows nothing of relays or users. Start reading at `watcher.rs`, then `sync_loop.rs` and `sync.rs`.
 
 mod alerter;
 mod answer;
@@ -57,13 +57,13 @@ pub use filter::{Filter, SenderProof};
 pub use health::{Assessment, FoundProblem, assess};
 pub use hook_options::HookOptions;
 pub use mailbox_identity::{AddressMatch, IdentityError, MailboxIdentity, WrongAccount};
-pub use monitor::{MONITOR_PATHS, Monitor};
+pub use monitor::{MONITOR_PATHS, Monitor, Monitors};
 pub use postbell_mail::{BodyWanted, HeaderName};
 pub use problems::{Problem, ProblemSource};
 pub use puller::Puller;
 pub use push_auth::{Oidc, PushAuth};
 pub use renewal::WatchRenewal;
-pub use server::PushServer;
+pub use server::{PushServer, PushServers};
 pub use settings::{SyncTimes, WatcherSettings};
 pub use sync::{SyncEngine, SyncOutcome};
 pub use verify::{Verified, verify};

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use postbell_core::{Clock, ProblemCode};
 use serde_json::json;
 
-use crate::health::assess;
+use crate::health::{FoundProblem, assess};
 use crate::metrics::Metrics;
 use crate::state_store::StateStore;
 
@@ -23,10 +23,13 @@ const HEALTH: &str = "/health";
 const READY: &str = "/ready";
 const METRICS: &str = "/metrics";
 
+/// The last line of the metrics.
+const END: &str = "# EOF";
+
 /// The format of the answer (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Answers monitoring. Cheap to clone.
+/// Answers monitoring for one watcher. Cheap to clone.
 #[derive(Clone)]
 pub struct Monitor {
     pub(crate) state: Arc<StateStore>,
@@ -34,7 +37,33 @@ pub struct Monitor {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// Answers monitoring for all watchers of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Monitors(Arc<[(String, Monitor)]>);
+
 impl Monitor {
+    /// The routes `/health`, `/ready` and `/metrics`.
+    pub fn router(&self) -> Router {
+        Monitors::new(vec![(String::new(), self.clone())]).router()
+    }
+
+    async fn found(&self) -> Option<FoundProblem> {
+        assess(&self.state.snapshot().await, self.clock.now()).problem
+    }
+
+    async fn encode(&self) -> String {
+        let state = self.state.snapshot().await;
+        self.metrics.encode(&state, self.clock.now())
+    }
+}
+
+impl Monitors {
+    /// Each watcher has a name, which is public: no address. The name of an only one is not shown.
+    #[must_use]
+    pub fn new(monitors: Vec<(String, Monitor)>) -> Self {
+        Self(monitors.into())
+    }
+
     /// The routes `/health`, `/ready` and `/metrics`.
     pub fn router(&self) -> Router {
         Router::new()
@@ -44,28 +73,105 @@ impl Monitor {
             .with_state(self.clone())
     }
 
-    /// Returns what keeps mail from getting through, if anything does.
-    pub async fn problem(&self) -> Option<ProblemCode> {
-        let state = self.state.snapshot().await;
-        assess(&state, self.clock.now()).problem.map(|one| one.code)
+    /// Returns what keeps the mail of a mailbox from getting through, and the name if there are several.
+    pub async fn problem(&self) -> Option<(ProblemCode, Option<&str>)> {
+        let (problem, name) = self.first_problem().await?;
+        Some((problem.code, name))
+    }
+
+    async fn first_problem(&self) -> Option<(FoundProblem, Option<&str>)> {
+        for (name, monitor) in self.0.iter() {
+            if let Some(problem) = monitor.found().await {
+                return Some((problem, self.is_several().then_some(name)));
+            }
+        }
+        None
+    }
+
+    fn is_several(&self) -> bool {
+        self.0.len() > 1
     }
 }
 
-/// Answers 200 if mail gets through, else 503 with the code of the problem.
-async fn ready(State(monitor): State<Monitor>) -> Response {
-    let assessed = assess(&monitor.state.snapshot().await, monitor.clock.now());
-    match assessed.problem {
-        None => Json(json!({ "status": "ready" })).into_response(),
-        Some(problem) => {
-            let since = problem.since.as_millis();
-            let body = json!({ "status": "problem", "code": problem.code, "since": since });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+/// Answers 200 if all mail gets through, else 503 with the code of the first problem.
+async fn ready(State(monitors): State<Monitors>) -> Response {
+    let Some((problem, name)) = monitors.first_problem().await else {
+        return Json(json!({ "status": "ready" })).into_response();
+    };
+    let since = problem.since.as_millis();
+    let mut body = json!({ "status": "problem", "code": problem.code, "since": since });
+    if let Some(name) = name {
+        body["mailbox"] = name.into();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+}
+
+async fn metrics(State(monitors): State<Monitors>) -> Response {
+    let mut texts = Vec::new();
+    for (name, monitor) in monitors.0.iter() {
+        texts.push((&**name, monitor.encode().await));
+    }
+    let text = match &mut texts[..] {
+        [(_, only)] => std::mem::take(only),
+        several => merged(several),
+    };
+    ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+}
+
+/// Joins texts of the same metrics: each sample gets the name of its mailbox as a label. The format wants the samples of
+/// a metric together.
+fn merged(texts: &[(&str, String)]) -> String {
+    let mut metrics: Vec<(&str, String)> = Vec::new();
+    for (name, text) in texts {
+        let mut metric = 0;
+        for line in text.lines().filter(|line| *line != END) {
+            if line.starts_with('#') {
+                let of = line.split(' ').nth(2).unwrap_or_default();
+                let known = metrics.iter().position(|(known, _)| *known == of);
+                metric = known.unwrap_or(metrics.len());
+                if known.is_none() {
+                    metrics.push((of, String::new()));
+                }
+                let described = &mut metrics[metric].1;
+                if !described.contains(line) {
+                    described.push_str(&format!("{line}\n"));
+                }
+            } else if let Some((_, samples)) = metrics.get_mut(metric) {
+                samples.push_str(&format!("{}\n", labelled(line, name)));
+            }
         }
     }
+    let metrics: String = metrics.into_iter().map(|(_, text)| text).collect();
+    format!("{metrics}{END}\n")
 }
 
-async fn metrics(State(monitor): State<Monitor>) -> Response {
-    let state = monitor.state.snapshot().await;
-    let text = monitor.metrics.encode(&state, monitor.clock.now());
-    ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+/// Adds the label `mailbox` to a sample.
+fn labelled(sample: &str, name: &str) -> String {
+    let (metric, value) = sample.rsplit_once(' ').unwrap_or((sample, ""));
+    match metric.strip_suffix('}') {
+        Some(labels) => format!("{labels},mailbox=\"{name}\"}} {value}"),
+        None => format!("{metric}{{mailbox=\"{name}\"}} {value}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_samples_of_several_mailboxes_stand_together_and_have_their_name() {
+        let text = |number: u32| {
+            format!(
+                "# HELP hooks Calls.\n# TYPE hooks counter\nhooks_total{{result=\"accepted\"}} {number}\n\
+                 # HELP dead Mails.\n# TYPE dead gauge\ndead {number}\n# EOF\n"
+            )
+        };
+        let merged = merged(&[("1", text(7)), ("2", text(8))]);
+        let expected = "# HELP hooks Calls.\n# TYPE hooks counter\n\
+            hooks_total{result=\"accepted\",mailbox=\"1\"} 7\n\
+            hooks_total{result=\"accepted\",mailbox=\"2\"} 8\n\
+            # HELP dead Mails.\n# TYPE dead gauge\n\
+            dead{mailbox=\"1\"} 7\ndead{mailbox=\"2\"} 8\n# EOF\n";
+        assert_eq!(merged, expected);
+    }
 }

@@ -75,7 +75,7 @@ pub(crate) struct Poster {
 impl Poster {
     /// Posts a test message, which is no mail (docs/webhook.md).
     pub(crate) async fn test(&self) -> Result<(), WebhookError> {
-        let test = test_payload(&self.settings.account, "Postbell test").to_string();
+        let test = test_payload(self.settings.identity.address(), "Postbell test").to_string();
         let posted = self
             .webhook
             .post(test.into_bytes(), TEST_ID, None, self.clock.now());

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::error::with_causes;
 use crate::problems::{Problem, ProblemSource};
-use crate::server::PushServer;
+use crate::server::PushServers;
 use crate::sync::SyncEngine;
 use crate::verify::verify_subscription;
 
@@ -29,7 +29,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// The same while there is a problem; also how long pulling must go without an error to be over one.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(2 * 60);
 
-/// Pulls notifications from a subscription and hands them to a watcher.
+/// Pulls notifications from a subscription and hands them to the watchers of their mailboxes.
 pub struct Puller {
     /// Pub/Sub API.
     pub endpoint: Url,
@@ -39,10 +39,10 @@ pub struct Puller {
     pub subscription: String,
     /// The same API, which is asked about the subscription.
     pub pubsub: PubSubAdmin,
-    /// The watcher's push server.
-    pub server: PushServer,
-    /// The watcher's sync engine, which stores the problem.
-    pub sync: Arc<SyncEngine>,
+    /// The watchers whose mailboxes publish to the subscription.
+    pub servers: PushServers,
+    /// Their sync engines, which store the problem.
+    pub syncs: Vec<Arc<SyncEngine>>,
     /// Returns a random number from 0 to 1.
     pub jitter: fn() -> f64,
 }
@@ -67,8 +67,8 @@ impl Puller {
     }
 
     /// Pulls one notification after the other until `stop`. One sync also covers the notifications
-    /// that arrive meanwhile.
-    pub async fn run(self, subscription: PullSubscription, stop: CancellationToken) {
+    /// that arrive meanwhile. A subscription that is not opened yet is opened, however often that fails.
+    pub async fn run(self, subscription: Option<PullSubscription>, stop: CancellationToken) {
         let progress = Progress::default();
         tokio::join!(
             self.pull(subscription, &progress, &stop),
@@ -78,11 +78,28 @@ impl Puller {
 
     async fn pull(
         &self,
-        mut subscription: PullSubscription,
+        subscription: Option<PullSubscription>,
         progress: &Progress,
         stop: &CancellationToken,
     ) {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut opened = subscription;
+        let mut subscription = loop {
+            if let Some(opened) = opened {
+                break opened;
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+            opened = match self.open().await {
+                Ok(opened) => Some(opened),
+                Err(error) => {
+                    self.failed(&error, progress);
+                    self.pause(&mut backoff, stop).await;
+                    None
+                }
+            };
+        };
         loop {
             let Some(next) = stop.run_until_cancelled(subscription.next()).await else {
                 return;
@@ -91,19 +108,13 @@ impl Puller {
                 progress.check.notify_one();
             }
             match next {
-                Ok(pulled) if self.server.pulled(&pulled.data).await => {
+                Ok(pulled) if self.servers.pulled(&pulled.data).await => {
                     pulled.done();
                     backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
                 }
                 Ok(pulled) => self.release(pulled, &mut backoff, stop).await,
                 Err(error) => {
-                    let name = &self.subscription;
-                    error!(
-                        error = &error as &dyn std::error::Error,
-                        "Cannot pull from {name} (--subscription)"
-                    );
-                    *progress.failed.lock() = Some((Instant::now(), problem(&error)));
-                    progress.check.notify_one();
+                    self.failed(&error, progress);
                     self.pause(&mut backoff, stop).await;
                     if let Ok(opened) = self.open().await {
                         subscription = opened;
@@ -113,16 +124,27 @@ impl Puller {
         }
     }
 
+    fn failed(&self, error: &PullError, progress: &Progress) {
+        let name = &self.subscription;
+        error!(
+            error = error as &dyn std::error::Error,
+            "Cannot pull from {name} (--subscription)"
+        );
+        *progress.failed.lock() = Some((Instant::now(), problem(error)));
+        progress.check.notify_one();
+    }
+
     /// Checks the subscription now and then, and after each error, and reports what it finds.
     async fn check(&self, progress: &Progress, stop: &CancellationToken) {
         loop {
-            let problem = self.problem(progress).await;
-            let pause = if problem.is_some() {
-                RECOVERY_INTERVAL
-            } else {
-                CHECK_INTERVAL
-            };
-            self.sync.report(ProblemSource::Pull, problem).await;
+            let mut pause = CHECK_INTERVAL;
+            for sync in &self.syncs {
+                let problem = self.problem(sync, progress).await;
+                if problem.is_some() {
+                    pause = RECOVERY_INTERVAL;
+                }
+                sync.report(ProblemSource::Pull, problem).await;
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(pause) => (),
@@ -131,9 +153,9 @@ impl Puller {
         }
     }
 
-    async fn problem(&self, progress: &Progress) -> Option<Problem> {
-        let state = self.sync.state().await;
-        let asked = verify_subscription(&self.pubsub, &state, self.sync.now());
+    async fn problem(&self, sync: &SyncEngine, progress: &Progress) -> Option<Problem> {
+        let state = sync.state().await;
+        let asked = verify_subscription(&self.pubsub, &state, sync.now());
         if let Ok(Some(found)) = asked.await {
             return Some(Problem::new(found.code, found.detail));
         }

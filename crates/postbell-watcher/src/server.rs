@@ -8,18 +8,18 @@ use axum::extract::{FromRequestParts, Query, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::routing::post;
-use postbell_core::{Clock, HistoryId};
-use postbell_google::PushBody;
+use futures_util::future::join_all;
+use postbell_core::{Clock, TraceContext};
+use postbell_google::{MailboxChanged, PushBody};
 use postbell_http::{BodyError, bearer_token, read_body, trace_context};
 use postbell_protocol::routes::GOG_TOKEN;
 use serde::Deserialize;
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::answer::Answer;
-use crate::error::NotSynced;
 use crate::refusals::Refusals;
 use crate::settings::WatcherSettings;
-use crate::sync::{SyncEngine, SyncOutcome};
+use crate::sync::SyncEngine;
 
 const NO_PROOF: &str = "a push with the token of --token or POSTBELL_WATCH_TOKEN, or with one of Google (--verify-oidc)";
 const WRONG_TOKEN: &str = "the token of --token or POSTBELL_WATCH_TOKEN in x-gog-token or ?token=; OpenClaw has it in hooks.gmail.pushToken";
@@ -53,34 +53,15 @@ impl PushServer {
 
     /// The watcher's only route, at `path`.
     pub fn router(&self, path: &str) -> Router {
-        Router::new()
-            .route(path, post(receive_push))
-            .with_state(self.clone())
+        PushServers::new(vec![self.clone()]).router(path)
     }
 
-    /// Handles a pulled notification: waits for its sync, however long that takes. Returns `false` if
-    /// Pub/Sub must deliver it again.
-    pub async fn pulled(&self, data: &[u8]) -> bool {
-        let wait = |notified| self.sync.synced_to(notified, None);
-        match self.handle(data, wait).await {
-            Answer::Failed(_) | Answer::Unfinished(_) => false,
-            Answer::Malformed(expected) => {
-                warn!(expected, "Dropped a malformed notification");
-                true
-            }
-            _ => true,
-        }
+    fn is_named(&self, address: &str) -> bool {
+        self.settings.identity.is_named(address)
     }
 
-    /// Handles a notification, in Pub/Sub's envelope or without.
-    async fn handle<F>(&self, body: &[u8], sync: impl FnOnce(HistoryId) -> F) -> Answer
-    where
-        F: Future<Output = Result<SyncOutcome, NotSynced>>,
-    {
-        let changed = match PushBody::read(body).notification {
-            Ok(changed) => changed,
-            Err(expected) => return Answer::Malformed(expected),
-        };
+    /// Handles a notification.
+    async fn handle(&self, changed: &MailboxChanged, wait: Wait) -> Answer {
         if !self.settings.identity.is_named(&changed.email_address) {
             // It may be the mailbox's own address, and the configured one an alias.
             if let Err(error) = self.sync.confirm_account().await {
@@ -90,7 +71,10 @@ impl PushServer {
                 return Answer::NothingNew;
             }
         }
-        let outcome = sync(changed.history_id).await;
+        let outcome = match wait {
+            Wait::Limited(trace) => self.sync.sync_to(changed.history_id, trace).await,
+            Wait::Unlimited => self.sync.synced_to(changed.history_id, None).await,
+        };
         if let Err(error) = &outcome {
             info!(
                 history.id = %changed.history_id, error = error as &dyn std::error::Error,
@@ -98,6 +82,61 @@ impl PushServer {
             );
         }
         outcome.into()
+    }
+}
+
+/// How long a notification waits for its sync.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// That of a push, with its trace.
+    Limited(Option<TraceContext>),
+    Unlimited,
+}
+
+/// The watchers of a process: one for each mailbox and webhook. Each takes the notifications of its mailbox. Cheap
+/// to clone.
+#[derive(Clone)]
+pub struct PushServers(Arc<[PushServer]>);
+
+impl PushServers {
+    /// At least one. A push is authenticated as the first says.
+    #[must_use]
+    pub fn new(servers: Vec<PushServer>) -> Self {
+        Self(servers.into())
+    }
+
+    /// The only route, at `path`.
+    pub fn router(&self, path: &str) -> Router {
+        Router::new()
+            .route(path, post(receive_push))
+            .with_state(self.clone())
+    }
+
+    /// Handles a pulled notification: waits for its syncs, however long that takes. Returns `false` if
+    /// Pub/Sub must deliver it again.
+    pub async fn pulled(&self, data: &[u8]) -> bool {
+        match self.handle(data, Wait::Unlimited).await {
+            Answer::Failed(_) | Answer::Unfinished(_) => false,
+            Answer::Malformed(expected) => {
+                warn!(expected, "Dropped a malformed notification");
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// Handles a notification, in Pub/Sub's envelope or without. It fails if one of its watchers does.
+    async fn handle(&self, body: &[u8], wait: Wait) -> Answer {
+        let changed = match PushBody::read(body).notification {
+            Ok(changed) => changed,
+            Err(expected) => return Answer::Malformed(expected),
+        };
+        let address = &changed.email_address;
+        let is_known = self.0.iter().any(|server| server.is_named(address));
+        // One that does not know its mailbox's own address yet must not fail for that of another.
+        let concerned = self.0.iter().filter(|it| !is_known || it.is_named(address));
+        let answers = join_all(concerned.map(|server| server.handle(&changed, wait))).await;
+        answers.into_iter().fold(Answer::NothingNew, Answer::and)
     }
 }
 
@@ -109,10 +148,11 @@ struct TokenInUrl {
     token: Option<String>,
 }
 
-impl FromRequestParts<PushServer> for VerifiedCaller {
+impl FromRequestParts<PushServers> for VerifiedCaller {
     type Rejection = Answer;
 
-    async fn from_request_parts(parts: &mut Parts, server: &PushServer) -> Result<Self, Answer> {
+    async fn from_request_parts(parts: &mut Parts, servers: &PushServers) -> Result<Self, Answer> {
+        let server = servers.0.first().ok_or(Answer::Unauthorized)?;
         let auth = &server.settings.push_auth;
         let in_header = parts.headers.get(GOG_TOKEN);
         let in_header = in_header.and_then(|token| token.to_str().ok());
@@ -143,7 +183,7 @@ impl FromRequestParts<PushServer> for VerifiedCaller {
 }
 
 async fn receive_push(
-    State(server): State<PushServer>,
+    State(servers): State<PushServers>,
     _caller: VerifiedCaller,
     headers: HeaderMap,
     body: Body,
@@ -151,10 +191,10 @@ async fn receive_push(
     match read_body(body, BODY_LIMIT).await {
         Ok(body) => {
             let trace = trace_context(&headers);
-            let wait = |notified| server.sync.sync_to(notified, trace);
             let of_trace =
                 trace.map_or_else(Span::none, |one| info_span!("push", trace.id = %one.trace));
-            server.handle(&body, wait).instrument(of_trace).await
+            let handled = servers.handle(&body, Wait::Limited(trace));
+            handled.instrument(of_trace).await
         }
         Err(BodyError::TooSlow) => Answer::Malformed("expected the whole body within 10 seconds"),
         Err(BodyError::Incomplete) => Answer::Malformed("the body is incomplete"),

@@ -8,6 +8,7 @@ mod setup;
 mod store;
 mod users;
 mod watch;
+mod webhook_flags;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ pub(crate) use self::watch::{
     PullArgs, RenewArgs, ServeArgs, StartArgs, StatusArgs, StopArgs, TestAlertArgs, TestArgs,
     UninstallArgs, WatchCommand, WatchDeadLettersCommand, webhook,
 };
+pub(crate) use self::webhook_flags::{
+    check_webhooks, default_delivery, delivery as webhook_delivery,
+};
 use crate::logging::LogFormat;
 
 /// Environment variables of a controller.
@@ -39,7 +43,11 @@ const CONTROLLER_HELP: &str = "Required environment variables:
   OPENCLAW_GATEWAY_TOKEN         bearer token of the controller's routes
   KILOCLAW_GATEWAY_ARGS          arguments of `openclaw gateway`, a JSON array of strings
 
-For mail:
+For mail, from a platform:
+  POSTBELL_CONTROLLER__PLATFORM_URL  its base URL
+  KILOCLAW_SANDBOX_ID            the id of this machine there
+
+For mail, without one:
   KILOCLAW_GOG_CONFIG_TARBALL    credentials of the Google account, base64 of a tar.gz
   KILOCLAW_GOOGLE_ACCOUNT_EMAIL  address of the Google account
 

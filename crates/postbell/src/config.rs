@@ -14,6 +14,7 @@ mod store_url;
 mod telemetry;
 mod tls;
 mod values;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,7 @@ pub use self::store_url::StoreUrl;
 pub use self::telemetry::TelemetryConfig;
 pub use self::tls::TlsConfig;
 pub(crate) use self::values::is_loopback;
+pub use self::watch::{WatchConfig, WebhookConfig};
 
 /// A configuration file with every key, its default and its description.
 pub const EXAMPLE: &str = include_str!("../../../postbell.example.toml");
@@ -68,6 +70,9 @@ pub struct Config {
 
     /// Google's services.
     pub google: GoogleConfig,
+
+    /// The mailboxes that one watcher watches.
+    pub watch: Vec<WatchConfig>,
 }
 
 /// The `[directory]` table: a remote platform.
@@ -167,6 +172,19 @@ impl Config {
         mistakes.check(self.controller.check());
         mistakes.check(self.alerts.check());
         mistakes.check(self.telemetry.check());
+        mistakes.check(watch::check(&self.watch));
+        let controller = &self.controller;
+        mistakes.refuse_if(
+            !self.watch.is_empty() && controller.platform_url.is_some(),
+            "controller.platform_url",
+            "no platform, because [[watch]] tables name the mailboxes",
+        );
+        mistakes.refuse_if(
+            !self.watch.is_empty() && controller.watcher == WatcherChoice::Gog,
+            "controller.watcher",
+            "postbell, because gog reads no [[watch]] tables",
+        );
+        mistakes.check(crate::cli::check_webhooks(&self.watch));
         mistakes.check(self.tls.files());
         mistakes.check(self.tls.acme());
         let audience = self.relay.audience.as_ref();

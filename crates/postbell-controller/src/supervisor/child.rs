@@ -1,7 +1,11 @@
 //! The handle to a supervised child.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::spec::ChildSpec;
 use super::status::{ChildState, ChildStatus, RunningProcess};
 
 /// The length of the command queue. Commands come from people and pages.
@@ -10,6 +14,8 @@ const QUEUED_COMMANDS: usize = 16;
 /// The handle to a supervised child. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Child {
+    /// The program that the next start runs.
+    pub(super) spec: Arc<Mutex<ChildSpec>>,
     commands: mpsc::Sender<CommandRequest>,
     status: watch::Receiver<ChildStatus>,
 }
@@ -43,7 +49,9 @@ pub(crate) type CommandRequest = (Command, oneshot::Sender<Result<(), CommandErr
 
 impl Child {
     /// Returns the handle, and the supervisor's ends of its channels.
-    pub(crate) fn new() -> (
+    pub(crate) fn new(
+        spec: ChildSpec,
+    ) -> (
         Self,
         mpsc::Receiver<CommandRequest>,
         watch::Sender<ChildStatus>,
@@ -54,7 +62,18 @@ impl Child {
             restarts: 0,
             last_exit: None,
         });
-        (Self { commands, status }, received, sender)
+        let spec = Arc::new(Mutex::new(spec));
+        let child = Self {
+            spec,
+            commands,
+            status,
+        };
+        (child, received, sender)
+    }
+
+    /// Replaces what the next start runs. The child keeps its name and port.
+    pub(crate) fn set_spec(&self, spec: ChildSpec) {
+        *self.spec.lock() = spec;
     }
 
     /// Starts the child. Cancels a pending restart.

@@ -36,6 +36,19 @@ pub struct Timing {
     pub healthy_after: Duration,
 }
 
+impl ChildSpec {
+    /// The command line of a child that is not known yet. The child must not be started with it.
+    pub(crate) fn unset(name: &'static str, port: Option<u16>) -> Self {
+        Self {
+            name,
+            program: OsString::new(),
+            arguments: Vec::new(),
+            variables: Variables::default(),
+            port,
+        }
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Self {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use postbell_controller::{
-    ControllerParts, Ports, Processes, Settings, Timing, Variables, Version, WatcherProgram, start,
+    ControllerParts, Ports, Processes, Settings, SharedClient, Timing, Variables, Version,
+    WatcherProgram, start,
 };
 use postbell_core::{HistoryId, SystemClock, Tasks, Timestamp, Tracer};
 use postbell_protocol::gog_dirs::GogDirs;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
+use url::Url;
 
 /// The time-out of every wait in a test.
 pub(crate) const DEADLOCK: Duration = Duration::from_secs(60);
@@ -40,6 +42,7 @@ pub(crate) struct TestMachine {
     pub(crate) folder: TempDir,
     variables: Variables,
     watcher_program: Option<&'static str>,
+    platform: Option<Url>,
     gateway: Option<u16>,
     watcher: Option<u16>,
 }
@@ -76,6 +79,11 @@ impl TestMachine {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("bin")).unwrap();
+        Self::again(folder)
+    }
+
+    /// The same, with the folder of an earlier one.
+    pub(crate) fn again(folder: TempDir) -> Self {
         let machine = Self {
             variables: Variables::default()
                 .with("HOME", folder.path())
@@ -87,10 +95,17 @@ impl TestMachine {
                 .with("KILOCLAW_GATEWAY_ARGS", r#"["--port","3001"]"#),
             folder,
             watcher_program: None,
+            platform: None,
             gateway: None,
             watcher: None,
         };
         machine.program("openclaw", LONG_RUNNING)
+    }
+
+    /// Has the configuration fetched from the platform at this base URL, as the machine `sandbox-7`.
+    pub(crate) fn platform(mut self, url: &str) -> Self {
+        self.platform = Some(url.parse().unwrap());
+        self.with("KILOCLAW_SANDBOX_ID", "sandbox-7")
     }
 
     /// Adds a program to `PATH`.
@@ -181,10 +196,18 @@ impl TestMachine {
             Some(port) => port,
             None => closed_port().await,
         };
+        let settings = Settings::read(&self.variables).unwrap();
+        let settings = match &self.platform {
+            Some(url) => settings.with_platform(url, &self.variables).unwrap(),
+            None => settings,
+        };
         ControllerParts {
-            settings: Settings::read(&self.variables).unwrap(),
+            settings,
             variables: self.variables.clone(),
             gog_dirs: Some(gog_dirs(&self.folder)),
+            gateway_command: ["openclaw", "gateway"].map(str::to_owned).to_vec(),
+            hook_url: None,
+            tables: Vec::new(),
             watcher: match self.watcher_program {
                 Some(name) => WatcherProgram::Postbell {
                     program: self.path("bin").join(name),
@@ -198,7 +221,8 @@ impl TestMachine {
             },
             timing: FAST,
             processes: Processes::new().unwrap(),
-            make_client: Box::new(|| Ok(Client::new())),
+            client: Arc::new(SharedClient::new(|| Ok(Client::new()))),
+            seal_secret: TOKEN.into(),
             jitter: || 0.5,
             fresh_token: "a-fresh-token".into(),
             clock: Arc::new(SystemClock::new()),
@@ -287,7 +311,13 @@ impl TestController {
     }
 
     pub(crate) async fn shut_down(self) {
+        self.shut_down_but_folder().await;
+    }
+
+    /// Shuts down, and returns the folder for another controller.
+    pub(crate) async fn shut_down_but_folder(self) -> TempDir {
         self.tasks.stop(DEADLOCK).await.unwrap();
+        self.folder
     }
 }
 

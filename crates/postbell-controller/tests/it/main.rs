@@ -9,6 +9,7 @@ mod gateway;
 mod health;
 mod proxy;
 mod push_route;
+mod reload;
 mod self_restart;
 mod supervisor;
 mod websocket;

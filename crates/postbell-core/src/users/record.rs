@@ -45,6 +45,12 @@ pub struct UserRecord {
     /// Whether mail may start the machine. The owner pays for it.
     pub wake_on_mail: bool,
 
+    /// Since when a machine at a URL does not answer; `None` if it does, or was not asked yet.
+    pub unreachable_since: Option<Timestamp>,
+
+    /// When the machine last fetched its configuration; `None` if it does not.
+    pub config_fetched_at: Option<Timestamp>,
+
     /// The version of the record that the machine does not have yet; `None` if it is up to date.
     pub pending_sync: Option<i64>,
 
@@ -114,6 +120,8 @@ impl UserRecord {
             problem: None,
             mail_dead_letters: 0,
             wake_on_mail,
+            unreachable_since: None,
+            config_fetched_at: None,
             pending_sync: None,
             created_at: now,
             updated_at: now,
@@ -125,6 +133,8 @@ impl UserRecord {
     pub fn move_to(&mut self, location: MachineLocation) {
         if self.location != location {
             self.location = location;
+            self.unreachable_since = None;
+            self.config_fetched_at = None;
             self.mark_pending_sync();
         }
     }
@@ -157,7 +167,7 @@ impl UserRecord {
     }
 
     /// Records a check-in of the machine. A check-in without a watch or a problem clears the stored
-    /// one; those of an account that was disconnected are ignored.
+    /// one; those of an account that was disconnected are ignored. Whether the machine can be reached, it does not show.
     pub fn check_in(&mut self, report: MachineReport) {
         if self.status != InstanceStatus::Destroying {
             self.status = InstanceStatus::Running;
@@ -190,11 +200,11 @@ impl UserRecord {
         }
     }
 
-    /// Marks the next write as one that the machine must be configured with. Only a managed machine
-    /// can be configured.
+    /// Marks the next write as one that the machine must be configured with, or must fetch. A machine whose
+    /// location is not known cannot be reached.
     pub fn mark_pending_sync(&mut self) {
-        let is_managed = matches!(self.location, MachineLocation::Managed(_));
-        self.pending_sync = is_managed.then_some(self.version + 1);
+        let is_known = self.location != MachineLocation::Unknown;
+        self.pending_sync = is_known.then_some(self.version + 1);
     }
 
     /// Names what differs from `before`, for the audit log.
@@ -377,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_managed_machine_is_synced() {
+    fn only_a_machine_whose_location_is_known_is_synced() {
         let mut record = record();
         record.mark_pending_sync();
         assert_eq!(record.pending_sync, None);
@@ -391,6 +401,22 @@ mod tests {
             Some(2),
             "the version of the next write"
         );
+    }
+
+    #[test]
+    fn another_machine_is_not_known_to_be_unreachable_or_to_fetch() {
+        let mut record = record();
+        record.unreachable_since = Some(NOW);
+        record.config_fetched_at = Some(NOW);
+        let url = |url: &str| MachineLocation::Url(url.parse().unwrap());
+        record.move_to(url("https://bot.example.com"));
+        assert_eq!(
+            (record.unreachable_since, record.config_fetched_at),
+            (None, None)
+        );
+        record.unreachable_since = Some(NOW);
+        record.move_to(url("https://bot.example.com"));
+        assert_eq!(record.unreachable_since, Some(NOW), "it is the same");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::CheckIn;
 /// The tokens that a machine shows. They are not verified yet: the body names the machine.
 ///
 /// KiloClaw's controller sends the gateway token in a header of its own, beside another bearer token.
-pub(super) struct MachineTokens(Vec<SecretString>);
+pub(super) struct MachineTokens(pub(super) Vec<SecretString>);
 
 impl FromRequestParts<Platform> for MachineTokens {
     type Rejection = ApiError;
@@ -67,7 +67,7 @@ pub(super) async fn check_in(
 }
 
 /// Returns the user of a machine, and the token that is the machine's. An unknown machine and a wrong token have the same response.
-async fn authenticated(
+pub(super) async fn authenticated(
     platform: &Platform,
     sandbox_id: &str,
     tokens: Vec<SecretString>,

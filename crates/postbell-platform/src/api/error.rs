@@ -17,6 +17,9 @@ use crate::ChangeError;
 /// The `Retry-After` of unavailable operations.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
+/// The `Retry-After` of a machine that asks too often.
+const TOO_MANY_RETRY_AFTER_SECONDS: u64 = 60;
+
 /// Why a request fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ApiError {
@@ -32,6 +35,10 @@ pub(super) enum ApiError {
     NotConnected,
     /// The Google account is connected to another user.
     AddressTaken,
+    /// The address of the connected Google account is not known.
+    NoAddress,
+    /// The machine asks too often.
+    TooMany,
     BodyTooLarge,
     BodyTooSlow,
     BodyIncomplete,
@@ -78,6 +85,11 @@ impl ApiError {
                 "This Google account is connected to 16 other users. Disconnect it from one of them \
                  first, or ask your operator",
             ),
+            Self::NoAddress => (
+                StatusCode::CONFLICT,
+                "The address of the connected Google account is not known: connect it again",
+            ),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many requests"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
             Self::BodyIncomplete => (StatusCode::BAD_REQUEST, "the body ended before its time"),
@@ -92,6 +104,15 @@ impl ApiError {
             Self::Unavailable { operation } => (StatusCode::SERVICE_UNAVAILABLE, operation),
             Self::Failed { operation } => (StatusCode::INTERNAL_SERVER_ERROR, operation),
         }
+    }
+
+    /// Logs an internal error that no store has caused.
+    pub(super) fn internal(
+        operation: &'static str,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Self {
+        error!(error, operation, "An operation failed");
+        Self::Failed { operation }
     }
 
     /// Maps the error of an operation, and logs it if it is internal.
@@ -130,6 +151,10 @@ impl IntoResponse for ApiError {
                 response
                     .headers_mut()
                     .insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            Self::TooMany => {
+                let seconds = TOO_MANY_RETRY_AFTER_SECONDS.into();
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
             }
             Self::NotReady | Self::Unavailable { .. } => {
                 let seconds = RETRY_AFTER_SECONDS.into();

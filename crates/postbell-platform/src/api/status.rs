@@ -38,6 +38,7 @@ pub fn user_status(record: &UserRecord) -> UserStatus {
         gmail_last_history_id: record.last_history_id.as_ref().map(HistoryId::to_string),
         watch_expires_at: record.watch_expires_at.map(Timestamp::as_millis),
         problem: record.problem,
+        unreachable_since: record.unreachable_since.map(Timestamp::as_millis),
         wake_on_mail: record.wake_on_mail,
         created_at: record.created_at.as_millis(),
         updated_at: record.updated_at.as_millis(),

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{Configured, Machines, MachinesError};
-use crate::variables::Variables;
+use crate::variables::{Variables, is_fetching};
 
 /// The timeout of a call, besides the time that it asks Fly to wait.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -166,14 +166,25 @@ impl Machines for FlyMachines {
             Some(Value::Object(env)) => env,
             _ => Map::new(),
         };
-        if !variables.apply_to(&mut env, self.env_key.as_ref()) {
-            return Ok(Configured::Unchanged);
-        }
-        config.insert("env".to_owned(), Value::Object(env));
         let is_on = matches!(
             status_of(&state),
             Some(InstanceStatus::Running | InstanceStatus::Starting)
         );
+        let fetches = is_fetching(&env);
+        let changes = if fetches {
+            // What an earlier configuration has left, also of a former user.
+            Variables::remove_from(&mut env)
+        } else {
+            variables.apply_to(&mut env, self.env_key.as_ref())
+        };
+        if !changes {
+            return Ok(match (fetches, is_on) {
+                (true, true) => Configured::Fetches,
+                (true, false) => Configured::Saved,
+                (false, _) => Configured::Unchanged,
+            });
+        }
+        config.insert("env".to_owned(), Value::Object(env));
         let update = json!({
             "config": config,
             "current_version": instance_id,

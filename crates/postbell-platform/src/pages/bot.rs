@@ -10,6 +10,7 @@ mod deliveries;
 mod fragments;
 mod google;
 mod pending_sync;
+mod restart;
 pub(super) mod test_message;
 mod view;
 mod watch;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp as Moment;
 use maud::{Markup, html};
-use postbell_core::{InstanceStatus, Timestamp};
+use postbell_core::{InstanceStatus, Timestamp, UserRecord};
 
 /// A time relative to now; the exact time is in its attributes.
 pub(super) fn relative(at: Timestamp, now: Timestamp) -> Markup {
@@ -69,9 +69,12 @@ pub(super) fn precise(time: Duration) -> String {
     }
 }
 
-/// The CSS class and the text of a machine's status.
-pub(super) const fn machine_status(status: InstanceStatus) -> (&'static str, &'static str) {
-    match status {
+/// The CSS class and the text of a machine's status. It runs only while it answers.
+pub(super) fn machine_status(record: &UserRecord) -> (&'static str, &'static str) {
+    if record.unreachable_since.is_some() {
+        return ("bad", "does not answer");
+    }
+    match record.status {
         InstanceStatus::Provisioned => ("quiet", "never started"),
         InstanceStatus::Starting => ("warn", "starting"),
         InstanceStatus::Running => ("good", "running"),

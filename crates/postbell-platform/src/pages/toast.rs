@@ -179,6 +179,7 @@ fn with_machine(text: &str, outcome: SyncOutcome) -> String {
         SyncOutcome::UpToDate => return text.to_owned(),
         SyncOutcome::AtNextStart => "Your machine is off and gets the change when it starts.",
         SyncOutcome::Restarting => "Your machine restarts with the change, which takes a moment.",
+        SyncOutcome::Reloaded => "Your machine has the change; your bot was not restarted.",
         SyncOutcome::Failed => {
             "The change is saved, but your machine could not be updated and keeps its old \
              configuration. Postbell retries."

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    BoxError, Clock, Credentials, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users,
+    BoxError, Clock, MachineLocation, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users,
     UsersError, update_user,
 };
-use postbell_protocol::credential_envelope::PlatformKey;
 use tracing::{info, warn};
 
 use super::cooldowns::Cooldowns;
 use super::keyed_locks::{KeyedLocks, Target};
-use crate::Fleet;
 use crate::change::SyncOutcome;
+use crate::controllers::{Controllers, Reload};
 use crate::machines::{Configured, MachinesError};
-use crate::variables::{Tarball, Variables};
+use crate::variables::Variables;
+use crate::{Fleet, Tarballs};
 
 /// How often a sync starts over if another program changes the machine.
 const MAX_CONFLICTS: usize = 3;
@@ -30,10 +30,10 @@ pub(super) struct MachineSync {
 /// What a [`MachineSync`] is built from.
 pub(super) struct MachineSyncParts {
     pub(super) store: Arc<dyn Users>,
-    pub(super) credentials: Arc<dyn Credentials>,
+    pub(super) tarballs: Tarballs,
+    pub(super) controllers: Arc<dyn Controllers>,
     pub(super) orphaned_machines: Arc<dyn OrphanedMachines>,
     pub(super) fleet: Arc<Fleet>,
-    pub(super) key: Option<Arc<PlatformKey>>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -86,13 +86,9 @@ impl MachineSync {
 
     async fn sync_locked(&self, user: &UserId, target: Target) -> SyncOutcome {
         match self.try_sync(user).await {
-            Ok(configured) => {
+            Ok(outcome) => {
                 self.cooldowns.record_success(&target);
-                match configured {
-                    Configured::Unchanged => SyncOutcome::UpToDate,
-                    Configured::Saved => SyncOutcome::AtNextStart,
-                    Configured::Restarting => SyncOutcome::Restarting,
-                }
+                outcome
             }
             Err(error) => {
                 let now = self.parts.clock.elapsed();
@@ -108,7 +104,7 @@ impl MachineSync {
         }
     }
 
-    async fn try_sync(&self, user: &UserId) -> Result<Configured, BoxError> {
+    async fn try_sync(&self, user: &UserId) -> Result<SyncOutcome, BoxError> {
         let mut conflicts = 0;
         loop {
             // The record is read again after each conflict: it may have changed.
@@ -116,24 +112,62 @@ impl MachineSync {
             let Some((record, generation)) =
                 record.and_then(|it| it.pending_sync.map(|mark| (it, mark)))
             else {
-                return Ok(Configured::Unchanged);
+                return Ok(SyncOutcome::UpToDate);
             };
-            let configured = match self.parts.fleet.managed_machine(&record) {
-                None => Configured::Unchanged,
-                Some((machines, machine)) => {
-                    let variables = Variables::of(&record, self.tarball(&record).await?);
-                    match machines.configure(machine, &variables).await {
-                        Err(MachinesError::Changed) if conflicts + 1 < MAX_CONFLICTS => {
-                            conflicts += 1;
-                            continue;
-                        }
-                        outcome => outcome?,
-                    }
+            let outcome = match self.configure(&record).await {
+                Err(MachinesError::Changed) if conflicts + 1 < MAX_CONFLICTS => {
+                    conflicts += 1;
+                    continue;
                 }
+                Ok(Configured::Fetches) => self.reload(&record).await?,
+                Ok(Configured::Unchanged) => SyncOutcome::UpToDate,
+                Ok(Configured::Saved) => SyncOutcome::AtNextStart,
+                Ok(Configured::Restarting) => SyncOutcome::Restarting,
+                Err(error) => return Err(error.into()),
             };
-            self.finish(user, generation, configured).await?;
-            return Ok(configured);
+            self.finish(user, generation, outcome).await?;
+            return Ok(outcome);
         }
+    }
+
+    /// Writes the configuration into the machine, unless the machine fetches it.
+    async fn configure(&self, record: &UserRecord) -> Result<Configured, MachinesError> {
+        match &record.location {
+            MachineLocation::Unknown => Ok(Configured::Unchanged),
+            MachineLocation::Url(_) => Ok(Configured::Fetches),
+            MachineLocation::Managed(_) => match self.parts.fleet.managed_machine(record) {
+                None => Ok(Configured::Unchanged),
+                Some((machines, machine)) => {
+                    let tarball = self.parts.tarballs.of(record).await;
+                    let tarball =
+                        tarball.map_err(|source| MachinesError::Credentials { source })?;
+                    let variables = Variables::of(record, tarball);
+                    machines.configure(machine, &variables).await
+                }
+            },
+        }
+    }
+
+    /// Has the machine fetch its configuration. A machine at a URL that does not fetch it is configured by its
+    /// owner.
+    async fn reload(&self, record: &UserRecord) -> Result<SyncOutcome, BoxError> {
+        let is_at_url = matches!(record.location, MachineLocation::Url(_));
+        let error = match self.parts.controllers.reload(record).await {
+            Ok(Reload::Done) => return Ok(SyncOutcome::Reloaded),
+            Ok(Reload::NotSupported) if is_at_url => return Ok(SyncOutcome::UpToDate),
+            Ok(Reload::NotSupported) => "its controller does not take its configuration".into(),
+            Err(error) => error,
+        };
+        // It may have fetched the configuration, which has cleared the mark, and not be able to use it.
+        let (store, clock) = (&*self.parts.store, &*self.parts.clock);
+        let marked = update_user(store, &record.user, None, clock, |stored| {
+            if stored.pending_sync.is_none() {
+                stored.mark_pending_sync();
+            }
+            Ok::<_, UsersError>(())
+        });
+        marked.await?;
+        Err(error)
     }
 
     /// Clears the pending sync if its generation is still the one that the machine has.
@@ -144,8 +178,9 @@ impl MachineSync {
         &self,
         user: &UserId,
         generation: i64,
-        configured: Configured,
+        outcome: SyncOutcome,
     ) -> Result<(), UsersError> {
+        let is_written = matches!(outcome, SyncOutcome::AtNextStart | SyncOutcome::Restarting);
         let stored = update_user(
             &*self.parts.store,
             user,
@@ -154,7 +189,7 @@ impl MachineSync {
             |record| {
                 match record.pending_sync {
                     Some(pending) if pending == generation => record.pending_sync = None,
-                    None if configured != Configured::Unchanged => record.mark_pending_sync(),
+                    None if is_written => record.mark_pending_sync(),
                     _ => (),
                 }
                 Ok::<_, UsersError>(())
@@ -209,21 +244,6 @@ impl MachineSync {
         let ManagedMachine { app, machine } = machine;
         info!(app, machine, "Cleared an orphaned machine");
         Ok(())
-    }
-
-    async fn tarball(&self, record: &UserRecord) -> Result<Tarball, BoxError> {
-        if record.google.is_none() {
-            return Ok(Tarball::Remove);
-        }
-        let Some(key) = &self.parts.key else {
-            return Ok(Tarball::Keep);
-        };
-        Ok(
-            match self.parts.credentials.credentials(&record.user).await? {
-                Some(credentials) => Tarball::Set(key.decrypt_tarball(credentials.expose())?),
-                None => Tarball::Keep,
-            },
-        )
     }
 }
 

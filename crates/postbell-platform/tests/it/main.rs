@@ -9,6 +9,7 @@ mod connect;
 mod document;
 mod fly;
 mod live;
+mod machine_config;
 mod mailbox_users;
 mod matrix;
 mod my_bot;

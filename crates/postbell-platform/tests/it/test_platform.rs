@@ -13,9 +13,9 @@ use postbell_core::{
 };
 use postbell_google::OAuthClient;
 use postbell_platform::{
-    CheckIn, Fleet, FlyMachines, Machines, MailboxUsers, MailboxUsersParts, OperatorClient,
-    OperatorClientParts, Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, UserService,
-    UserTokens, system_random,
+    CheckIn, Fleet, FlyMachines, HttpControllers, Machines, MailboxUsers, MailboxUsersParts,
+    OperatorClient, OperatorClientParts, Platform, PlatformParts, Reconciler, ReconcilerParts,
+    Relays, Tarballs, UserService, UserTokens, system_random,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
@@ -206,13 +206,26 @@ impl TestPlatform {
             Fleet::new(Arc::clone(&store) as _, machines, Arc::clone(&clock), None);
         let key = has_key.then(|| Arc::new(PlatformKey::from_pem(&KEY.into()).unwrap()));
         let relays = Arc::new(RecordingRelays::default());
+        let tarballs = Tarballs {
+            credentials: Arc::clone(&store) as _,
+            key: key.clone(),
+        };
+        let secret = SecretString::from(GATEWAY_SECRET);
+        let controllers = HttpControllers::new(
+            reqwest::Client::new(),
+            Box::new(|location| match location {
+                MachineLocation::Url(url) => Ok(url.clone()),
+                _ => Err("the test has no machine on Fly"),
+            }),
+            GatewayTokens::new(&secret),
+        );
         let (commands, reconciler) = Reconciler::new(ReconcilerParts {
             store: Arc::clone(&store) as _,
-            credentials: Arc::clone(&store) as _,
+            tarballs: tarballs.clone(),
+            controllers: Arc::new(controllers),
             orphaned_machines: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
             relays: Arc::clone(&relays) as Arc<dyn Relays>,
-            key: key.clone(),
             clock: Arc::clone(&clock),
         });
         let mailboxes = Arc::new(mailboxes(&store, key.clone(), google, Arc::clone(&clock)));
@@ -226,10 +239,11 @@ impl TestPlatform {
             clock,
             commands,
         });
-        let secret = SecretString::from(GATEWAY_SECRET);
         let platform = Platform::new(PlatformParts {
             users: Arc::clone(&users),
             mailboxes: Arc::clone(&mailboxes),
+            tarballs,
+            watcher_arguments: vec!["--per-message".to_owned()],
             platform_key: key,
             relay_url: None,
             api_key: API_KEY.into(),

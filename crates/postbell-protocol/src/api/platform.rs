@@ -50,6 +50,10 @@ pub struct UserStatus {
         example = json!({"code": "grant_revoked", "since": 1_764_597_780_000_i64})
     )]
     pub problem: Option<MailProblem>,
+    /// Since when the machine does not answer, in milliseconds since the epoch, if it has a URL of its own. Not sent
+    /// by KiloClaw
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreachable_since: Option<i64>,
     /// Whether the machine may be started for waiting mail
     #[schema(required = true)]
     pub wake_on_mail: bool,
@@ -352,6 +356,7 @@ mod tests {
             gmail_last_history_id: Some("7".to_owned()),
             watch_expires_at: None,
             problem: Some(PROBLEM),
+            unreachable_since: None,
             wake_on_mail: false,
             created_at: 1,
             updated_at: 2,

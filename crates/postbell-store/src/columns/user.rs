@@ -27,6 +27,8 @@ pub(crate) struct UserColumns<'a> {
     pub(crate) problem_code: Option<&'static str>,
     pub(crate) problem_since: Option<i64>,
     pub(crate) mail_dead_letters: i64,
+    pub(crate) unreachable_since: Option<i64>,
+    pub(crate) config_fetched_at: Option<i64>,
 }
 
 impl<'a> From<&'a UserRecord> for UserColumns<'a> {
@@ -58,6 +60,8 @@ impl<'a> From<&'a UserRecord> for UserColumns<'a> {
             problem_code: record.problem.map(|problem| problem.code.as_str()),
             problem_since: record.problem.map(|problem| problem.since.as_millis()),
             mail_dead_letters: i64::try_from(record.mail_dead_letters).unwrap_or(i64::MAX),
+            unreachable_since: record.unreachable_since.map(Timestamp::as_millis),
+            config_fetched_at: record.config_fetched_at.map(Timestamp::as_millis),
         }
     }
 }
@@ -76,6 +80,8 @@ pub(crate) fn record<R: Columns>(row: &R) -> Result<UserRecord, R::Failure> {
         problem: problem(row)?,
         mail_dead_letters: number(row, "mail_dead_letters")?.unsigned_abs(),
         wake_on_mail: row.flag("wake_on_mail")?,
+        unreachable_since: time_if_any(row, "unreachable_since")?,
+        config_fetched_at: time_if_any(row, "config_fetched_at")?,
         pending_sync: row.integer("pending_sync")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,

@@ -169,6 +169,8 @@ pub(crate) const TABLES: &[Table] = &[
             ("problem_since", Integer),
             ("mail_dead_letters", Integer),
             ("started_at", Integer),
+            ("unreachable_since", Integer),
+            ("config_fetched_at", Integer),
             ("version", Integer),
         ],
     ),

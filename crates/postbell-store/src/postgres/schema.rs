@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_initial.sql"),
     include_str!("migrations/0002_operator.sql"),
     include_str!("migrations/0003_trace.sql"),
+    include_str!("migrations/0004_machine_contact.sql"),
 ];
 
 /// The version that this code reads and writes.

@@ -44,7 +44,8 @@ const REPLACE: &str = "
     UPDATE user_record SET sandbox_id = $2, status = $3, app = $4, machine = $5, url = $6,
         connected_at = $7, email = $8, mailbox_key = $9, push_account = $10, notifications = $11,
         wake_on_mail = $12, updated_at = $13, watch_expires_at = $14, pending_sync = $15,
-        problem_code = $16, problem_since = $17, mail_dead_letters = $18, version = version + 1
+        problem_code = $16, problem_since = $17, mail_dead_letters = $18,
+        unreachable_since = $19, config_fetched_at = $20, version = version + 1
     WHERE user_id = $1";
 
 const REMOVE: &str = "DELETE FROM user_record WHERE user_id = $1 RETURNING app, machine, url";
@@ -447,6 +448,8 @@ async fn write(db: &Session, record: &UserRecord, now: Timestamp) -> Result<(), 
             &columns.problem_code,
             &columns.problem_since,
             &columns.mail_dead_letters,
+            &columns.unreachable_since,
+            &columns.config_fetched_at,
         ],
     )
     .await

@@ -55,6 +55,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0019_started.sql")),
     Expand(include_str!("migrations/0020_operator.sql")),
     Expand(include_str!("migrations/0021_trace.sql")),
+    Expand(include_str!("migrations/0022_machine_contact.sql")),
 ];
 
 /// The version that this code reads and writes.

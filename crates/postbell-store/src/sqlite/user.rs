@@ -51,7 +51,7 @@ const REPLACE: &str = "
         connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11,
         wake_on_mail = ?12, updated_at = ?13, watch_expires_at = ?14, pending_sync = ?15,
         problem_code = ?16, problem_since = ?17, mail_dead_letters = ?18,
-        version = version + 1
+        unreachable_since = ?19, config_fetched_at = ?20, version = version + 1
     WHERE user = ?1 AND version = ?2";
 
 const RAISE: &str = "
@@ -200,6 +200,8 @@ fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<()> {
         columns.problem_code,
         columns.problem_since,
         columns.mail_dead_letters,
+        columns.unreachable_since,
+        columns.config_fetched_at,
     ])?;
     Ok(())
 }

@@ -139,9 +139,10 @@ impl WatchCommand {
 }
 
 /// The mailbox and its credentials.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct AccountArgs {
-    /// Address of the mailbox [default: $GOG_ACCOUNT]
+    /// Address of the mailbox, with / and the name of a further webhook of it, if one is meant
+    /// [default: $GOG_ACCOUNT; for `serve` and `pull` before it those of the [[watch]] tables]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) account: Option<String>,
 
@@ -308,9 +309,9 @@ pub(crate) struct PullArgs {
     #[command(flatten)]
     pub(crate) account: AccountArgs,
 
-    /// Subscription to pull from: projects/P/subscriptions/S
+    /// Subscription to pull from: projects/P/subscriptions/S; required unless [[watch]] tables name them
     #[arg(long, value_parser = subscription, value_name = "SUBSCRIPTION")]
-    pub(crate) subscription: String,
+    pub(crate) subscription: Option<String>,
 
     /// Address of the monitoring routes.
     #[arg(
@@ -329,7 +330,7 @@ pub(crate) struct PullArgs {
 }
 
 /// The bot's webhook. Process lists show a URL or token on the command line, but not the variable.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct HookArgs {
     /// Webhook URL that new mail is posted to [default: $POSTBELL_WATCH_HOOK_URL, which process lists do
     /// not show]
@@ -376,7 +377,7 @@ impl From<Body> for BodyFormat {
 }
 
 /// Where alerts go.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct AlertArgs {
     /// Tell this target once when mail stops and when it flows again: an https URL (#whsec_… signs),
     /// ntfy://, slack://, mattermost://, discord://, telegram:// or smtp(s)://; may be repeated
@@ -395,7 +396,7 @@ pub(crate) struct TestAlertArgs {
 }
 
 /// Selection and format of what is posted.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct DeliveryArgs {
     #[command(flatten)]
     pub(crate) hook: HookArgs,
@@ -468,7 +469,7 @@ pub(crate) struct DeliveryArgs {
 }
 
 /// What is posted beyond the mails themselves.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ExtrasArgs {
     /// Write attachments into this directory, and name their paths; removed after seven days
     #[arg(long, value_name = "DIR")]

@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_controller::{
-    ControllerParts, Ports, Processes, Settings, Stage, Timing, Variables, Version, WatcherProgram,
+    ControllerParts, Ports, Processes, Settings, SharedClient, Stage, Timing, Variables, Version,
+    WatcherProgram,
 };
 use postbell_core::{Clock, Tasks, Tracer};
 use postbell_http::{Listener, serve};
-use postbell_protocol::env_crypto::decrypt_variables;
+use postbell_protocol::env_crypto::{KEY_VARIABLE, decrypt_variables};
 use postbell_protocol::gog_dirs::{GOG_DIR_VARIABLES, GogDirs};
 use secrecy::SecretString;
 use tracing::{error, info};
 
-use crate::config::{Config, ConfigError, Env, WatcherChoice};
+use crate::config::{Config, ConfigError, Env, WatchConfig, WatcherChoice};
 use crate::wiring::{Service, Telemetry};
 
 /// Time for requests in flight to finish after the children have been stopped.
@@ -35,6 +36,9 @@ const SERVICE_VARIABLES: [&str; 7] = [
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 ];
+
+/// The arguments of the gateway. Only OpenClaw needs some.
+const GATEWAY_ARGS: &str = "KILOCLAW_GATEWAY_ARGS";
 
 /// The version that the controller reports. Release builds set `POSTBELL_COMMIT`.
 const VERSION: Version = Version {
@@ -95,10 +99,13 @@ struct Prepared {
     env: Env,
     settings: Settings,
     config: Config,
+    /// The secret with which a fetched configuration is encrypted on disk.
+    seal_secret: SecretString,
 }
 
 /// Reads the configuration. Errors are logged in full; the health routes report only the stage.
 fn prepare(env: &Env) -> Result<Prepared, Stage> {
+    let env_key = env.variable(KEY_VARIABLE).map(SecretString::from);
     let variables = env.variables().iter().cloned();
     let variables = decrypt_variables(variables).map_err(|error| {
         error!(%error, "Cannot start: the encrypted variables cannot be decrypted");
@@ -127,14 +134,31 @@ fn prepare(env: &Env) -> Result<Prepared, Stage> {
         error!(%error, "Cannot start: invalid configuration");
         Stage::RuntimeConfig
     });
-    let settings = Settings::read(&variables).map_err(|problems| {
+    if let Ok(config) = &config
+        && !config.controller.is_openclaw()
+        && variables.get(GATEWAY_ARGS).is_none()
+    {
+        variables.set(GATEWAY_ARGS, "[]");
+    }
+    let platform = config.as_ref().ok();
+    let platform = platform.and_then(|config| config.controller.platform_url.as_ref());
+    let settings = Settings::read(&variables).and_then(|settings| match platform {
+        Some(url) => settings.with_platform(url, &variables),
+        None => Ok(settings),
+    });
+    let settings = settings.map_err(|problems| {
         for problem in &problems {
             error!(%problem, "Cannot start: invalid environment variable");
         }
         Stage::RuntimeConfig
     });
-    let (config, settings) = (config?, settings?);
+    let (config, mut settings) = (config?, settings?);
+    if let Some(token) = &config.controller.hook_token {
+        settings.hooks_token = Some(token.clone());
+    }
+    let seal_secret = env_key.unwrap_or_else(|| settings.gateway_token.expose().into());
     Ok(Prepared {
+        seal_secret,
         variables,
         env,
         settings,
@@ -154,6 +178,7 @@ fn parts(
         env,
         settings,
         config,
+        seal_secret,
     } = prepared;
     let watcher = match config.controller.watcher {
         WatcherChoice::Gog => WatcherProgram::Gog,
@@ -168,6 +193,9 @@ fn parts(
     Ok(ControllerParts {
         settings,
         variables,
+        gateway_command: config.controller.gateway_command,
+        hook_url: config.controller.hook_url,
+        tables: config.watch.iter().flat_map(WatchConfig::states).collect(),
         gog_dirs: GogDirs::from_variables(|name| env.variable(name)).ok(),
         watcher,
         ports: Ports {
@@ -176,10 +204,11 @@ fn parts(
         },
         timing,
         processes,
-        make_client: Box::new(|| {
+        client: Arc::new(SharedClient::new(|| {
             postbell_http::require_ca_certificates()?;
             Ok(postbell_http::client()?)
-        }),
+        })),
+        seal_secret,
         jitter: fastrand::f64,
         fresh_token: fresh_token()?,
         clock,

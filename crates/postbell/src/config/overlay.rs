@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use url::Url;
 
 use super::expected::in_words;
-use super::{Config, ConfigError, Mistakes, ReadSecret};
+use super::{Config, ConfigError, Mistakes, ReadSecret, watch};
 
 /// Prefix of variables that set a key.
 const PREFIX: &str = "POSTBELL_";
@@ -16,7 +16,8 @@ const PREFIX: &str = "POSTBELL_";
 const SEPARATOR: &str = "__";
 
 /// The secrets, and URLs with a password, as tables and key. Each can be set as `key_file` instead.
-const SECRETS: [(&[&str], &str); 14] = [
+const SECRETS: [(&[&str], &str); 15] = [
+    (&["controller"], "hook_token"),
     (&["alerts"], "targets"),
     (&["directory"], "api_key"),
     (&["google", "client"], "client_secret"),
@@ -105,6 +106,7 @@ pub(super) fn parse(
             mistakes.check(put_secret(inner, &path, key, read_secret));
         }
     }
+    watch::prepare(&mut table, file, read_secret, &mut mistakes);
     let config = deserialize(table, &set_by, &file_name, &mut mistakes)?;
     Ok((config, mistakes))
 }
@@ -275,7 +277,7 @@ fn inner_table<'a>(table: &'a mut Table, path: &[&str]) -> Option<&'a mut Table>
 }
 
 /// Replaces `key_file` by `key` with the content of the file.
-fn put_secret(
+pub(super) fn put_secret(
     table: &mut Table,
     path: &str,
     key: &str,

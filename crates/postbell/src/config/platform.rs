@@ -45,6 +45,9 @@ pub struct PlatformConfig {
     /// RSA key in PEM that decrypts the credentials that users send.
     pub private_key: Option<SecretString>,
 
+    /// Further arguments of `postbell watch serve` on machines that fetch their configuration and have none.
+    pub watcher_args: Vec<String>,
+
     /// Remote relays that are notified of check-ins and changed users.
     pub relay_urls: Vec<Url>,
 
@@ -79,6 +82,7 @@ impl Default for PlatformConfig {
             gateway_secret: None,
             storage_keys: Vec::new(),
             private_key: None,
+            watcher_args: Vec::new(),
             relay_urls: Vec::new(),
             fly: FlyConfig::default(),
             sign_in: SignInConfig::default(),

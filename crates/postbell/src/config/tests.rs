@@ -50,6 +50,7 @@ fn the_example_names_every_key() {
         .replace("/etc/postbell/platform.pem", "/secret")
         .replace("/etc/postbell/fly-token", "/secret")
         .replace("/etc/postbell/sign-in-secret", "/secret")
+        .replace("/etc/postbell/hook-token", "/secret")
         .replace("/etc/postbell/env-key", "/secret")
         .replace("/etc/postbell/google-client-secret", "/secret")
         .replace("/etc/postbell/otlp-headers", "/secret");

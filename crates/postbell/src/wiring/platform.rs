@@ -1,5 +1,6 @@
 //! The platform and its pages, alone or in one process with a relay.
 
+mod machines;
 mod operator_client;
 mod pages;
 
@@ -16,12 +17,11 @@ use postbell_core::{
 use postbell_google::GoogleKeys;
 use postbell_http::{Listener, serve};
 use postbell_platform::{
-    CheckIn, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
+    CheckIn, ContactPoll, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
     MachineStarter, Machines, MailboxUsers, MailboxUsersParts, OperatorClient, Pages, PagesParts,
     Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
     WatchRenewer,
 };
-use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::DirectoryCache;
 use postbell_store::{Store, StoreOptions};
@@ -30,6 +30,7 @@ use secrecy::SecretString;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use self::machines::MachineParts;
 use self::operator_client::operator_client;
 pub use self::pages::sign_in_links;
 use super::alerts::{AlertPorts, AlertService, alerts, users_client};
@@ -46,6 +47,7 @@ pub struct PlatformService {
     reconciler: Reconciler,
     starter: MachineStarter,
     renewer: Option<WatchRenewer>,
+    contact: ContactPoll,
     alerts: AlertService,
 }
 
@@ -277,17 +279,17 @@ fn user_service(
     store: &Store,
     fleet: Arc<Fleet>,
     relays: &Arc<dyn Relays>,
-    key: Option<Arc<PlatformKey>>,
+    machines: &MachineParts,
     operator_client: Option<Arc<OperatorClient>>,
     clock: &Arc<dyn Clock>,
 ) -> (Arc<UserService>, Reconciler) {
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
         store: store.users(),
-        credentials: store.credentials(),
+        tarballs: machines.tarballs.clone(),
+        controllers: Arc::clone(&machines.controllers),
         orphaned_machines: store.orphaned_machines(),
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(relays),
-        key,
         clock: Arc::clone(clock),
     });
     let users = UserService {
@@ -348,12 +350,14 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let renewer = operator
         .clone()
         .map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
-    let key = platform_key.clone();
-    let (users, reconciler) = user_service(&store, fleet, &relays, key, operator, &clock);
+    let machines = machines::parts(config, &store, platform_key.as_ref(), &client, &clock)?;
+    let (users, reconciler) = user_service(&store, fleet, &relays, &machines, operator, &clock);
     let secret = settings.gateway_secret()?;
     let platform = Platform::new(PlatformParts {
         users: Arc::clone(&users),
         mailboxes: Arc::clone(&mailboxes),
+        tarballs: machines.tarballs,
+        watcher_arguments: settings.watcher_args.clone(),
         platform_key,
         relay_url: config.relay.audience().ok().map(str::to_owned),
         api_key: api_key.clone(),
@@ -361,7 +365,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         lookups_fresh_for: lookups_fresh_for(settings),
         user_tokens: UserTokens::new(secret),
     });
-    let user_targets = UserTargets {
+    let alert_targets = UserTargets {
         targets: store.alert_targets(),
         client: users_client(&clock)?,
     };
@@ -375,7 +379,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         cipher: CookieCipher::new(secret),
         user_tokens: UserTokens::new(secret),
         google,
-        alerts: user_targets,
+        alerts: alert_targets,
     };
     Ok(PlatformService {
         users,
@@ -385,6 +389,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         reconciler,
         starter,
         renewer,
+        contact: machines.contact,
         alerts,
     })
 }
@@ -416,6 +421,7 @@ impl PlatformService {
         if let Some(renewer) = self.renewer {
             tasks.start("watch-renewer", |stop| renewer.run(stop));
         }
+        tasks.start("machine-contact", |stop| self.contact.run(stop));
         self.alerts.start(tasks);
         if let Some(keys) = self.keys {
             tasks.start("sign-in-keys", |stop| keys.refresh_ahead(stop));

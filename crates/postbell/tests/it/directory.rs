@@ -15,8 +15,8 @@ use postbell_core::{
 };
 use postbell_http::serve;
 use postbell_platform::{
-    Fleet, LocalDirectory, MailboxUsers, MailboxUsersParts, Platform, PlatformParts, Reconciler,
-    ReconcilerParts, Relays, UserService, UserTokens,
+    Fleet, HttpControllers, LocalDirectory, MailboxUsers, MailboxUsersParts, Platform,
+    PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService, UserTokens,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::HttpDirectory;
@@ -108,13 +108,22 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         gateway_tokens: gateway_tokens.clone(),
     };
     let relays: Arc<dyn Relays> = Arc::new(Vec::new());
+    let tarballs = Tarballs {
+        credentials: Arc::clone(&store) as _,
+        key: None,
+    };
+    let controllers = HttpControllers::new(
+        reqwest::Client::new(),
+        Box::new(|_| Err("there is none")),
+        gateway_tokens.clone(),
+    );
     let (commands, _reconciler) = Reconciler::new(ReconcilerParts {
         store: Arc::clone(&users),
-        credentials: Arc::clone(&store) as _,
+        tarballs: tarballs.clone(),
+        controllers: Arc::new(controllers),
         orphaned_machines: store,
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
-        key: None,
         clock: Arc::clone(&clock),
     });
     let service = UserService {
@@ -128,6 +137,8 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     let platform = Platform::new(PlatformParts {
         users: Arc::new(service),
         mailboxes,
+        tarballs,
+        watcher_arguments: Vec::new(),
         platform_key: None,
         relay_url: None,
         api_key: "key".into(),

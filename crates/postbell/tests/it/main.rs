@@ -42,3 +42,4 @@ mod watch_extras;
 mod watch_gog;
 mod watch_install;
 mod watch_status;
+mod watch_tables;

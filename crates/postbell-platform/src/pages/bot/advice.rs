@@ -206,8 +206,18 @@ fn remedy(view: &View, kind: Option<FailureKind>) -> &'static str {
     }
 }
 
-/// Returns advice on a machine that is not running.
+/// Returns advice on a machine that is not running, or does not answer.
 pub(super) fn machine_advice(view: &View) -> Option<Advice> {
+    if let Some(since) = view.record.unreachable_since {
+        return Some(Advice::new(
+            Severity::Bad,
+            "Your machine does not answer",
+            html! {
+                "It has not answered since " (date_and_distance(since, view.now)) ". Check that it is running and that \
+                 the platform reaches its address. Notifications are kept, and delivered as soon as it checks in."
+            },
+        ));
+    }
     if view.record.status == InstanceStatus::Starting {
         return Some(Advice::new(
             Severity::Warn,

@@ -10,11 +10,11 @@ use super::chart::chart;
 use super::connection::{Command, connection, setup_command};
 use super::dead_letters::dead_letters;
 use super::deliveries::{deliveries, outcome};
-use super::pending_sync;
 use super::test_message::subject;
 use super::view::{LastPush, View};
 use super::watch::{watch_advice, watch_expiry, watch_hint};
-use crate::pages::format::{machine_status, precise, relative};
+use super::{pending_sync, restart};
+use crate::pages::format::{date_and_distance, machine_status, precise, relative};
 use crate::pages::layout::Switch;
 use crate::pages::session::Session;
 use crate::pages::sse::{Fragment, live_section};
@@ -124,6 +124,7 @@ fn settings(view: &View, session: &Session) -> Markup {
         } @else {
             p class="hint" { "Connect a Google account to turn on Gmail notifications." }
         }
+        (restart::notice(view))
         @if view.is_managed {
             (Switch {
                 id: "switch-wake",
@@ -155,7 +156,10 @@ fn facts(view: &View) -> Markup {
     html! {
         h2 { "Status" }
         dl {
-            div { dt { "Machine" } dd { (machine_status(record.status).1) } }
+            div { dt { "Machine" } dd {
+                (machine_status(record).1)
+                @if let Some(since) = record.unreachable_since { " since " (date_and_distance(since, view.now)) }
+            } }
             @if view.mail.is_some() {
                 div { dt { "Last notification from Gmail" } dd {
                     @match view.last_push() {

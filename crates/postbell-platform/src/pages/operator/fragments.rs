@@ -180,7 +180,7 @@ fn users(view: &View, pages: &Pages) -> Markup {
 
 fn user(record: &UserRecord, view: &View) -> Markup {
     let google = record.google.as_ref();
-    let (class, text) = machine_status(record.status);
+    let (class, text) = machine_status(record);
     html! {
         tr {
             th scope="row" { (record.user) }

@@ -32,6 +32,9 @@ const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
 
 /// A mailbox and its clients.
 pub(super) struct Account {
+    /// The mailbox's address.
+    pub(super) mailbox: String,
+    /// The same, or, for a further webhook of the mailbox, with a slash and its name: it names the state.
     pub(super) address: String,
     pub(super) state_folder: PathBuf,
     pub(super) config: Config,
@@ -57,6 +60,15 @@ pub(super) fn named_address(named: Option<&str>, env: &Env) -> anyhow::Result<St
     Ok(address.to_owned())
 }
 
+/// Returns the mailbox of an address that may name a further webhook, as `ann@example.com/audit`.
+pub(super) fn mailbox_of(address: &str) -> &str {
+    let Some((local, rest)) = address.rsplit_once('@') else {
+        return address;
+    };
+    let domain = rest.split('/').next().unwrap_or(rest);
+    &address[..local.len() + 1 + domain.len()]
+}
+
 /// Returns the state of the watch that was started for a mailbox.
 pub(super) fn started_watch(folder: &Path, address: &str) -> anyhow::Result<WatchState> {
     let state = StateFile::peek(folder, address)?;
@@ -80,11 +92,13 @@ impl Account {
         postbell_http::require_ca_certificates()?;
         let client = postbell_http::client()?;
         let dirs = GogDirs::from_variables(|name| env.variable(name))?;
-        let credentials = mailbox_credentials(args, &address, &config, env)?;
+        let mailbox = mailbox_of(&address).to_owned();
+        let credentials = mailbox_credentials(args, &mailbox, &config, env)?;
         let token_url = config.google.token_url.clone();
         let tokens = TokenSource::new(client.clone(), token_url, credentials, Arc::clone(&clock));
         Ok(Self {
-            state_folder: dirs.watch_state(&address),
+            state_folder: dirs.watch_state(&mailbox),
+            mailbox,
             address,
             config,
             client,
@@ -98,7 +112,7 @@ impl Account {
     ///
     /// Fails with [`WrongAccount`] if the credentials belong to another mailbox.
     pub(super) async fn confirm(&self, console: &Console) -> anyhow::Result<MailboxIdentity> {
-        let identity = MailboxIdentity::unconfirmed(&self.address);
+        let identity = MailboxIdentity::unconfirmed(&self.mailbox);
         let gmail = self.gmail()?;
         match timeout(CONFIRM_LIMIT, identity.confirm(&gmail)).await {
             Ok(Ok(AddressMatch::Same)) => (),
@@ -142,6 +156,30 @@ impl Account {
     /// Opens the state. Fails if another process uses it.
     pub(super) fn open_state(&self) -> Result<StateFile, StateError> {
         StateFile::open(&self.state_folder, &self.address)
+    }
+
+    /// Gives the state of a further webhook the watch of the mailbox, and, if it is new, its history id: mail from now
+    /// on is its mail.
+    pub(super) fn adopt_watch(&self, file: &StateFile) -> Result<(), StateError> {
+        if self.address == self.mailbox {
+            return Ok(());
+        }
+        let main = StateFile::peek(&self.state_folder, &self.mailbox)?.unwrap_or_default();
+        let own = file.read()?;
+        if main.topic.is_empty() {
+            return Ok(());
+        }
+        let adopted = WatchState {
+            history_id: own.history_id.or(main.history_id),
+            expiration_ms: own.expiration_ms.max(main.expiration_ms),
+            topic: main.topic,
+            labels: main.labels,
+            ..own.clone()
+        };
+        if adopted == own {
+            return Ok(());
+        }
+        file.write(&adopted)
     }
 
     pub(super) fn tokens(&self) -> Arc<TokenSource> {
@@ -207,4 +245,21 @@ pub(in crate::commands) fn mailbox_credentials(
     let credentials = keyring.credentials(address, client, password);
     let credentials = credentials.map_err(BadSetting::from_error)?;
     Ok(AuthorizedUser::from(credentials).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mailbox_of;
+
+    #[test]
+    fn an_address_may_name_a_webhook_of_its_mailbox() {
+        for (address, mailbox) in [
+            ("ann@example.com", "ann@example.com"),
+            ("ann@example.com/audit", "ann@example.com"),
+            ("a/b@example.com/audit", "a/b@example.com"),
+            ("ann", "ann"),
+        ] {
+            assert_eq!(mailbox_of(address), mailbox);
+        }
+    }
 }

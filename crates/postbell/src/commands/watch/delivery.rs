@@ -58,6 +58,7 @@ pub(super) fn watcher(
         BadSetting::new(format!("expected at most {MAX_HEADERS} names (--headers)"))
     );
     let file = account.open_state()?;
+    account.adopt_watch(&file)?;
     let saved = hook(args, &file, env)?;
     let webhook = WebhookClient {
         client: account.client.clone(),

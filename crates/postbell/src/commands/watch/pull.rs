@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postbell_core::{Clock, Tasks};
+use postbell_google::PullSubscription;
 use postbell_http::serve;
+use postbell_protocol::gog_dirs::GogDirs;
 use postbell_watcher::{Puller, PushAuth};
 
-use super::account::{Account, started_watch};
-use super::alerts;
-use super::delivery::{self, Source};
-use super::serve::{GRACE, run_until_stopped, start_in_background};
+use super::account::{self, started_watch};
+use super::mailboxes::{self, Opening, Planned, Watched};
+use super::serve::{GRACE, run_until_stopped};
 use crate::cli::PullArgs;
 use crate::commands::listen;
-use crate::config::Env;
+use crate::config::{BadSetting, Env};
 use crate::console::Console;
 use crate::wiring::{Service, Telemetry};
 
@@ -24,48 +25,85 @@ pub(super) async fn run(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::new(&args.account, env, clock)?;
-    // A watch cannot be started while a watcher runs.
-    started_watch(&account.state_folder, &account.address)?;
-    let identity = account.confirm(console).await?;
-    let telemetry = Telemetry::new(
-        &account.config.telemetry,
-        "postbell-watcher",
-        &account.clock,
-    )?;
-    let source = Source {
-        tracer: telemetry.tracer.clone(),
-        subscription: args.subscription.clone(),
+    let config = env.load()?;
+    let subscription = args.subscription.as_deref();
+    let planned = mailboxes::planned(&args.account, &args.delivery, subscription, &config)?;
+    check(&planned, env)?;
+    let telemetry = Telemetry::new(&config.telemetry, "postbell-watcher", &clock)?;
+    let opening = Opening {
         push_auth: PushAuth::default(),
+        tracer: telemetry.tracer.clone(),
     };
-    let watcher = delivery::watcher(&account, identity, source, &args.delivery, env)?;
+    let watched = mailboxes::open(planned, &opening, console, env, &clock).await?;
     let monitoring = match &args.listen {
         Some(address) => Some(listen(address, "--listen").await?),
         None => None,
     };
-    let puller = Puller {
-        endpoint: account.config.google.pubsub_url.clone(),
-        tokens: account.tokens(),
-        subscription: args.subscription.clone(),
-        pubsub: account.pubsub(),
-        server: watcher.server.clone(),
-        sync: Arc::clone(&watcher.sync),
-        jitter: fastrand::f64,
-    };
-    let subscription = puller
-        .open()
-        .await
-        .with_context(|| format!("cannot pull from {} (--subscription)", puller.subscription))?;
+    let pullers = open(&watched).await?;
     let service = Service::new(GRACE)?;
     let tasks = Tasks::new();
+    let monitors = mailboxes::monitors(&watched);
     if let Some(listener) = monitoring {
         console.error(&format!("watch: monitoring on {}", listener.address()?));
-        let router = watcher.monitor.router();
+        let router = monitors.router();
         tasks.start("monitoring", |stop| serve(listener, router, stop));
     }
-    tasks.start("pull", |stop| puller.run(subscription, stop));
-    alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
+    for (puller, subscription) in pullers {
+        tasks.start("pull", |stop| puller.run(subscription, stop));
+    }
     telemetry.start(&tasks);
-    start_in_background(&watcher, &tasks);
-    Ok(run_until_stopped(service, tasks, watcher.monitor).await)
+    mailboxes::start(&watched, env, &tasks)?;
+    Ok(run_until_stopped(service, tasks, monitors).await)
+}
+
+/// Fails if a subscription is missing, or the only mailbox has no watch.
+fn check(planned: &[Planned], env: &Env) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        planned.iter().all(|plan| !plan.subscription.is_empty()),
+        BadSetting::new("expected --subscription, or subscription in each [[watch]] table")
+    );
+    if let [only] = planned {
+        // A watch cannot be started while a watcher runs.
+        let address = account::address(&only.account, env)?;
+        let dirs = GogDirs::from_variables(|name| env.variable(name))?;
+        started_watch(&dirs.watch_state(&address), &address)?;
+    }
+    Ok(())
+}
+
+/// Opens the subscriptions, each once. If there are several, one that cannot be opened is tried again later and stops no
+/// other; its mailboxes are polled.
+async fn open(watched: &[Watched]) -> anyhow::Result<Vec<(Puller, Option<PullSubscription>)>> {
+    let subscriptions = mailboxes::subscriptions(watched);
+    let is_several = subscriptions.len() > 1;
+    let mut pullers = Vec::new();
+    for subscription in subscriptions {
+        let of_it = || {
+            watched
+                .iter()
+                .filter(|one| one.subscription == subscription)
+        };
+        let Some(first) = of_it().next() else {
+            continue;
+        };
+        let account = &first.account;
+        let puller = Puller {
+            endpoint: account.config.google.pubsub_url.clone(),
+            tokens: account.tokens(),
+            subscription: subscription.to_owned(),
+            pubsub: account.pubsub(),
+            servers: mailboxes::servers(of_it()),
+            syncs: of_it().map(|one| Arc::clone(&one.watcher.sync)).collect(),
+            jitter: fastrand::f64,
+        };
+        let opened = puller.open().await;
+        let opened =
+            opened.with_context(|| format!("cannot pull from {subscription} (--subscription)"));
+        match opened {
+            Ok(opened) => pullers.push((puller, Some(opened))),
+            Err(_) if is_several => pullers.push((puller, None)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(pullers)
 }

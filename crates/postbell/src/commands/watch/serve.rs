@@ -8,12 +8,11 @@ use std::time::Duration;
 use postbell_core::{Clock, Tasks};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_http::{ListenAddress, Listener, serve};
-use postbell_watcher::{Monitor, Oidc, PushAuth, Watcher};
-use tracing::{error, info};
+use postbell_watcher::{Monitors, Oidc, PushAuth, Watcher};
+use tracing::info;
 
-use super::account::Account;
-use super::alerts;
-use super::delivery::{self, Source, TOKEN_VARIABLE};
+use super::delivery::TOKEN_VARIABLE;
+use super::mailboxes::{self, Opening};
 use crate::cli::ServeArgs;
 use crate::commands::listen;
 use crate::commands::secrets::secret;
@@ -30,8 +29,8 @@ pub(super) async fn run(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::new(&args.account, env, Arc::clone(&clock))?;
-    let tls = &account.config.tls;
+    let config = env.load()?;
+    let tls = &config.tls;
     anyhow::ensure!(
         tls.is_configured() || !args.tls,
         BadSetting::new(format!(
@@ -39,40 +38,33 @@ pub(super) async fn run(
             env.file_name()
         ))
     );
-    let identity = account.confirm(console).await?;
-    let keys = GoogleKeys::new(
-        account.client.clone(),
-        account.config.google.jwks_url.clone(),
-        clock,
-    );
+    let planned = mailboxes::planned(&args.account, &args.delivery, None, &config)?;
+    postbell_http::require_ca_certificates()?;
+    let jwks_url = config.google.jwks_url.clone();
+    let keys = GoogleKeys::new(postbell_http::client()?, jwks_url, Arc::clone(&clock));
     let keys = Arc::new(keys);
-    let telemetry = Telemetry::new(
-        &account.config.telemetry,
-        "postbell-watcher",
-        &account.clock,
-    )?;
-    let source = Source {
-        tracer: telemetry.tracer.clone(),
-        subscription: String::new(),
+    let telemetry = Telemetry::new(&config.telemetry, "postbell-watcher", &clock)?;
+    let opening = Opening {
         push_auth: push_auth(args, &keys, env)?,
+        tracer: telemetry.tracer.clone(),
     };
-    let watcher = delivery::watcher(&account, identity, source, &args.delivery, env)?;
+    let watched = mailboxes::open(planned, &opening, console, env, &clock).await?;
     let service = Service::new(GRACE)?;
     let tasks = Tasks::new();
     let mut listener = listener(args, console).await?;
     if args.tls {
-        listener = TlsListeners::start(tls, &account.clock, &tasks)?.secure(listener);
+        listener = TlsListeners::start(tls, &clock, &tasks)?.secure(listener);
     }
-    let router = watcher.server.router(&args.path);
-    let router = router.merge(watcher.monitor.router());
+    let monitors = mailboxes::monitors(&watched);
+    let router = mailboxes::servers(&watched).router(&args.path);
+    let router = router.merge(monitors.router());
     tasks.start("pushes", |stop| serve(listener, router, stop));
     if args.verify_oidc {
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
     }
-    alerts::start(&watcher, &account, &args.delivery.alerts, env, &tasks)?;
     telemetry.start(&tasks);
-    start_in_background(&watcher, &tasks);
-    Ok(run_until_stopped(service, tasks, watcher.monitor).await)
+    mailboxes::start(&watched, env, &tasks)?;
+    Ok(run_until_stopped(service, tasks, monitors).await)
 }
 
 async fn listener(args: &ServeArgs, console: &Console) -> anyhow::Result<Listener> {
@@ -91,19 +83,12 @@ async fn listener(args: &ServeArgs, console: &Console) -> anyhow::Result<Listene
     Ok(listener)
 }
 
-/// Starts the background tasks of a watcher: polling, renewal, and the end of the process when the
-/// bot answers 410.
+/// Starts the background tasks of a watcher: polling and renewal.
 pub(super) fn start_in_background(watcher: &Watcher, tasks: &Tasks) {
-    let [polling, posting] = [(); 2].map(|()| Arc::clone(&watcher.sync));
+    let polling = Arc::clone(&watcher.sync);
     let renewal = Arc::clone(&watcher.renewal);
     tasks.start("poll", |stop| polling.run(stop));
     tasks.start("renewal", |stop| renewal.run(stop, fastrand::f64));
-    tasks.start("hook", |stop| async move {
-        let is_gone = stop.run_until_cancelled(posting.gone()).await.is_some();
-        if is_gone {
-            error!("The webhook answered 410: it is gone. Set another --hook-url, or run `postbell watch stop`");
-        }
-    });
     info!("The watcher is running");
 }
 
@@ -111,11 +96,13 @@ pub(super) fn start_in_background(watcher: &Watcher, tasks: &Tasks) {
 pub(super) async fn run_until_stopped(
     service: Service,
     tasks: Tasks,
-    monitor: Monitor,
+    monitors: Monitors,
 ) -> ExitCode {
     let problem = async || {
-        let code = monitor.problem().await?;
-        Some(format!("mail does not get through: {code}"))
+        let (code, mailbox) = monitors.problem().await?;
+        let mailbox = mailbox.map(|name| format!(" of mailbox {name}"));
+        let mailbox = mailbox.unwrap_or_default();
+        Some(format!("mail{mailbox} does not get through: {code}"))
     };
     let status = "posting new mail to the webhook".to_owned();
     service.run(tasks, status, problem).await

@@ -76,7 +76,7 @@ impl Status {
             Err(error) => return self.unanswered.push(error.to_string()),
         };
         let pubsub = account.pubsub();
-        let identity = MailboxIdentity::unconfirmed(&account.address);
+        let identity = MailboxIdentity::unconfirmed(&account.mailbox);
         let asking = verify(&gmail, &pubsub, &self.state, &identity, now);
         let verified = timeout(LIMIT, asking).await.unwrap_or_else(|_| Verified {
             unanswered: vec![format!("no answer within {} s", LIMIT.as_secs())],

@@ -1,0 +1,77 @@
+//! Fetches the machine's configuration from the platform.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use postbell_core::BoxError;
+use postbell_http::{drain, read_response};
+use postbell_protocol::api::MachineConfig;
+use postbell_protocol::gateway_token::GatewayToken;
+use postbell_protocol::routes;
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use crate::sealed_config::SealedConfig;
+use crate::settings::PlatformSettings;
+use crate::shared_client::SharedClient;
+
+/// The time-out of a request. The bot's gateway waits for the first one.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest answer: credentials have some kilobytes.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// The platform's route with the configuration of this machine.
+pub(crate) struct ConfigSource {
+    pub(crate) client: Arc<SharedClient>,
+    pub(crate) settings: PlatformSettings,
+    pub(crate) gateway_token: GatewayToken,
+    /// `None` without a home.
+    pub(crate) sealed: Option<Arc<SealedConfig>>,
+}
+
+impl ConfigSource {
+    /// Fetches the configuration.
+    pub(crate) async fn fetch(&self) -> Result<MachineConfig, BoxError> {
+        let client = self.client.get().await.ok_or("there is no HTTP client")?;
+        let request = client
+            .get(self.settings.url.clone())
+            .query(&[("sandboxId", self.settings.sandbox_id.as_str())])
+            .timeout(TIMEOUT)
+            .bearer_auth(self.gateway_token.expose())
+            .header(routes::MACHINE_TOKEN, self.gateway_token.expose());
+        let response = request.send().await.map_err(reqwest::Error::without_url)?;
+        let status = response.status();
+        if !status.is_success() {
+            drain(response).await;
+            return Err(match status.as_u16() {
+                401 => "it does not know this machine: KILOCLAW_SANDBOX_ID or OPENCLAW_GATEWAY_TOKEN is wrong".into(),
+                status => format!("it answered {status}").into(),
+            });
+        }
+        let body = read_response(response, MAX_BODY).await?;
+        serde_json::from_slice(&body).map_err(|_| "its answer is no configuration".into())
+    }
+
+    /// Returns the configuration that was fetched by an earlier process or before.
+    pub(crate) async fn stored(&self) -> Option<MachineConfig> {
+        let sealed = self.sealed.clone()?;
+        spawn_blocking(move || sealed.read()).await.ok().flatten()
+    }
+
+    /// Stores the configuration for a start without the platform.
+    pub(crate) async fn store(&self, config: MachineConfig) {
+        let Some(sealed) = self.sealed.clone() else {
+            return;
+        };
+        let error: BoxError = match spawn_blocking(move || sealed.write(&config)).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.into(),
+            Err(panic) => panic.into(),
+        };
+        warn!(
+            error = &*error as &dyn std::error::Error,
+            "Could not store the configuration: a start needs the platform"
+        );
+    }
+}

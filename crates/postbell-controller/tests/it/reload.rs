@@ -1,0 +1,221 @@
+//! A machine that fetches its configuration from a platform.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use axum::extract::RawQuery;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::credentials::tarball;
+use crate::fixture::{Served, TOKEN, TestController, TestMachine, answer, closed_port, is_dead};
+
+/// A watcher that writes its arguments and its account.
+const WATCHER: &str = r#"echo "$GOG_ACCOUNT $@" > "$HOME/watcher"; exec sleep 1000"#;
+
+/// The file with the configuration that was fetched last.
+const SEALED: &str = ".config/.postbell-machine-config";
+
+/// A platform whose configuration for the machine the test sets; `null`: it fails.
+struct Platform {
+    served: Served,
+    config: Arc<Mutex<Value>>,
+}
+
+impl Platform {
+    async fn new(config: Value) -> Self {
+        let config = Arc::new(Mutex::new(config));
+        let answered = Arc::clone(&config);
+        let route = get(async move |RawQuery(query): RawQuery, headers: HeaderMap| {
+            assert_eq!(query.as_deref(), Some("sandboxId=sandbox-7"));
+            assert_eq!(headers["authorization"], format!("Bearer {TOKEN}"));
+            assert_eq!(headers["x-kiloclaw-gateway-token"], TOKEN);
+            match answered.lock().clone() {
+                Value::Null => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                config => Json(config).into_response(),
+            }
+        });
+        let served = Served::new(Router::new().route("/base/api/controller/config", route)).await;
+        Self { served, config }
+    }
+
+    fn machine(&self) -> TestMachine {
+        at(TestMachine::new(), self.served.port)
+    }
+
+    fn set(&self, config: Value) {
+        *self.config.lock() = config;
+    }
+}
+
+/// A machine that fetches from the platform at this port.
+fn at(machine: TestMachine, port: u16) -> TestMachine {
+    machine
+        .watcher(WATCHER)
+        .platform(&format!("http://127.0.0.1:{port}/base/"))
+}
+
+/// The configuration with an account whose tarball has this file.
+fn config(email: &str, file: &str) -> Value {
+    json!({
+        "account": {
+            "email": email,
+            "gogConfigTarball": tarball(&[("gogcli/config.json", file)]),
+            "lastHistoryId": "7",
+        },
+        "gmailNotificationsEnabled": true,
+        "watcherArguments": ["--per-message"],
+    })
+}
+
+async fn reload(controller: &TestController) -> (u16, Value) {
+    let request = controller.post("/_kilo/reload").bearer_auth(TOKEN);
+    let (status, body) = answer(request).await;
+    (status.as_u16(), body)
+}
+
+/// The process ids of the gateway and of the watcher.
+async fn pids(controller: &TestController) -> [Value; 2] {
+    let request = controller.get("/_kilo/version").bearer_auth(TOKEN);
+    let (_, version) = answer(request).await;
+    ["gateway", "watcher"].map(|child| version[child]["pid"].clone())
+}
+
+fn installed(controller: &TestController) -> String {
+    let file = controller.folder.path().join(".config/gogcli/config.json");
+    fs::read_to_string(file).unwrap()
+}
+
+fn changed(changed: bool) -> (u16, Value) {
+    (200, json!({ "ok": true, "changed": changed }))
+}
+
+#[tokio::test]
+async fn a_machine_starts_with_the_configuration_of_the_platform_and_keeps_it_sealed() {
+    let platform = Platform::new(config("ann@example.com", "one")).await;
+    let controller = platform.machine().start().await;
+    assert_eq!(controller.settled().await["state"], "ready");
+    let command = controller.written("watcher").await;
+    assert!(
+        command.starts_with("ann@example.com --log-format json watch serve "),
+        "{command}"
+    );
+    assert!(command.ends_with(" --per-message"), "{command}");
+    assert_eq!(installed(&controller), "one");
+    let sealed = controller.folder.path().join(SEALED);
+    let text = fs::read_to_string(&sealed).unwrap();
+    assert!(
+        text.starts_with("enc:v1:") && !text.contains("ann"),
+        "{text}"
+    );
+    let mode = fs::metadata(&sealed).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    controller.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_reload_restarts_the_watcher_and_not_the_gateway() {
+    let platform = Platform::new(config("ann@example.com", "one")).await;
+    let controller = platform.machine().start().await;
+    controller.settled().await;
+    let [gateway, watcher] = pids(&controller).await;
+    assert_eq!(reload(&controller).await, changed(false));
+    assert_eq!(pids(&controller).await, [gateway.clone(), watcher.clone()]);
+
+    platform.set(config("bob@example.com", "two"));
+    assert_eq!(reload(&controller).await, changed(true));
+    let [same, restarted] = pids(&controller).await;
+    assert_eq!(same, gateway);
+    assert!(restarted != watcher && restarted.is_number());
+    is_dead(&watcher.to_string()).await;
+    assert_eq!(installed(&controller), "two");
+
+    let mut off = config("bob@example.com", "two");
+    off["gmailNotificationsEnabled"] = json!(false);
+    platform.set(off);
+    assert_eq!(reload(&controller).await, changed(true));
+    assert_eq!(pids(&controller).await, [gateway.clone(), Value::Null]);
+    assert_eq!(controller.push(&format!("Bearer {TOKEN}")).await.0, 404);
+    assert_eq!(installed(&controller), "two", "the account is connected");
+
+    platform.set(json!({ "account": null, "gmailNotificationsEnabled": false }));
+    assert_eq!(reload(&controller).await, changed(true));
+    assert!(!controller.folder.path().join(".config/gogcli").exists());
+    assert_eq!(pids(&controller).await, [gateway, Value::Null]);
+    controller.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_machine_starts_without_the_platform_and_gets_the_present_configuration_once_it_is_back()
+{
+    let platform = Platform::new(config("ann@example.com", "one")).await;
+    let controller = platform.machine().start().await;
+    controller.settled().await;
+    let folder = controller.shut_down_but_folder().await;
+
+    platform.set(Value::Null);
+    let again = at(TestMachine::again(folder), platform.served.port);
+    let controller = again.start().await;
+    assert_eq!(controller.settled().await["state"], "ready");
+    assert!(pids(&controller).await[1].is_number());
+    assert_eq!(installed(&controller), "one");
+    let (status, _) = reload(&controller).await;
+    assert_eq!(status, 502, "the platform is away");
+
+    fs::remove_file(controller.folder.path().join("watcher")).unwrap();
+    platform.set(config("bob@example.com", "two"));
+    // Without a reload: it is tried again.
+    let command = controller.written("watcher").await;
+    assert!(command.starts_with("bob@example.com "), "{command}");
+    controller.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_new_machine_without_the_platform_starts_the_gateway_and_waits_for_its_mailbox() {
+    let platform = Platform::new(Value::Null).await;
+    let machine = platform.machine();
+    let kept = machine.path(".config/gogcli");
+    fs::create_dir_all(&kept).unwrap();
+    let controller = machine.start().await;
+    controller.settled().await;
+    assert!(pids(&controller).await[0].is_number());
+    assert!(kept.exists(), "nothing is known of the account");
+    platform.set(config("ann@example.com", "one"));
+    controller.written("watcher").await;
+    controller.shut_down().await;
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_installed_leave_the_former_ones() {
+    let platform = Platform::new(config("ann@example.com", "one")).await;
+    let controller = platform.machine().start().await;
+    controller.settled().await;
+    let mut damaged = config("bob@example.com", "two");
+    damaged["account"]["gogConfigTarball"] = json!("no tarball");
+    platform.set(damaged);
+    assert_eq!(reload(&controller).await.0, 500);
+    assert_eq!(installed(&controller), "one");
+    assert!(pids(&controller).await[1].is_number());
+    let health = controller.settled().await;
+    assert_eq!(health["error"], "Startup failed during gmail-credentials");
+    platform.set(config("bob@example.com", "two"));
+    assert_eq!(reload(&controller).await, changed(true));
+    assert_eq!(controller.settled().await["state"], "ready");
+    controller.shut_down().await;
+}
+
+#[tokio::test]
+async fn only_the_platform_can_have_a_machine_reload_and_only_one_that_fetches() {
+    let machine = TestMachine::new().start().await;
+    assert_eq!(reload(&machine).await.0, 404);
+    machine.shut_down().await;
+    let controller = at(TestMachine::new(), closed_port().await).start().await;
+    let (status, _) = answer(controller.post("/_kilo/reload").bearer_auth("wrong")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    controller.shut_down().await;
+}

@@ -1,0 +1,136 @@
+//! The configuration of a machine, which its controller fetches.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use postbell_core::{Clock, SandboxId, UserRecord, update_user};
+use postbell_protocol::api::{MachineAccount, MachineConfig, Problem};
+use postbell_protocol::routes;
+use quick_cache::sync::Cache;
+use tracing::info;
+
+use super::Platform;
+use super::auth::query;
+use super::check_in::{MachineTokens, authenticated};
+use super::error::ApiError;
+use crate::ChangeError;
+use crate::variables::Tarball;
+
+/// How often a machine may fetch its configuration within the time. It has credentials in it, and costs a
+/// decryption.
+const MOST_FETCHES: u32 = 30;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Of how many machines the fetches are counted.
+const MACHINES_COUNTED: usize = 10_000;
+
+/// Counts the fetches of each machine.
+pub(super) struct FetchLimit(Cache<SandboxId, (Duration, u32)>);
+
+impl Default for FetchLimit {
+    fn default() -> Self {
+        Self(Cache::new(MACHINES_COUNTED))
+    }
+}
+
+impl FetchLimit {
+    /// Counts a fetch, and fails if there were too many.
+    fn take(&self, machine: &SandboxId, clock: &dyn Clock) -> Result<(), ApiError> {
+        let now = clock.elapsed();
+        let counted = self.0.get(machine);
+        let counted = counted.filter(|(since, _)| now.saturating_sub(*since) < WINDOW);
+        let (since, number) = counted.unwrap_or((now, 0));
+        if number >= MOST_FETCHES {
+            return Err(ApiError::TooMany);
+        }
+        self.0.insert(machine.clone(), (since, number + 1));
+        Ok(())
+    }
+}
+
+/// The machine in the query of the URL.
+pub(super) struct SandboxIdQuery(String);
+
+impl FromRequestParts<Platform> for SandboxIdQuery {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
+        let id = query(parts, "sandboxId").filter(|id| !id.is_empty());
+        id.map(Self)
+            .ok_or(ApiError::Invalid("sandboxId is required"))
+    }
+}
+
+/// The configuration of a machine, with the credentials of its mailbox
+#[utoipa::path(
+    get,
+    path = routes::MACHINE_CONFIG,
+    operation_id = "getMachineConfig",
+    tag = "machine",
+    params(("sandboxId" = String, Query)),
+    security(("gatewayToken" = [])),
+    responses(
+        (status = OK, body = MachineConfig),
+        (status = BAD_REQUEST, body = Problem),
+        (status = UNAUTHORIZED, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
+    )
+)]
+pub(super) async fn machine_config(
+    MachineTokens(tokens): MachineTokens,
+    SandboxIdQuery(sandbox_id): SandboxIdQuery,
+    State(platform): State<Platform>,
+) -> Result<Json<MachineConfig>, ApiError> {
+    const OPERATION: &str = "config";
+    let failed = |error: ChangeError| ApiError::from_change(OPERATION, error);
+    let (user, _) = authenticated(&platform, &sandbox_id, tokens).await?;
+    let users = platform.users();
+    let record = users.store.get(&user).await;
+    let record = record.map_err(|error| failed(error.into()))?;
+    let record = record.ok_or(ApiError::Unauthorized)?;
+    let limit = platform.config_fetches();
+    limit.take(&record.sandbox_id, &*users.clock)?;
+    let config = config_of(&platform, &record).await?;
+    let fetched = update_user(&*users.store, &user, None, &*users.clock, |stored| {
+        stored.config_fetched_at = Some(users.clock.now());
+        // A change after the record was read is still to be fetched.
+        if stored.pending_sync == record.pending_sync {
+            stored.pending_sync = None;
+        }
+        Ok::<_, ChangeError>(())
+    });
+    fetched.await.map_err(failed)?;
+    info!(
+        user.id = %user.masked(), has_account = config.account.is_some(),
+        "The machine of {} fetched its configuration", user.masked()
+    );
+    Ok(Json(config))
+}
+
+async fn config_of(platform: &Platform, record: &UserRecord) -> Result<MachineConfig, ApiError> {
+    let parts = platform.parts();
+    let tarball = parts.tarballs.of(record).await;
+    let tarball = tarball.map_err(|error| ApiError::internal("config", &*error))?;
+    let email = record
+        .google
+        .as_ref()
+        .and_then(|google| google.email.as_ref());
+    let account = match (tarball, email) {
+        (Tarball::Remove, _) => None,
+        (Tarball::Set(gog_config_tarball), Some(email)) => Some(MachineAccount {
+            email: email.as_str().to_owned(),
+            gog_config_tarball,
+            last_history_id: record.last_history_id,
+        }),
+        // The machine keeps what it has.
+        (Tarball::Keep, _) => return Err(ApiError::NoKey),
+        (Tarball::Set(_), None) => return Err(ApiError::NoAddress),
+    };
+    Ok(MachineConfig {
+        account,
+        gmail_notifications_enabled: record.notifications_enabled,
+        watcher_arguments: parts.watcher_arguments.clone(),
+    })
+}

@@ -1,0 +1,170 @@
+//! Machines that fetch their configuration.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{Method, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::post;
+use axum::{Json, Router};
+use parking_lot::Mutex;
+use postbell_core::{MachineLocation, UserRecord};
+use postbell_platform::{Notifications, SyncOutcome};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::test_platform::{Answer, TestPlatform, gateway_token, sandbox};
+
+const CONFIG: &str = "/api/controller/config?sandboxId=sandbox-of-ann";
+
+/// What a controller answers to a reload, and how often it was asked.
+type Answers = Arc<Mutex<(u16, Value, u32)>>;
+
+/// A controller that answers a reload as the test says. Returns its URL.
+async fn controller(answers: &Answers) -> (String, JoinSet<()>) {
+    let reload = async |State(answers): State<Answers>| {
+        let mut answers = answers.lock();
+        answers.2 += 1;
+        let status = StatusCode::from_u16(answers.0).unwrap();
+        (status, Json(answers.1.clone())).into_response()
+    };
+    let router = Router::new()
+        .route("/bot/_kilo/reload", post(reload))
+        .with_state(Arc::clone(answers));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/bot/", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, serving)
+}
+
+async fn move_to(world: &TestPlatform, url: &str) {
+    let location = MachineLocation::Url(url.parse().unwrap());
+    let change = |record: &mut UserRecord| record.location = location.clone();
+    world.change("ann", change).await;
+}
+
+/// Fetches the configuration of Ann's machine, with its token or another.
+async fn fetch(world: &TestPlatform, token: Option<&str>) -> Answer {
+    let own = gateway_token("sandbox-of-ann");
+    let bearer = format!("Bearer {}", token.unwrap_or(&own));
+    world
+        .send(Method::GET, CONFIG, &[("authorization", &bearer)], "")
+        .await
+}
+
+#[tokio::test]
+async fn a_machine_gets_its_account_with_its_own_token_only() {
+    let world = TestPlatform::new().await;
+    let config = async |token: Option<&str>| fetch(&world, token).await;
+    let nothing = json!({
+        "account": null,
+        "gmailNotificationsEnabled": false,
+        "watcherArguments": ["--per-message"],
+    });
+    assert_eq!(config(None).await, (200, nothing));
+    assert_eq!(world.connect("ann").await.0, 200);
+    let account = json!({
+        "email": "ann@example.com",
+        "gogConfigTarball": "H4sIAAAA",
+        "lastHistoryId": null,
+    });
+    let (status, found) = config(None).await;
+    assert_eq!((status, &found["account"]), (200, &account));
+    assert_eq!(found["gmailNotificationsEnabled"], true);
+    let record = world.record("ann").await;
+    assert!(record.config_fetched_at.is_some());
+    for wrong in ["", "0".repeat(64).as_str(), "hunter2"] {
+        assert_eq!(config(Some(wrong)).await.0, 401, "{wrong}");
+    }
+    let (status, _) = world.ask(Method::GET, CONFIG, Value::Null).await;
+    assert_eq!(status, 401, "the API key is no machine's");
+}
+
+#[tokio::test]
+async fn a_machine_that_asks_too_often_is_refused() {
+    let world = TestPlatform::new().await;
+    let mut last = 200;
+    for _ in 0..31 {
+        (last, _) = fetch(&world, None).await;
+    }
+    assert_eq!(last, 429);
+}
+
+#[tokio::test]
+async fn a_change_is_fetched_by_a_machine_at_a_url_without_a_restart() {
+    let world = TestPlatform::new().await;
+    world.connect("ann").await;
+    let answers: Answers = Arc::new(Mutex::new((200, json!({"ok": true, "changed": true}), 0)));
+    let (url, _serving) = controller(&answers).await;
+    move_to(&world, &url).await;
+    let ann = "ann".parse().unwrap();
+    let switch = async |wanted| world.users.set_notifications(&ann, wanted).await.unwrap();
+    assert_eq!(
+        switch(Notifications::Off).await.machine,
+        SyncOutcome::Reloaded
+    );
+    assert_eq!(world.record("ann").await.pending_sync, None);
+
+    *answers.lock() = (502, json!({"error": "no platform"}), 0);
+    assert_eq!(switch(Notifications::On).await.machine, SyncOutcome::Failed);
+    assert!(world.record("ann").await.pending_sync.is_some());
+    // A machine that could not be told, and starts later, has it.
+    assert_eq!(fetch(&world, None).await.0, 200);
+    assert_eq!(world.record("ann").await.pending_sync, None);
+
+    // One that its owner configures.
+    for (status, body) in [
+        (404, json!({"error": "no"})),
+        (405, json!(null)),
+        (200, json!("hello")),
+    ] {
+        *answers.lock() = (status, body, 0);
+        let changed = switch(Notifications::Off).await;
+        assert_eq!(changed.machine, SyncOutcome::UpToDate, "{status}");
+        assert_eq!(answers.lock().2, 1);
+        assert_eq!(world.record("ann").await.pending_sync, None);
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_cannot_apply_what_it_has_fetched_stays_pending() {
+    let world = TestPlatform::new().await;
+    world.connect("ann").await;
+    let answers: Answers = Arc::new(Mutex::new((500, json!({"error": "no"}), 0)));
+    let (url, _serving) = controller(&answers).await;
+    move_to(&world, &url).await;
+    let ann = "ann".parse().unwrap();
+    let changed = world
+        .users
+        .set_notifications(&ann, Notifications::Off)
+        .await;
+    assert_eq!(changed.unwrap().machine, SyncOutcome::Failed);
+    assert!(world.record("ann").await.pending_sync.is_some());
+}
+
+#[tokio::test]
+async fn a_machine_on_fly_that_fetches_is_not_restarted_again() {
+    let sandbox = sandbox().await;
+    let world = TestPlatform::on_fly(&sandbox).await;
+    let url = (
+        "POSTBELL_CONTROLLER__PLATFORM_URL",
+        "https://bell.example.com",
+    );
+    sandbox.fly().put("bot", "m", "stopped", &[url]);
+    assert_eq!(world.connect("ann").await.0, 200);
+    let env = sandbox.fly().env("bot", "m");
+    assert_eq!(env.len(), 1, "it has no credentials: {env:?}");
+    assert_eq!(world.record("ann").await.pending_sync, None);
+
+    // What was written before is removed once, which restarts it.
+    let old = ("KILOCLAW_GOG_CONFIG_TARBALL", "H4sI");
+    sandbox.fly().put("bot", "m", "started", &[url, old]);
+    world.toggle("ann", false).await;
+    assert_eq!(sandbox.fly().env("bot", "m").len(), 1);
+    // The test reaches no controller on Fly.
+    world.toggle("ann", true).await;
+    assert!(world.record("ann").await.pending_sync.is_some());
+    sandbox.stop().await;
+}

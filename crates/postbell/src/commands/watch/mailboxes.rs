@@ -1,0 +1,212 @@
+//! The mailboxes and webhooks that one process watches: those of the `[[watch]]` tables, or the one of the flags.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use postbell_core::{Clock, Tasks, Tracer};
+use postbell_watcher::{Monitors, PushAuth, PushServers, SyncEngine, Watcher};
+use tokio::task::JoinSet;
+use tracing::error;
+
+use super::account::Account;
+use super::alerts;
+use super::delivery::{self, Source};
+use super::serve::start_in_background;
+use crate::cli::{self, AccountArgs, DeliveryArgs};
+use crate::config::{BadSetting, Config, ConfigError, Env, WatchConfig, WebhookConfig};
+use crate::console::Console;
+
+/// A webhook of a mailbox that is to be watched.
+pub(super) struct Planned {
+    /// Its name for monitoring, which is public.
+    name: String,
+    pub(super) account: AccountArgs,
+    delivery: DeliveryArgs,
+    /// Where notifications are pulled from; empty if they are pushed.
+    pub(super) subscription: String,
+}
+
+/// A webhook of a mailbox with its watcher.
+pub(super) struct Watched {
+    name: String,
+    pub(super) account: Account,
+    pub(super) watcher: Watcher,
+    delivery: DeliveryArgs,
+    pub(super) subscription: String,
+}
+
+/// What all watchers of a process have in common.
+pub(super) struct Opening {
+    /// How a push is authenticated.
+    pub(super) push_auth: PushAuth,
+    /// Continues the traces of notifications.
+    pub(super) tracer: Tracer,
+}
+
+/// Returns what is to be watched: the tables, unless a flag names a mailbox.
+///
+/// Fails if there are tables, and flags that they would hide.
+pub(super) fn planned(
+    account: &AccountArgs,
+    given: &DeliveryArgs,
+    subscription: Option<&str>,
+    config: &Config,
+) -> anyhow::Result<Vec<Planned>> {
+    if config.watch.is_empty() || account.account.is_some() {
+        let subscription = subscription.unwrap_or_default().to_owned();
+        return Ok(vec![Planned {
+            name: String::new(),
+            account: account.clone(),
+            delivery: given.clone(),
+            subscription,
+        }]);
+    }
+    let is_default = format!("{given:?}") == format!("{:?}", cli::default_delivery());
+    let names_account = account.credentials.is_some() || account.client.is_some();
+    anyhow::ensure!(
+        is_default && !names_account && subscription.is_none(),
+        BadSetting::new(
+            "expected flags about mailboxes and webhooks in the [[watch]] tables of the configuration, or \
+             --account for a mailbox without a table"
+        )
+    );
+    let numbered = config.watch.iter().zip(1_u32..);
+    let planned = numbered.map(|(watch, number)| of_table(watch, number));
+    let planned: Result<Vec<_>, ConfigError> = planned.collect();
+    Ok(planned?.into_iter().flatten().collect())
+}
+
+fn of_table(watch: &WatchConfig, number: u32) -> Result<Vec<Planned>, ConfigError> {
+    let name = watch.name.clone().unwrap_or_else(|| number.to_string());
+    let webhooks = watch.webhooks();
+    let shares = u32::try_from(webhooks.len()).unwrap_or(u32::MAX);
+    let of_webhook = |webhook: &WebhookConfig| {
+        let mut delivery = cli::webhook_delivery(webhook)?;
+        // Each webhook reads the mailbox by itself, within the quota of the mailbox.
+        let share = delivery.units_per_minute.get() / shares;
+        delivery.units_per_minute = NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN);
+        let ending = webhook.name.as_ref().map(|name| format!("/{name}"));
+        let ending = ending.unwrap_or_default();
+        Ok(Planned {
+            name: format!("{name}{ending}"),
+            account: AccountArgs {
+                account: Some(format!("{}{ending}", watch.account.trim())),
+                credentials: watch.credentials_file.clone(),
+                client: watch.client.clone(),
+            },
+            delivery,
+            subscription: watch.subscription.clone().unwrap_or_default(),
+        })
+    };
+    webhooks.iter().map(of_webhook).collect()
+}
+
+/// Opens what is planned. If there are several, the failure of one is logged and stops no other; it fails if all do.
+pub(super) async fn open(
+    planned: Vec<Planned>,
+    opening: &Opening,
+    console: &Console,
+    env: &Env,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Vec<Watched>> {
+    let mut watched = Vec::new();
+    let mut first_error = None;
+    let is_several = planned.len() > 1;
+    for plan in planned {
+        let name = plan.name.clone();
+        match open_one(plan, opening, console, env, clock).await {
+            Ok(one) => watched.push(one),
+            Err(error) => {
+                if is_several {
+                    let error = format!("{error:#}");
+                    error!(mailbox = name, error, "This mailbox is not watched");
+                }
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match first_error {
+        Some(error) if watched.is_empty() => Err(error),
+        _ => Ok(watched),
+    }
+}
+
+async fn open_one(
+    plan: Planned,
+    opening: &Opening,
+    console: &Console,
+    env: &Env,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Watched> {
+    let Planned {
+        name,
+        account,
+        delivery,
+        subscription,
+    } = plan;
+    let account = Account::new(&account, env, Arc::clone(clock))?;
+    let identity = account.confirm(console).await?;
+    let source = Source {
+        subscription: subscription.clone(),
+        push_auth: opening.push_auth.clone(),
+        tracer: opening.tracer.clone(),
+    };
+    let watcher = delivery::watcher(&account, identity, source, &delivery, env)?;
+    Ok(Watched {
+        name,
+        account,
+        watcher,
+        delivery,
+        subscription,
+    })
+}
+
+/// The push servers of all.
+pub(super) fn servers<'a>(watched: impl IntoIterator<Item = &'a Watched>) -> PushServers {
+    let servers = watched.into_iter().map(|one| one.watcher.server.clone());
+    PushServers::new(servers.collect())
+}
+
+/// The monitoring of all.
+pub(super) fn monitors(watched: &[Watched]) -> Monitors {
+    let monitors = watched.iter();
+    let monitors = monitors.map(|one| (one.name.clone(), one.watcher.monitor.clone()));
+    Monitors::new(monitors.collect())
+}
+
+/// The different subscriptions, in order.
+pub(super) fn subscriptions(watched: &[Watched]) -> BTreeSet<&str> {
+    watched.iter().map(|one| &*one.subscription).collect()
+}
+
+/// Starts the background tasks of all. The process ends once every webhook has answered 410.
+pub(super) fn start(watched: &[Watched], env: &Env, tasks: &Tasks) -> anyhow::Result<()> {
+    for one in watched {
+        alerts::start(&one.watcher, &one.account, &one.delivery.alerts, env, tasks)?;
+        start_in_background(&one.watcher, tasks);
+    }
+    let syncs: Vec<_> = watched
+        .iter()
+        .map(|one| Arc::clone(&one.watcher.sync))
+        .collect();
+    let names: Vec<_> = watched.iter().map(|one| one.name.clone()).collect();
+    tasks.start("hook", |stop| async move {
+        stop.run_until_cancelled(all_gone(syncs, names)).await;
+    });
+    Ok(())
+}
+
+async fn all_gone(syncs: Vec<Arc<SyncEngine>>, names: Vec<String>) {
+    let mut gone = JoinSet::new();
+    for (sync, name) in syncs.into_iter().zip(names) {
+        gone.spawn(async move {
+            sync.gone().await;
+            error!(
+                mailbox = name,
+                "The webhook answered 410: it is gone. Set another --hook-url, or run `postbell watch stop`"
+            );
+        });
+    }
+    while gone.join_next().await.is_some() {}
+}

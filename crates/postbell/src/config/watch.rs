@@ -1,0 +1,291 @@
+//! The `[[watch]]` tables: the mailboxes that one `postbell watch serve` or `watch pull` watches.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::overlay::put_secret;
+use super::{ConfigError, Mistakes, ReadSecret};
+
+/// The keys of a webhook whose value may be a secret. Each can be set as `key_file` instead.
+const SECRETS: [&str; 3] = ["hook_url", "hook_token", "hook_secret"];
+
+/// A mailbox.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchConfig {
+    /// Its address.
+    pub account: String,
+
+    /// Name in metrics and of monitoring, which are public. The default is its number.
+    pub name: Option<String>,
+
+    /// Google credentials, as `--credentials`.
+    pub credentials_file: Option<PathBuf>,
+
+    /// OAuth client whose token is read from gog's keyring.
+    pub client: Option<String>,
+
+    /// Subscription that `watch pull` pulls from.
+    pub subscription: Option<String>,
+
+    /// Its webhooks. The default is one with the defaults of each flag.
+    #[serde(default)]
+    pub webhook: Vec<WebhookConfig>,
+}
+
+/// A webhook of a mailbox.
+#[derive(Clone, Default, Deserialize)]
+pub struct WebhookConfig {
+    /// Name of a further webhook of the mailbox, with a cursor of its own. The first one has none.
+    pub name: Option<String>,
+
+    /// URL. The default is `POSTBELL_WATCH_HOOK_URL`, else the one that is saved in the state.
+    pub hook_url: Option<SecretString>,
+
+    /// Bearer token.
+    pub hook_token: Option<SecretString>,
+
+    /// Secret that signs requests.
+    pub hook_secret: Option<SecretString>,
+
+    /// The other flags of `watch serve` about what is posted, with `_` in place of `-`.
+    #[serde(flatten)]
+    pub flags: Table,
+}
+
+impl fmt::Debug for WebhookConfig {
+    /// Leaves the flags out: alert targets are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookConfig")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WatchConfig {
+    /// The webhooks: one at least.
+    #[must_use]
+    pub fn webhooks(&self) -> Vec<WebhookConfig> {
+        if self.webhook.is_empty() {
+            return vec![WebhookConfig::default()];
+        }
+        self.webhook.clone()
+    }
+
+    /// The names of the states of its webhooks: the address, with a slash and the name of a further webhook.
+    #[must_use]
+    pub fn states(&self) -> Vec<String> {
+        let account = self.account.trim();
+        let state = |webhook: WebhookConfig| match webhook.name {
+            Some(name) => format!("{account}/{name}"),
+            None => account.to_owned(),
+        };
+        self.webhooks().into_iter().map(state).collect()
+    }
+}
+
+impl WebhookConfig {
+    /// Returns the flags as a command line, without the secrets.
+    ///
+    /// # Errors
+    ///
+    /// The key whose value is no value of a flag, and what was expected.
+    pub fn arguments(&self) -> Result<Vec<String>, (String, &'static str)> {
+        let mut arguments = Vec::new();
+        for (key, value) in &self.flags {
+            let flag = format!("--{}", key.replace('_', "-"));
+            let with = |text: &dyn fmt::Display| format!("{flag}={text}");
+            let word = |value: &Value| match value {
+                Value::String(text) => Some(with(text)),
+                Value::Integer(number) => Some(with(number)),
+                _ => None,
+            };
+            let expected = "expected a text, a number, true, false or a list of texts";
+            match value {
+                Value::Boolean(true) => arguments.push(flag),
+                Value::Boolean(false) => {}
+                Value::Array(values) => {
+                    for value in values {
+                        arguments.push(word(value).ok_or((key.clone(), expected))?);
+                    }
+                }
+                value => arguments.push(word(value).ok_or((key.clone(), expected))?),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+/// Checks the tables, except the flags of the webhooks, which the command line knows.
+///
+/// # Errors
+///
+/// [`ConfigError`] if two webhooks would have the same state, or a name could not be shown.
+pub(super) fn check(watches: &[WatchConfig]) -> Result<(), ConfigError> {
+    let mut mistakes = Mistakes::default();
+    let mut states = BTreeSet::new();
+    for watch in watches {
+        let account = watch.account.trim();
+        mistakes.refuse_if(
+            !account.contains('@') || account.starts_with('-') || account.contains('/'),
+            "watch.account",
+            "the address of a mailbox",
+        );
+        let names = watch.webhooks().into_iter().map(|it| it.name);
+        for (number, name) in names.enumerate() {
+            mistakes.refuse_if(
+                name.is_none() != (number == 0),
+                "watch.webhook.name",
+                "no name for the first webhook of a mailbox, and one for each other",
+            );
+            mistakes.refuse_if(
+                !name.as_deref().is_none_or(is_name),
+                "watch.webhook.name",
+                "at most 32 of a-z, 0-9 and -",
+            );
+            mistakes.refuse_if(
+                !states.insert((account.to_lowercase(), name)),
+                "watch",
+                "each mailbox once, and each name of a webhook once for a mailbox",
+            );
+        }
+        mistakes.refuse_if(
+            !watch.name.as_deref().is_none_or(is_name),
+            "watch.name",
+            "at most 32 of a-z, 0-9 and -",
+        );
+    }
+    mistakes.into_result()
+}
+
+fn is_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=32).contains(&name.len()) && name.bytes().all(is_allowed)
+}
+
+/// Reads the secrets' files, and makes the paths of files relative to the folder of the configuration file.
+pub(super) fn prepare(
+    table: &mut Table,
+    file: &Path,
+    read_secret: &ReadSecret<'_>,
+    mistakes: &mut Mistakes,
+) {
+    let base = file.parent().unwrap_or(Path::new(""));
+    let Some(Value::Array(watches)) = table.get_mut("watch") else {
+        return;
+    };
+    for watch in watches.iter_mut().filter_map(Value::as_table_mut) {
+        resolve(watch, "credentials_file", base);
+        let Some(Value::Array(webhooks)) = watch.get_mut("webhook") else {
+            continue;
+        };
+        for webhook in webhooks.iter_mut().filter_map(Value::as_table_mut) {
+            for key in SECRETS {
+                resolve(webhook, &format!("{key}_file"), base);
+                let path = format!("watch.webhook.{key}");
+                mistakes.check(put_secret(webhook, &path, key, read_secret));
+            }
+        }
+    }
+}
+
+fn resolve(table: &mut Table, key: &str, base: &Path) {
+    if let Some(Value::String(named)) = table.get_mut(key)
+        && let Some(resolved) = base.join(PathBuf::from(&*named)).to_str()
+    {
+        *named = resolved.to_owned();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::super::Config;
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        let read = |file: &Path| match file.to_str() {
+            Some("/etc/token") => Ok("hunter2\n".to_owned()),
+            _ => Err("no such file".to_owned()),
+        };
+        let config = Config::parse(text, Path::new("/etc/postbell.toml"), &[], &read)?;
+        check(&config.watch).map(|()| config)
+    }
+
+    #[test]
+    fn a_mailbox_has_webhooks_with_flags_and_secrets_of_their_own() {
+        let config = parse(
+            r#"
+            [[watch]]
+            account = "ann@example.com"
+            credentials_file = "ann.json"
+            [[watch.webhook]]
+            hook_url = "http://127.0.0.1:9000/hunter2"
+            hook_token_file = "token"
+            [[watch.webhook]]
+            name = "audit"
+            from = ["bob@example.com", "example.org"]
+            per_message = true
+            include_body = false
+            max_bytes = 7
+
+            [[watch]]
+            account = "bob@example.com"
+            "#,
+        );
+        let config = config.unwrap();
+        let [ann, bob] = &config.watch[..] else {
+            panic!("{:?}", config.watch);
+        };
+        assert_eq!(
+            ann.credentials_file.as_deref(),
+            Some(Path::new("/etc/ann.json"))
+        );
+        let [first, audit] = &ann.webhooks()[..] else {
+            panic!("{ann:?}");
+        };
+        let token = first.hook_token.as_ref().unwrap();
+        assert_eq!(token.expose_secret(), "hunter2");
+        assert!(first.arguments().unwrap().is_empty());
+        let expected = [
+            "--from=bob@example.com",
+            "--from=example.org",
+            "--max-bytes=7",
+            "--per-message",
+        ];
+        assert_eq!(audit.arguments().unwrap(), expected);
+        assert_eq!(bob.webhooks().len(), 1);
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn two_webhooks_never_share_a_state() {
+        let ann = "[[watch]]\naccount = \"ann@example.com\"\n";
+        let hook = "[[watch.webhook]]\n";
+        let named = "[[watch.webhook]]\nname = \"audit\"\n";
+        for (text, is_right) in [
+            (format!("{ann}{hook}{named}"), true),
+            (format!("{ann}{hook}{hook}"), false),
+            (format!("{ann}{named}"), false),
+            (format!("{ann}{hook}{named}{named}"), false),
+            (format!("{ann}{}", ann.replace("ann", "Ann")), false),
+            (ann.replace("ann@example.com", "ann"), false),
+            (
+                ann.replace("ann@example.com", "ann@example.com/audit"),
+                false,
+            ),
+            (
+                format!("{ann}{hook}{}", named.replace("audit", "a/b")),
+                false,
+            ),
+        ] {
+            assert_eq!(parse(&text).is_ok(), is_right, "{text}");
+        }
+    }
+}
