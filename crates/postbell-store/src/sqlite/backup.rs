@@ -40,7 +40,7 @@ pub(crate) fn backup(
     if file.exists() {
         return Err(BackupError::Exists(file.to_owned()));
     }
-    let source = connection::open_for_reading(path).map_err(OpenError::from)?;
+    let source = connection::open_for_reading(path)?;
     schema::check(&source)?;
     schema::refuse_unfinished_copy(&source)?;
     let part = Part::create(file)?;

@@ -1,5 +1,7 @@
 //! The exporter and a receiver that decodes the official protobuf messages.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
