@@ -103,8 +103,8 @@ impl fmt::Display for UserId {
 }
 
 /// Pub/Sub's id of a message. A redelivery has the same id.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct MessageId(String);
 
 impl MessageId {
@@ -127,6 +127,20 @@ impl FromStr for MessageId {
                 expected: "1 to 256 visible ASCII characters",
             })
         }
+    }
+}
+
+impl TryFrom<String> for MessageId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<MessageId> for String {
+    fn from(id: MessageId) -> Self {
+        id.0
     }
 }
 

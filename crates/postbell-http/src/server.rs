@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+pub use self::connections::ClientAddress;
 use self::connections::{Connections, Slot};
 use crate::listener::{Listener, Stream};
 use crate::tls::{HTTP_2, Tls, VALIDATION};

@@ -13,6 +13,7 @@ mod lookup;
 mod machine;
 mod machine_config;
 mod notifications;
+mod operator;
 mod status;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use utoipa_axum::routes;
 use self::error::ApiError;
 use self::machine_config::FetchLimit;
 pub use self::status::user_status;
-use crate::{MailboxUsers, Tarballs, UserService, UserTokens};
+use crate::{ApiKeys, MailboxUsers, Operator, Tarballs, UserService, UserTokens};
 
 /// The largest body without credentials: a few ids.
 const BODY_LIMIT: usize = 16 * 1024;
@@ -68,6 +69,12 @@ pub struct PlatformParts {
 
     /// Verifies the tokens of users' setup tools.
     pub user_tokens: UserTokens,
+
+    /// Verifies the API keys of operators.
+    pub api_keys: ApiKeys,
+
+    /// Does what operators ask for.
+    pub operator: Arc<Operator>,
 }
 
 /// The JSON API of the platform. Cheap to clone.
@@ -141,6 +148,7 @@ async fn add_headers(mut response: Response) -> Response {
 /// The documented routes.
 fn routes() -> OpenApiRouter<Platform> {
     OpenApiRouter::with_openapi(document::head())
+        .merge(operator::routes())
         .routes(routes!(lookup::look_up))
         .routes(routes!(status::status))
         .routes(routes!(status::gateway_token))

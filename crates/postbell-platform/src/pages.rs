@@ -47,7 +47,7 @@ use self::page_error::PageError;
 use self::session::Session;
 use self::sse::SseConnections;
 use crate::api::no_such_route;
-use crate::{MailboxUsers, SignInLinks, UserService, UserTokens};
+use crate::{MailboxUsers, Operator, SignInLinks, UserService};
 
 /// The dependencies of the pages.
 pub struct PagesParts {
@@ -69,8 +69,8 @@ pub struct PagesParts {
     /// Encrypts cookies and links.
     pub cipher: CookieCipher,
 
-    /// Issues the tokens of setup tools.
-    pub user_tokens: UserTokens,
+    /// Does what operators ask for, and issues the tokens of setup tools.
+    pub operator: Arc<Operator>,
 
     /// Sign-in with Google, if it is configured.
     pub google: Option<GoogleSignIn>,

@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use postbell_core::{Timestamp, UserId, UserRecord};
+use postbell_core::{Timestamp, TokenId, UserId, UserRecord};
 use postbell_http::constant_time_eq;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -18,8 +18,9 @@ const PREFIX: &str = "postbell3";
 /// base64url of claims as JSON, and `SIGNATURE` the HMAC-SHA256 of the text before it. It is the shape of a
 /// JWT, because KiloClaw's setup tool reads the user id from the second part of its token.
 ///
-/// Tokens are not stored. A token is valid until it expires, the secret changes or the user is
-/// removed; a new user with the same id does not revive it.
+/// A token is valid until it expires, the secret changes or the user is removed; a new user with the same id
+/// does not revive it. The digest of one that names an id is stored, and it is valid until it is revoked; those
+/// of versions before 0.9 name none.
 #[derive(Clone)]
 pub struct UserTokens(hmac::Key);
 
@@ -32,6 +33,20 @@ struct Claims {
     added: i64,
     /// When the token expires, in seconds since the epoch.
     exp: i64,
+    /// Under which id its digest is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jti: Option<String>,
+}
+
+/// What a valid token says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VerifiedToken {
+    /// The user.
+    pub user: UserId,
+    /// When the user was added.
+    pub added: Timestamp,
+    /// Whether the token is valid only as long as its digest is stored.
+    pub is_stored: bool,
 }
 
 impl UserTokens {
@@ -46,7 +61,28 @@ impl UserTokens {
     /// Issues a token for the user of `record` that is valid until `expires_at`.
     #[must_use]
     pub fn issue(&self, record: &UserRecord, expires_at: Timestamp) -> SecretString {
+        self.token(record, None, expires_at)
+    }
+
+    /// Issues such a token whose digest the caller stores under `id`.
+    #[must_use]
+    pub fn issue_stored(
+        &self,
+        record: &UserRecord,
+        id: &TokenId,
+        expires_at: Timestamp,
+    ) -> SecretString {
+        self.token(record, Some(id), expires_at)
+    }
+
+    fn token(
+        &self,
+        record: &UserRecord,
+        id: Option<&TokenId>,
+        expires_at: Timestamp,
+    ) -> SecretString {
         let claims = json!(Claims {
+            jti: id.map(TokenId::to_string),
             sub: record.user.to_string(),
             added: record.created_at.as_millis(),
             exp: expires_at.as_secs(),
@@ -57,10 +93,10 @@ impl UserTokens {
         format!("{signed}.{signature}").into()
     }
 
-    /// Returns a valid token's user and when the user was added. The caller checks whether that user
-    /// still exists.
+    /// Returns what a valid token says. The caller checks whether that user still exists, and whether the
+    /// token is stored if it must be.
     #[must_use]
-    pub fn verify(&self, token: &str, now: Timestamp) -> Option<(UserId, Timestamp)> {
+    pub fn verify(&self, token: &str, now: Timestamp) -> Option<VerifiedToken> {
         let (signed, signature) = token.rsplit_once('.')?;
         if !constant_time_eq(self.signature(signed), signature) {
             return None;
@@ -71,9 +107,11 @@ impl UserTokens {
         if claims.exp <= now.as_secs() {
             return None;
         }
-        let user = claims.sub.parse().ok()?;
-        let added = Timestamp::from_millis(claims.added);
-        Some((user, added))
+        Some(VerifiedToken {
+            user: claims.sub.parse().ok()?,
+            added: Timestamp::from_millis(claims.added),
+            is_stored: claims.jti.is_some(),
+        })
     }
 
     fn signature(&self, signed: &str) -> String {
@@ -116,7 +154,11 @@ mod tests {
         let record = record("oauth/google:a.b@x");
         let token = tokens.issue(&record, NOW + HOUR);
         let token = token.expose_secret();
-        let expected = Some((record.user, NOW));
+        let expected = Some(VerifiedToken {
+            user: record.user,
+            added: NOW,
+            is_stored: false,
+        });
         assert_eq!(tokens.verify(token, NOW), expected);
         let almost = NOW + (HOUR - Duration::from_secs(1));
         assert_eq!(tokens.verify(token, almost), expected);

@@ -7,6 +7,7 @@
 mod admin;
 mod machine;
 mod machine_config;
+pub mod operator;
 mod platform;
 
 pub use self::admin::{

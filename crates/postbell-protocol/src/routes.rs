@@ -40,6 +40,45 @@ pub const ADMIN_PUBLIC_KEY: &str = "/api/admin/public-key";
 /// Platform: the Google account of a setup tool's user (section 2).
 pub const ADMIN_GOOGLE_CREDENTIALS: &str = "/api/admin/google-credentials";
 
+/// Platform: the API for operators (section 2).
+pub const OPERATOR_USERS_LIST: &str = "/api/operator/users/list";
+/// Shows a user.
+pub const OPERATOR_USERS_SHOW: &str = "/api/operator/users/show";
+/// Adds a user.
+pub const OPERATOR_USERS_ADD: &str = "/api/operator/users/add";
+/// Changes a user.
+pub const OPERATOR_USERS_CHANGE: &str = "/api/operator/users/change";
+/// Removes a user.
+pub const OPERATOR_USERS_REMOVE: &str = "/api/operator/users/remove";
+/// Adds users from CSV.
+pub const OPERATOR_USERS_IMPORT: &str = "/api/operator/users/import";
+/// Invites a user.
+pub const OPERATOR_INVITATIONS_ADD: &str = "/api/operator/invitations/add";
+/// Issues a sign-in link.
+pub const OPERATOR_LINKS_ADD: &str = "/api/operator/links/add";
+/// Lists invitations and links that were not used.
+pub const OPERATOR_LINKS_LIST: &str = "/api/operator/links/list";
+/// Revokes an invitation or a link.
+pub const OPERATOR_LINKS_REVOKE: &str = "/api/operator/links/revoke";
+/// Ends sessions.
+pub const OPERATOR_SIGN_OUT: &str = "/api/operator/sessions/end";
+/// Issues a user's token.
+pub const OPERATOR_TOKENS_ADD: &str = "/api/operator/tokens/add";
+/// Lists API keys and users' tokens.
+pub const OPERATOR_TOKENS_LIST: &str = "/api/operator/tokens/list";
+/// Revokes an API key or a user's token.
+pub const OPERATOR_TOKENS_REVOKE: &str = "/api/operator/tokens/revoke";
+/// Lists a user's latest deliveries.
+pub const OPERATOR_DELIVERIES_LIST: &str = "/api/operator/deliveries/list";
+/// Lists dead letters.
+pub const OPERATOR_DEAD_LETTERS_LIST: &str = "/api/operator/dead-letters/list";
+/// Delivers dead letters again.
+pub const OPERATOR_DEAD_LETTERS_REPLAY: &str = "/api/operator/dead-letters/replay";
+/// Deletes dead letters.
+pub const OPERATOR_DEAD_LETTERS_DROP: &str = "/api/operator/dead-letters/drop";
+/// Lists entries of the audit log.
+pub const OPERATOR_AUDIT_LIST: &str = "/api/operator/audit/list";
+
 /// Controller: takes a push for the watcher (sections 3 and 4).
 pub const CONTROLLER_PUSH: &str = "/_kilo/gmail-pubsub";
 /// Controller: the phase of its start (section 4).

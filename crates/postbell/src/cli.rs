@@ -4,6 +4,7 @@ mod backup;
 mod config;
 mod doctor;
 mod gog_flags;
+mod operator;
 mod setup;
 mod store;
 mod users;
@@ -23,10 +24,15 @@ use url::Url;
 pub(crate) use self::backup::{BackupArgs, RestoreArgs, StoreArgs, StoreKey};
 pub(crate) use self::config::{ConfigCommand, InitArgs};
 pub(crate) use self::doctor::DoctorArgs;
+pub(crate) use self::operator::{
+    AuditArgs, CreateKeyArgs, DeliveriesArgs, KeyScope, KeysArgs, KeysCommand, ListKeysArgs,
+    RemoteArgs, RevokeKeyArgs,
+};
 pub(crate) use self::setup::SetupArgs;
 pub(crate) use self::store::{CopyArgs, StoreCommand};
 pub(crate) use self::users::{
-    AddArgs, By, ChangeArgs, LinkArgs, ListArgs, MachineArgs, SignOutArgs, TokenArgs, UsersCommand,
+    AddArgs, By, ChangeArgs, ImportArgs, InvitationsArgs, InviteArgs, LinkArgs, ListArgs,
+    MachineArgs, RevokeLinkArgs, SignOutArgs, TokenArgs, UsersArgs, UsersCommand,
 };
 pub(crate) use self::watch::{
     AccountArgs, AlertArgs, DeadMailArgs, DeliveryArgs, ExtrasArgs, HookArgs, InstallCommand,
@@ -128,9 +134,14 @@ pub(crate) enum Command {
     /// Run the platform: user directory, API and web pages
     Platform,
 
-    /// List, show, add, change or remove users
-    #[command(subcommand)]
-    Users(UsersCommand),
+    /// List, show, add, invite, change or remove users
+    Users(UsersArgs),
+
+    /// Create, list or revoke API keys for operators
+    Keys(KeysArgs),
+
+    /// List who has changed what, when and from where
+    Audit(AuditArgs),
 
     /// Set up Google Cloud and Gmail for a bot, or undo it
     Setup(Box<SetupArgs>),
@@ -150,15 +161,7 @@ pub(crate) enum Command {
     Gmail(GmailCommand),
 
     /// List the latest deliveries of a user
-    Deliveries {
-        /// User id
-        #[arg(value_name = "USER")]
-        user: UserId,
-
-        /// Print one JSON array
-        #[arg(long)]
-        json: bool,
-    },
+    Deliveries(DeliveriesArgs),
 
     /// Write a snapshot of the store to a file, also while it is used
     #[command(after_help = backup::BACKUP_HELP)]
@@ -169,8 +172,7 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
 
     /// List, replay or drop dead letters
-    #[command(subcommand)]
-    DeadLetters(DeadLettersCommand),
+    DeadLetters(DeadLettersCommandArgs),
 
     /// Move the stores of relay and platform to another file or database
     #[command(subcommand)]
@@ -282,6 +284,15 @@ pub(crate) enum SandboxPart {
         #[arg(long, default_value_t = 3001, value_name = "PORT")]
         port: u16,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DeadLettersCommandArgs {
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: DeadLettersCommand,
 }
 
 #[derive(Debug, Subcommand)]

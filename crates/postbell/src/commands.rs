@@ -1,5 +1,6 @@
 //! The commands, one file each. A command parses its arguments, calls a part and prints the result.
 
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -9,6 +10,7 @@ pub(crate) mod deliveries;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod healthcheck;
+pub(crate) mod keys;
 pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod platform;
@@ -21,17 +23,18 @@ pub(crate) mod store;
 pub(crate) mod users;
 pub(crate) mod watch;
 
+mod operator;
 mod secrets;
 mod table;
 
 use std::sync::Arc;
 
 use anyhow::Context;
-use postbell_core::{DeliveryLog, StoreError, UsersError};
+use postbell_core::DeliveryLog;
 use postbell_http::{ListenAddress, Listener};
 use postbell_store::{Store, StoreOptions};
 
-use crate::config::{Config, StoreUrl};
+use crate::config::Config;
 
 /// Opens the relay's store for a command. The relay may be running.
 fn open_log(config: &Config, options: StoreOptions) -> anyhow::Result<Arc<dyn DeliveryLog>> {
@@ -56,21 +59,6 @@ fn open_users(config: &Config, options: StoreOptions) -> anyhow::Result<Store> {
     }
     let keys = config.platform.key_ring()?;
     Store::open(url.expose(), options.keys(keys)).with_context(|| format!("platform.store {url}"))
-}
-
-/// Says which store an error is about, if it is about one.
-pub(crate) fn about_store(error: anyhow::Error, key: &str, url: &StoreUrl) -> anyhow::Error {
-    let is_of_users = |cause: &(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref(), Some(UsersError::Store(_)))
-    };
-    if error
-        .chain()
-        .any(|cause| cause.is::<StoreError>() || is_of_users(cause))
-    {
-        error.context(format!("{key} {url}"))
-    } else {
-        error
-    }
 }
 
 /// Listens on the address that a key of the configuration or a flag sets.

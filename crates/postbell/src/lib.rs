@@ -114,28 +114,17 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         Command::Serve => commands::serve::run(&load_for_service(env)?, clock).await,
         Command::Relay => commands::relay::run(&load_for_service(env)?, clock).await,
         Command::Platform => commands::platform::run(&load_for_service(env)?, clock).await,
-        Command::Users(command) => {
-            let config = env.load()?;
-            let done = commands::users::run(&command, console, &config, &*clock).await;
-            let store = &config.platform.store;
-            done.map_err(|error| commands::about_store(error, "platform.store", store))
-        }
+        Command::Users(args) => commands::users::run(&args, console, env, clock).await,
+        Command::Keys(args) => commands::keys::run(&args, console, env, clock).await,
+        Command::Audit(args) => commands::audit::run(&args, console, env, clock).await,
         Command::Setup(args) => commands::setup::run(*args, console, env, clock).await,
         Command::Status(args) => commands::status::run(&args, console, env, &*clock).await,
         Command::Doctor(args) => commands::doctor::run(*args, console, env, clock).await,
         Command::Watch(command) | Command::Gmail(GmailCommand::Watch(command)) => {
             commands::watch::run(&command, command_line, console, env, clock).await
         }
-        Command::Deliveries { user, json } => {
-            let config = env.load()?;
-            let done = commands::deliveries::run(&user, json, console, &config).await;
-            done.map_err(|error| about_inbox(error, &config))
-        }
-        Command::DeadLetters(command) => {
-            let config = env.load()?;
-            let done = commands::dead_letters::run(&command, console, &config, &*clock).await;
-            done.map_err(|error| about_inbox(error, &config))
-        }
+        Command::Deliveries(args) => commands::deliveries::run(&args, console, env, clock).await,
+        Command::DeadLetters(args) => commands::dead_letters::run(&args, console, env, clock).await,
         Command::Backup(args) => commands::backup::backup(&args, console, &env.load()?, &*clock),
         Command::Restore(args) => commands::backup::restore(&args, console, &env.load()?),
         Command::Store(command) => commands::store::run(&command, console).await,
@@ -145,10 +134,6 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         Command::Completions { shell } => commands::completions::run(shell, console),
         Command::Man { folder } => commands::man::run(&folder),
     }
-}
-
-fn about_inbox(error: anyhow::Error, config: &Config) -> anyhow::Error {
-    commands::about_store(error, "relay.inbox", &config.relay.inbox)
 }
 
 /// Loads the configuration, and logs what should be changed in it.

@@ -3,14 +3,14 @@
 
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     FailureKind, HistoryId, InvalidId, MessageId, ProblemCode, Timestamp, TraceId, UserId,
 };
 
 /// A message that could not be delivered.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
     /// Its number; later ones have greater numbers.
@@ -34,7 +34,7 @@ pub struct DeadLetter {
 }
 
 /// Why a message became a dead letter.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeadLetterReason {
     /// It cannot be parsed as a notification. It cannot be replayed.
@@ -73,7 +73,7 @@ impl FromStr for DeadLetterReason {
 }
 
 /// One delivery attempt.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryRecord {
     /// Pub/Sub's id of the message.
@@ -163,7 +163,7 @@ pub struct PendingDelivery {
 }
 
 /// How a delivery attempt ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The machine accepted it.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::InvalidId;
 use crate::UserId;
@@ -12,8 +12,8 @@ use crate::UserId;
 const BYTES: usize = 128;
 
 /// The name with which a machine checks in; its token is derived from it.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct SandboxId(String);
 
 impl SandboxId {
@@ -43,6 +43,20 @@ impl FromStr for SandboxId {
 impl From<&UserId> for SandboxId {
     fn from(user: &UserId) -> Self {
         Self(user.as_str().to_owned())
+    }
+}
+
+impl TryFrom<String> for SandboxId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<SandboxId> for String {
+    fn from(id: SandboxId) -> Self {
+        id.0
     }
 }
 

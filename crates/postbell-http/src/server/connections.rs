@@ -45,11 +45,17 @@ struct Connection {
     evicted: CancellationToken,
 }
 
+/// The address from which a request came: an extension of each. For a unix socket it is the loopback address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClientAddress(pub IpAddr);
+
 /// The place of an open connection. It becomes free when this is dropped.
 pub(super) struct Slot {
     connections: Arc<Connections>,
     id: u64,
     connection: Arc<Connection>,
+    /// Who has opened it.
+    pub(super) client: ClientAddress,
     /// Cancelled when the connection is to be closed.
     pub(super) evicted: CancellationToken,
 }
@@ -69,7 +75,6 @@ impl Connections {
 
     /// Takes a place for a client's connection, as soon as there is one.
     pub(super) async fn take(self: &Arc<Self>, client: IpAddr) -> Slot {
-        let client = network(client);
         loop {
             let freed = self.freed.notified();
             if let Some(slot) = self.try_take(client) {
@@ -90,7 +95,7 @@ impl Connections {
         let id = self.number();
         let evicted = CancellationToken::new();
         let connection = Arc::new(Connection {
-            client,
+            client: network(client),
             in_flight: AtomicUsize::default(),
             used_at: AtomicU64::new(id),
             is_useful: AtomicBool::default(),
@@ -101,6 +106,7 @@ impl Connections {
             connections: Arc::clone(self),
             id,
             connection,
+            client: ClientAddress(client),
             evicted,
         })
     }

@@ -48,8 +48,9 @@ fn service(
     slot: Arc<Slot>,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> {
     let router = TowerToHyperService::new(router);
-    service_fn(move |request| {
+    service_fn(move |mut request: Request<Incoming>| {
         let in_flight = slot.begin();
+        request.extensions_mut().insert(slot.client);
         let answer = router.call(request);
         async move {
             let answer: Response<Body> = answer.await?;

@@ -101,6 +101,7 @@ fn service(
         let in_flight = slot.begin();
         let slot = Arc::clone(&slot);
         name_host(&mut request);
+        request.extensions_mut().insert(slot.client);
         let answer = router.call(request);
         async move {
             let answer: Response<Body> = answer.await?;

@@ -10,6 +10,8 @@ use secrecy::ExposeSecret;
 use url::form_urlencoded;
 
 use super::{ApiError, Platform};
+use crate::VerifiedToken;
+use crate::operator::digest_of;
 
 /// A relay or another internal client, authenticated by the API key.
 pub(super) struct Internal;
@@ -41,7 +43,21 @@ impl FromRequestParts<Platform> for SetupToolUser {
         let bearer = bearer_token(&parts.headers).ok_or(ApiError::Unauthorized)?;
         let now = platform.users().clock.now();
         let verified = platform.parts().user_tokens.verify(bearer.token(), now);
-        let (user, added) = verified.ok_or(ApiError::Unauthorized)?;
+        let VerifiedToken {
+            user,
+            added,
+            is_stored,
+        } = verified.ok_or(ApiError::Unauthorized)?;
+        if is_stored {
+            let stored = platform
+                .parts()
+                .api_keys
+                .tokens
+                .find(digest_of(bearer.token()), now);
+            let stored = stored.await;
+            let stored = stored.map_err(|error| ApiError::from_change("authentication", error))?;
+            stored.ok_or(ApiError::Unauthorized)?;
+        }
         let record = platform.users().store.get(&user).await;
         let record = record.map_err(|error| ApiError::from_change("authentication", error))?;
         match record {

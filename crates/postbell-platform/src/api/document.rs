@@ -25,7 +25,11 @@ pub(super) fn head() -> OpenApi {
     let components = ComponentsBuilder::new()
         .security_scheme("internalKey", key)
         .security_scheme("userToken", bearer("A token from `postbell users token`."))
-        .security_scheme("gatewayToken", bearer("The token of the user's machine."));
+        .security_scheme("gatewayToken", bearer("The token of the user's machine."))
+        .security_scheme(
+            "operatorKey",
+            bearer("An API key from `postbell keys create`."),
+        );
     OpenApiBuilder::new()
         .info(info)
         .components(Some(components.build()))

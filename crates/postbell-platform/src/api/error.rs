@@ -21,7 +21,7 @@ const RETRY_AFTER_SECONDS: u64 = 5;
 const TOO_MANY_RETRY_AFTER_SECONDS: u64 = 60;
 
 /// Why a request fails.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum ApiError {
     NoSuchRoute,
     NoSuchMethod,
@@ -39,6 +39,12 @@ pub(super) enum ApiError {
     NoAddress,
     /// The machine asks too often.
     TooMany,
+    /// An API key that only reads.
+    ReadOnlyKey,
+    /// What is stored forbids it, as the text for an operator says.
+    Conflict(String),
+    /// An operator's request is invalid, as the text says.
+    Refused(String),
     BodyTooLarge,
     BodyTooSlow,
     BodyIncomplete,
@@ -69,13 +75,16 @@ pub(super) enum UserErrors {
 }
 
 impl ApiError {
-    fn status_and_message(self) -> (StatusCode, &'static str) {
+    fn status_and_message(&self) -> (StatusCode, &str) {
         match self {
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no such route"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no such method"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::UnknownUser => (StatusCode::NOT_FOUND, "No instance"),
             Self::Invalid(text) => (StatusCode::BAD_REQUEST, text),
+            Self::Refused(text) => (StatusCode::BAD_REQUEST, text),
+            Self::Conflict(text) => (StatusCode::CONFLICT, text),
+            Self::ReadOnlyKey => (StatusCode::FORBIDDEN, "this API key only reads"),
             Self::NotConnected => (
                 StatusCode::BAD_REQUEST,
                 "Cannot enable Gmail notifications without a connected Google account",
@@ -138,7 +147,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, text) = self.status_and_message();
-        let text = match self {
+        let text = match &self {
             Self::Unavailable { operation } | Self::Failed { operation } => {
                 format!("{operation} failed")
             }

@@ -7,7 +7,7 @@ use postbell_core::{StoreError, UsersError};
 use tracing::{error, warn};
 
 use super::layout::plain_page;
-use crate::ChangeError;
+use crate::{ChangeError, OperatorError};
 
 /// Why a request for a page fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -138,6 +138,17 @@ impl From<UsersError> for PageError {
 impl From<StoreError> for PageError {
     fn from(error: StoreError) -> Self {
         store_error(&error, matches!(error, StoreError::Unavailable(_)))
+    }
+}
+
+impl From<OperatorError> for PageError {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::UnknownUser { .. } => Self::NotFound,
+            OperatorError::Store(error) => error.into(),
+            // The pages offer only what is possible.
+            OperatorError::Conflict(_) | OperatorError::Invalid(_) => Self::Internal,
+        }
     }
 }
 

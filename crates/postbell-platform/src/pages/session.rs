@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
-use postbell_core::{EmailAddress, Principal, Timestamp, UserRecord};
+use postbell_core::{Actor, EmailAddress, Principal, Timestamp, UserRecord};
 use serde::{Deserialize, Serialize};
 
 use super::cookies::CookieName;
@@ -89,6 +89,17 @@ impl Session {
             (Some(user), None) => user.to_string(),
             (None, operator) => operator.unwrap_or_default().to_owned(),
         }
+    }
+
+    /// The session's principal as the audit log names it.
+    pub(super) fn actor(&self, origin: String, at: Timestamp) -> Actor {
+        let Principal { user, operator, .. } = &self.principal;
+        let name = match (operator, user) {
+            (Some(operator), _) => format!("operator {operator}"),
+            (None, Some(user)) => format!("user {user}"),
+            (None, None) => "nobody".to_owned(),
+        };
+        Actor { name, origin, at }
     }
 
     pub(super) fn is_operator(&self) -> bool {

@@ -14,6 +14,7 @@ mod mailbox_users;
 mod matrix;
 mod my_bot;
 mod operator;
+mod operator_api;
 mod pages;
 mod reconciler;
 mod relays;

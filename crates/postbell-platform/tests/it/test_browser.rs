@@ -14,10 +14,9 @@ use postbell_core::{
     DeliveryLog, DeliveryQueue, Principal as Who, Sessions, SystemClock, Timestamp,
 };
 use postbell_platform::{
-    CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts, SignInLinks, UserTokens,
-    system_random,
+    CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts, SignInLinks, system_random,
 };
-use postbell_testkit::{MemoryDeliveries, MemorySessions};
+use postbell_testkit::MemorySessions;
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tower::ServiceExt;
@@ -47,10 +46,10 @@ impl TestPages {
     }
 
     pub(crate) fn at(url: &str, world: TestPlatform, google: Option<GoogleSignIn>) -> Self {
-        let store = Arc::new(MemoryDeliveries::announcing(world.changes.clone()));
+        let store = Arc::new(world.operated.deliveries.clone());
         let queue: Arc<dyn DeliveryQueue> = Arc::clone(&store) as _;
         let log: Arc<dyn DeliveryLog> = store;
-        let sessions = Arc::new(MemorySessions::announcing(world.changes.clone()));
+        let sessions = Arc::new(world.operated.sessions.clone());
         let relay = (Arc::clone(&queue), Arc::clone(&log));
         let pages = pages(url, &world, relay, &sessions, google);
         Self {
@@ -123,7 +122,7 @@ fn pages(
         changes: world.changes.clone(),
         links: links(sessions, url),
         cipher: CookieCipher::new(&secret),
-        user_tokens: UserTokens::new(&secret),
+        operator: Arc::clone(&world.operator),
         google,
         alerts: UserTargets {
             targets: Arc::clone(&world.alerts) as _,

@@ -13,9 +13,10 @@ use postbell_core::{
 };
 use postbell_google::OAuthClient;
 use postbell_platform::{
-    CheckIn, Fleet, FlyMachines, HttpControllers, Machines, MailboxUsers, MailboxUsersParts,
-    OperatorClient, OperatorClientParts, Platform, PlatformParts, Reconciler, ReconcilerParts,
-    Relays, Tarballs, UserService, UserTokens, system_random,
+    ApiKeys, CheckIn, Fleet, FlyMachines, HttpControllers, Machines, MailboxUsers,
+    MailboxUsersParts, OperatedQueue, Operator, OperatorClient, OperatorClientParts, Platform,
+    PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService, UserTokens,
+    system_random,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
@@ -24,7 +25,7 @@ use postbell_protocol::gog_keyring::GogCredentials;
 use postbell_protocol::tarball;
 use postbell_protocol::watch_state::{self, WatchState};
 use postbell_sandbox::Sandbox;
-use postbell_testkit::{MemoryAlerts, MemoryUsers};
+use postbell_testkit::{MemoryAlerts, MemoryDeliveries, MemorySessions, MemoryStore, MemoryUsers};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -42,6 +43,9 @@ pub(crate) struct TestPlatform {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) users: Arc<UserService>,
     pub(crate) mailboxes: Arc<MailboxUsers>,
+    /// What operators do, and what is stored.
+    pub(crate) operator: Arc<Operator>,
+    pub(crate) operated: MemoryStore,
     pub(crate) relays: Arc<RecordingRelays>,
     /// Notified of each change, as in `postbell serve`.
     pub(crate) alerts: Arc<MemoryAlerts>,
@@ -229,6 +233,12 @@ impl TestPlatform {
             clock: Arc::clone(&clock),
         });
         let mailboxes = Arc::new(mailboxes(&store, key.clone(), google, Arc::clone(&clock)));
+        let operated = MemoryStore {
+            users: (*store).clone(),
+            sessions: MemorySessions::announcing(changes.clone()),
+            deliveries: MemoryDeliveries::announcing(changes.clone()),
+            ..MemoryStore::default()
+        };
         let users = Arc::new(UserService {
             store: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
@@ -236,9 +246,10 @@ impl TestPlatform {
             operator_client: operator
                 .zip(key.clone())
                 .map(|(operator, key)| Arc::new(operator.build(&store, key, Arc::clone(&clock)))),
-            clock,
+            clock: Arc::clone(&clock),
             commands,
         });
+        let operator = Arc::new(operated_by(&operated, &relays, clock));
         let platform = Platform::new(PlatformParts {
             users: Arc::clone(&users),
             mailboxes: Arc::clone(&mailboxes),
@@ -250,6 +261,11 @@ impl TestPlatform {
             lookups_fresh_for: std::time::Duration::from_secs(60),
             gateway_tokens: GatewayTokens::new(&secret),
             user_tokens: UserTokens::new(&secret),
+            api_keys: ApiKeys {
+                tokens: Arc::new(operated.tokens.clone()),
+                random: system_random(),
+            },
+            operator: Arc::clone(&operator),
         });
         let tasks = Tasks::new();
         tasks.start("reconciler", |stop| reconciler.run(stop));
@@ -259,6 +275,8 @@ impl TestPlatform {
             fleet,
             users,
             mailboxes,
+            operator,
+            operated,
             relays,
             alerts: Arc::default(),
             changes,
@@ -457,6 +475,26 @@ fn mailboxes(
         gmail_url: google.clone(),
         clock,
     })
+}
+
+fn operated_by(
+    store: &MemoryStore,
+    relays: &Arc<RecordingRelays>,
+    clock: Arc<dyn Clock>,
+) -> Operator {
+    let ports = Arc::new(store.clone());
+    Operator {
+        ports: Arc::clone(&ports) as _,
+        queue: Some(OperatedQueue {
+            ports,
+            arrivals: None,
+        }),
+        relays: Some(Arc::clone(relays) as Arc<dyn Relays>),
+        url: Some("https://bell.example.com".parse().unwrap()),
+        user_tokens: Some(UserTokens::new(&GATEWAY_SECRET.into())),
+        random: system_random(),
+        clock,
+    }
 }
 
 /// The credentials that a setup tool sends, encrypted for the tests' key.

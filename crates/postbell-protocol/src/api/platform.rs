@@ -8,7 +8,7 @@ use url::Url;
 use utoipa::ToSchema;
 
 /// A user's record, as the API and the command line show it
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[schema(as = Status)]
 #[serde(rename_all = "camelCase")]
 pub struct UserStatus {
@@ -323,7 +323,10 @@ fn known_status<'de, D: Deserializer<'de>>(value: D) -> Result<InstanceStatus, D
     }))
 }
 
-fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn expose<S: Serializer>(
+    secret: &SecretString,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
 

@@ -1,12 +1,24 @@
 //! Arguments of `postbell users`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use postbell_core::{InstanceStatus, SandboxId, UserId};
+use postbell_core::{InstanceStatus, LinkDigest, SandboxId, UserId};
+use postbell_protocol::api::operator::UserFilter;
 use url::Url;
 
+use super::operator::RemoteArgs;
 use super::watch::duration;
+
+#[derive(Args, Debug)]
+pub(crate) struct UsersArgs {
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: UsersCommand,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UsersCommand {
@@ -19,7 +31,19 @@ pub(crate) enum UsersCommand {
     /// Add a user; the Google account is connected later
     Add(Box<AddArgs>),
 
-    /// Change a user's machine
+    /// Add the users of a CSV file, and report on each line
+    Import(ImportArgs),
+
+    /// Print a message with a one-time link that invites a user, who is added if necessary
+    Invite(Box<InviteArgs>),
+
+    /// List invitations and sign-in links that were not used
+    Invitations(InvitationsArgs),
+
+    /// Revoke an invitation or a sign-in link
+    RevokeLink(RevokeLinkArgs),
+
+    /// Change a user's machine or settings
     Change(Box<ChangeArgs>),
 
     /// Remove a user and all their data
@@ -31,7 +55,7 @@ pub(crate) enum UsersCommand {
     /// Print a one-time sign-in link for the web pages
     Link(LinkArgs),
 
-    /// End the web sessions of a user or of all operators and revoke unused sign-in links
+    /// End the web sessions of a user or of all operators; revoke unused links, and a user's tokens
     SignOut(SignOutArgs),
 }
 
@@ -56,9 +80,13 @@ pub(crate) struct ListArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub(crate) by: By,
 
-    /// Only users after this one, for the next page
-    #[arg(long, value_name = "USER")]
-    pub(crate) after: Option<UserId>,
+    /// Only users in this state: problem, without_mail, watch_ends, or the code of a problem
+    #[arg(long, value_name = "STATE", conflicts_with_all = ["search", "by"])]
+    pub(crate) filter: Option<UserFilter>,
+
+    /// Only users after this position, which the page before has printed
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) after: Option<String>,
 
     /// Maximum number of entries
     #[arg(long, default_value_t = 100, value_name = "N")]
@@ -122,6 +150,57 @@ pub(crate) struct AddArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// CSV file with a header: user, and sandbox_id, app, machine, url, status, wake_on_mail; - reads stdin
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Only report what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InviteArgs {
+    #[command(flatten)]
+    pub(crate) user: AddArgs,
+
+    /// Lifetime of the link
+    #[arg(long, default_value = "7d", value_name = "TIME", value_parser = link_lifetime)]
+    pub(crate) valid_for: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InvitationsArgs {
+    /// Only links after this one, for the next page
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<LinkDigest>,
+
+    /// Maximum number of entries
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) limit: usize,
+
+    /// Print one JSON array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RevokeLinkArgs {
+    /// Id as printed by `invitations`
+    #[arg(value_name = "ID")]
+    pub(crate) id: LinkDigest,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct ChangeArgs {
     /// User id
     #[arg(value_name = "USER")]
@@ -133,6 +212,10 @@ pub(crate) struct ChangeArgs {
     /// Whether to start the machine when mail arrives
     #[arg(long, value_name = "true|false")]
     pub(crate) wake_on_mail: Option<bool>,
+
+    /// Whether mail is delivered
+    #[arg(long, value_name = "true|false")]
+    pub(crate) notifications: Option<bool>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -166,6 +249,10 @@ pub(crate) struct LinkArgs {
     /// Sign in as an operator, who sees all users
     #[arg(long)]
     pub(crate) operator: bool,
+
+    /// With --operator: one who only looks, and sees no secrets
+    #[arg(long, requires = "operator")]
+    pub(crate) viewer: bool,
 
     /// Lifetime of the link
     #[arg(long, default_value = "15m", value_name = "TIME", value_parser = link_lifetime)]
@@ -204,8 +291,8 @@ pub(super) fn base_url(text: &str) -> Result<Url, String> {
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Parses the lifetime of a token. Tokens are not stored and cannot be revoked, so it is limited.
-fn token_lifetime(text: &str) -> Result<Duration, String> {
+/// Parses the lifetime of a token or key.
+pub(super) fn token_lifetime(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     let is_short_enough = time <= 366 * DAY;
     let refused = || "expected at most a year (366d)".to_owned();

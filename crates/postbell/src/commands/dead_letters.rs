@@ -1,76 +1,86 @@
 //! `postbell dead-letters`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use postbell_core::{Clock, DeadLetter, DeliveryLog, Replayed, UserId, printable};
-use postbell_store::StoreOptions;
-use serde::Serialize;
+use postbell_core::{Clock, DeadLetter, UserId, printable};
+use postbell_protocol::api::operator::{
+    DeadLetterOutcome, DeadLetterSelection, DropDeadLetters, ListDeadLetters, ReplayDeadLetters,
+};
 
-use super::{open_log, table};
-use crate::cli::{DeadLettersArgs, DeadLettersCommand, Which};
-use crate::config::Config;
+use super::operator::{Access, Target};
+use super::table;
+use crate::cli::{DeadLettersArgs, DeadLettersCommand, DeadLettersCommandArgs, Which};
+use crate::config::Env;
 use crate::console::Console;
 
-/// Page size when all dead letters are selected.
-const PAGE: usize = 500;
-
-/// Result for each selected dead letter.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Outcome {
-    /// Replayed or dropped.
-    done: Vec<i64>,
-    /// Not replayed, because the message cannot be parsed.
-    malformed: Vec<i64>,
-    /// Not found.
-    missing: Vec<i64>,
-}
+/// The greatest page of a platform.
+const PAGE: usize = 1000;
 
 /// Lists, replays or drops dead letters.
 pub(crate) async fn run(
-    command: &DeadLettersCommand,
+    args: &DeadLettersCommandArgs,
     console: &Console,
-    config: &Config,
-    clock: &dyn Clock,
+    env: &Env,
+    clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let options = match command {
-        DeadLettersCommand::List { .. } => StoreOptions::read_only(),
-        DeadLettersCommand::Replay(_) | DeadLettersCommand::Drop(_) => StoreOptions::read_write(),
-    };
-    let log = open_log(config, options)?;
-    match command {
+    let open = |access| Target::open(&args.remote, access, env, Arc::clone(&clock));
+    match &args.command {
         DeadLettersCommand::List {
             user,
             limit,
             before,
             json,
         } => {
-            let dead_letters = log.dead_letters(user.as_ref(), *before, *limit).await?;
+            let target = open(Access::ReadQueue)?;
+            let dead_letters = read(&target, user.as_ref(), *before, *limit).await?;
             list(&dead_letters, *json, console)?;
             Ok(ExitCode::SUCCESS)
         }
         DeadLettersCommand::Replay(args) => {
-            let mut outcome = Outcome::default();
-            for number in selected(&*log, &args.which).await? {
-                match log.replay(number, clock.now()).await? {
-                    Replayed::Queued => outcome.done.push(number),
-                    Replayed::Unparseable => outcome.malformed.push(number),
-                    Replayed::Missing => outcome.missing.push(number),
-                }
-            }
+            let which = selection(&args.which);
+            let target = open(Access::WriteQueue)?;
+            let outcome = target.perform(ReplayDeadLetters { which }).await?;
             report(&outcome, "Replayed", args, console)
         }
         DeadLettersCommand::Drop(args) => {
-            let mut outcome = Outcome::default();
-            for number in selected(&*log, &args.which).await? {
-                if log.drop_dead_letter(number).await? {
-                    outcome.done.push(number);
-                } else {
-                    outcome.missing.push(number);
-                }
-            }
+            let which = selection(&args.which);
+            let target = open(Access::WriteQueue)?;
+            let outcome = target.perform(DropDeadLetters { which }).await?;
             report(&outcome, "Dropped", args, console)
         }
+    }
+}
+
+fn selection(which: &Which) -> DeadLetterSelection {
+    DeadLetterSelection {
+        numbers: which.numbers.clone(),
+        user_id: which.user.clone(),
+        all: which.all,
+    }
+}
+
+async fn read(
+    target: &Target,
+    user: Option<&UserId>,
+    mut before: Option<i64>,
+    limit: usize,
+) -> anyhow::Result<Vec<DeadLetter>> {
+    let mut all = Vec::new();
+    loop {
+        let size = PAGE.min(limit - all.len());
+        let request = ListDeadLetters {
+            user_id: user.cloned(),
+            before,
+            limit: Some(size),
+        };
+        let page = target.perform(request).await?.dead_letters;
+        let is_last = page.len() < size;
+        all.extend(page);
+        if is_last || all.len() >= limit {
+            return Ok(all);
+        }
+        before = all.last().map(|last| last.id);
     }
 }
 
@@ -102,32 +112,9 @@ fn row(dead_letter: &DeadLetter) -> Vec<String> {
     ]
 }
 
-/// Returns the numbers of the selected dead letters, oldest first.
-async fn selected(log: &dyn DeliveryLog, which: &Which) -> anyhow::Result<Vec<i64>> {
-    let mut numbers = which.numbers.clone();
-    if which.all || which.user.is_some() {
-        numbers = all(log, which.user.as_ref()).await?;
-    }
-    numbers.sort_unstable();
-    numbers.dedup();
-    Ok(numbers)
-}
-
-async fn all(log: &dyn DeliveryLog, user: Option<&UserId>) -> anyhow::Result<Vec<i64>> {
-    let mut numbers = Vec::new();
-    loop {
-        let before = numbers.last().copied();
-        let page = log.dead_letters(user, before, PAGE).await?;
-        numbers.extend(page.iter().map(|dead_letter| dead_letter.id));
-        if page.len() < PAGE {
-            return Ok(numbers);
-        }
-    }
-}
-
 /// Prints the result. Fails if a number given on the command line was not processed.
 fn report(
-    outcome: &Outcome,
+    outcome: &DeadLetterOutcome,
     verb: &str,
     args: &DeadLettersArgs,
     console: &Console,

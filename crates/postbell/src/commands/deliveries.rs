@@ -1,29 +1,33 @@
 //! `postbell deliveries`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use postbell_core::{DeliveryRecord, UserId, printable};
-use postbell_store::StoreOptions;
+use postbell_core::{Clock, DeliveryRecord, printable};
+use postbell_protocol::api::operator::ListDeliveries;
 
-use super::users::missing;
-use super::{open_log, open_users, table};
-use crate::config::Config;
+use super::operator::{Access, Target, found, missing};
+use super::table;
+use crate::cli::DeliveriesArgs;
+use crate::config::Env;
 use crate::console::Console;
 
 /// Prints the latest deliveries of a user, newest first.
 pub(crate) async fn run(
-    user: &UserId,
-    json: bool,
+    args: &DeliveriesArgs,
     console: &Console,
-    config: &Config,
+    env: &Env,
+    clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let deliveries = open_log(config, StoreOptions::read_only())?
-        .deliveries(user)
-        .await?;
-    if deliveries.is_empty() && !is_known(user, config).await? {
-        return Ok(missing(user, console));
-    }
-    if json {
+    let user = &args.user;
+    let target = Target::open(&args.remote, Access::ReadQueue, env, clock)?;
+    let user_id = user.clone();
+    let deliveries = match found(target.perform(ListDeliveries { user_id }).await)? {
+        Some(list) => list.deliveries,
+        None if target.knows_users() => return Ok(missing(user, console)),
+        None => Vec::new(),
+    };
+    if args.json {
         console.data(&serde_json::to_string(&deliveries)?)?;
     } else if deliveries.is_empty() {
         console.error(&format!("{user} has no deliveries yet."));
@@ -44,15 +48,6 @@ pub(crate) async fn run(
         console.data(&table::lay_out(&rows, console.columns()))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether there is such a user, as far as this configuration can tell: a relay alone knows none.
-async fn is_known(user: &UserId, config: &Config) -> anyhow::Result<bool> {
-    if !config.platform.is_configured() {
-        return Ok(true);
-    }
-    let users = open_users(config, StoreOptions::read_only())?.users();
-    Ok(users.get(user).await?.is_some())
 }
 
 fn row(delivery: &DeliveryRecord) -> Vec<String> {

@@ -1,46 +1,80 @@
 //! `postbell users`
 
+mod import;
+mod invitations;
 mod link;
 mod sign_out;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
-use postbell_core::{
-    Clock, Listing, MachineLocation, MailProblem, ManagedMachine, NewUser, SandboxId, UserId,
-    UserRecord, Users, UsersError, update_user,
+use postbell_core::{Clock, MailProblem, StoreError, Timestamp};
+use postbell_protocol::api::UserStatus;
+use postbell_protocol::api::operator::{
+    AddUser, ChangeUser, IssueToken, ListUsers, MachineFields, RemoveUser, SearchField, ShowUser,
 };
-use postbell_platform::{UserTokens, user_status};
 use postbell_store::{OpenError, Store, StoreOptions};
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::{open_users, table};
-use crate::cli::{AddArgs, By, ChangeArgs, ListArgs, MachineArgs, TokenArgs, UsersCommand};
-use crate::config::Config;
+use super::operator::{Access, Target, found, missing};
+use super::table;
+use crate::cli::{
+    AddArgs, By, ChangeArgs, ListArgs, MachineArgs, RemoteArgs, TokenArgs, UsersArgs, UsersCommand,
+};
+use crate::config::Env;
 use crate::console::Console;
+
+/// The greatest page of a platform.
+const PAGE: usize = 1000;
+
+/// What the commands need.
+struct Context<'a> {
+    remote: &'a RemoteArgs,
+    console: &'a Console,
+    env: &'a Env,
+    clock: Arc<dyn Clock>,
+}
+
+impl Context<'_> {
+    fn open(&self, access: Access) -> anyhow::Result<Target> {
+        Target::open(self.remote, access, self.env, Arc::clone(&self.clock))
+    }
+}
 
 /// Manages users. The platform may be running.
 pub(crate) async fn run(
-    command: &UsersCommand,
+    args: &UsersArgs,
     console: &Console,
-    config: &Config,
-    clock: &dyn Clock,
+    env: &Env,
+    clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    match command {
-        UsersCommand::List(args) => list(args, console, config).await,
+    let context = Context {
+        remote: &args.remote,
+        console,
+        env,
+        clock,
+    };
+    match &args.command {
+        UsersCommand::List(args) => list(args, &context).await,
         UsersCommand::Show(args) => {
-            let record = open(config)?.get(&args.user).await?;
-            match record {
-                Some(record) => show(&record, args.json, console),
+            let target = context.open(Access::Read)?;
+            let user_id = args.user.clone();
+            match found(target.perform(ShowUser { user_id }).await)? {
+                Some(user) => show(&user, args.json, console),
                 None => Ok(missing(&args.user, console)),
             }
         }
-        UsersCommand::Add(args) => add(args, console, config, clock).await,
-        UsersCommand::Change(args) => change(args, console, config, clock).await,
+        UsersCommand::Add(args) => add(args, &context).await,
+        UsersCommand::Import(args) => import::run(args, &context).await,
+        UsersCommand::Invite(args) => invitations::invite(args, &context).await,
+        UsersCommand::Invitations(args) => invitations::list(args, &context).await,
+        UsersCommand::RevokeLink(args) => invitations::revoke(args, &context).await,
+        UsersCommand::Change(args) => change(args, &context).await,
         UsersCommand::Remove(args) => {
-            let removed = remove(&args.user, config).await?;
+            let target = context.open(Access::WriteBoth)?;
+            let user_id = args.user.clone();
+            let removed = target.perform(RemoveUser { user_id }).await?.removed;
             if args.json {
                 console.data(&json!({ "removed": removed }).to_string())?;
             } else if removed {
@@ -52,66 +86,39 @@ pub(crate) async fn run(
                 missing(&args.user, console)
             })
         }
-        UsersCommand::Token(args) => token(args, console, config, clock).await,
-        UsersCommand::Link(args) => link::run(args, console, config, clock).await,
-        UsersCommand::SignOut(args) => sign_out::run(args, console, config).await,
+        UsersCommand::Token(args) => token(args, &context).await,
+        UsersCommand::Link(args) => link::run(args, &context).await,
+        UsersCommand::SignOut(args) => sign_out::run(args, &context).await,
     }
 }
 
-/// Opens the users' store read-only.
-fn open(config: &Config) -> anyhow::Result<Arc<dyn Users>> {
-    Ok(open_users(config, StoreOptions::read_only())?.users())
-}
-
-/// Says that there is no such user.
-pub(super) fn missing(user: &UserId, console: &Console) -> ExitCode {
-    console.error(&format!(
-        "error: there is no user {user}; `postbell users list` lists all users"
-    ));
-    ExitCode::FAILURE
-}
-
-/// Removes a user and all their data. If it fails half-way, running it again completes it.
-async fn remove(user: &UserId, config: &Config) -> anyhow::Result<bool> {
-    let users = open_users(config, StoreOptions::read_write())?;
-    let removed = users.users().remove(user).await?;
-    users.sessions().revoke_user(user).await?;
-    match Store::open(config.relay.inbox.expose(), StoreOptions::read_write()) {
-        Ok(store) => store.log().remove_user(user).await?,
-        // The relay is remote and stores no data of its own here.
-        Err(OpenError::Missing | OpenError::UnknownScheme) => (),
-        Err(error) => {
-            return Err(error).with_context(|| format!("relay.inbox {}", config.relay.inbox));
-        }
-    }
-    Ok(removed)
-}
-
-async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Result<ExitCode> {
-    let users = open(config)?;
-    let prefix = args.search.clone();
-    let listing = match args.by {
-        By::User => Listing::ByUser {
-            prefix,
-            after: args.after.clone(),
+async fn list(args: &ListArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let console = context.console;
+    let target = context.open(Access::Read)?;
+    let mut request = ListUsers {
+        search: args.search.clone(),
+        by: match args.by {
+            By::User => SearchField::User,
+            By::Email => SearchField::Email,
         },
-        By::Email => {
-            let after = match &args.after {
-                Some(user) => users.get(user).await?,
-                None => None,
-            };
-            let after = after.and_then(|record| Some((record.google?.email?, record.user)));
-            Listing::ByEmail { prefix, after }
-        }
+        filter: args.filter,
+        after: args.after.clone(),
+        limit: None,
     };
-    // One more than is shown tells whether there are more.
-    let mut records = users.list(&listing, args.limit.saturating_add(1)).await?;
-    let is_cut = records.len() > args.limit;
-    records.truncate(args.limit);
+    let mut users = Vec::new();
+    let next = loop {
+        let left = args.limit - users.len();
+        request.limit = Some(left.min(PAGE));
+        let page = target.perform(request.clone()).await?;
+        users.extend(page.users);
+        if page.next.is_none() || users.len() >= args.limit {
+            break page.next;
+        }
+        request.after = page.next;
+    };
     if args.json {
-        let shown: Vec<_> = records.iter().map(user_status).collect();
-        console.data(&serde_json::to_string(&shown)?)?;
-    } else if records.is_empty() {
+        console.data(&serde_json::to_string(&users)?)?;
+    } else if users.is_empty() {
         console.error("No users found.");
     } else {
         let head = [
@@ -123,45 +130,42 @@ async fn list(args: &ListArgs, console: &Console, config: &Config) -> anyhow::Re
             "problem",
         ];
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
-            .chain(records.iter().map(row))
+            .chain(users.iter().map(row))
             .collect();
         console.data(&table::lay_out(&rows, console.columns()))?;
     }
-    if let Some(last) = records.last().filter(|_| is_cut) {
-        console.error(&format!("There are more users: --after {}", last.user));
+    if let Some(next) = next {
+        console.error(&format!("There are more users: --after {next}"));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(record: &UserRecord) -> Vec<String> {
+fn row(user: &UserStatus) -> Vec<String> {
     vec![
-        record.user.to_string(),
-        record.status.as_str().to_owned(),
-        machine(&record.location),
-        account(record),
-        on_or_off(record.notifications_enabled),
-        record
-            .problem
+        user.user_id.clone(),
+        user.status.as_str().to_owned(),
+        machine(user),
+        account(user),
+        on_or_off(user.gmail_notifications_enabled),
+        user.problem
             .map_or("-", |problem| problem.code.as_str())
             .to_owned(),
     ]
 }
 
-fn machine(location: &MachineLocation) -> String {
-    match location {
-        MachineLocation::Unknown => "-".to_owned(),
-        MachineLocation::Managed(ManagedMachine { app, machine }) => format!("{app}/{machine}"),
-        MachineLocation::Url(url) => url.to_string(),
+fn machine(user: &UserStatus) -> String {
+    match (&user.url, &user.fly_app_name, &user.fly_machine_id) {
+        (Some(url), ..) => url.to_string(),
+        (None, Some(app), Some(machine)) => format!("{app}/{machine}"),
+        _ => "-".to_owned(),
     }
 }
 
-fn account(record: &UserRecord) -> String {
-    match &record.google {
-        None => "-".to_owned(),
-        Some(google) => match &google.email {
-            Some(email) => email.as_str().to_owned(),
-            None => "connected".to_owned(),
-        },
+fn account(user: &UserStatus) -> String {
+    match (&user.google_account_email, user.google_connected) {
+        (Some(email), _) => email.clone(),
+        (None, true) => "connected".to_owned(),
+        (None, false) => "-".to_owned(),
     }
 }
 
@@ -176,47 +180,27 @@ fn on_or_off(is_on: bool) -> String {
     if is_on { "on" } else { "off" }.to_owned()
 }
 
-fn show(record: &UserRecord, json: bool, console: &Console) -> anyhow::Result<ExitCode> {
+fn show(user: &UserStatus, json: bool, console: &Console) -> anyhow::Result<ExitCode> {
     if json {
-        console.data(&serde_json::to_string(&user_status(record))?)?;
+        console.data(&serde_json::to_string(user)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let push_account = record
-        .google
-        .as_ref()
-        .and_then(|google| google.push_account.as_ref());
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let time = |millis: i64| table::time(Timestamp::from_millis(millis));
     let rows = [
-        ("user", record.user.to_string()),
-        ("sandbox id", record.sandbox_id.to_string()),
-        ("status", record.status.as_str().to_owned()),
-        ("machine", machine(&record.location)),
-        ("google account", account(record)),
-        (
-            "pushes signed by",
-            push_account
-                .map_or("-", |account| account.as_str())
-                .to_owned(),
-        ),
-        ("notifications", on_or_off(record.notifications_enabled)),
-        (
-            "history id",
-            record
-                .last_history_id
-                .map_or_else(|| "-".to_owned(), |id| id.to_string()),
-        ),
-        (
-            "watch ends",
-            record
-                .watch_expires_at
-                .map_or_else(|| "-".to_owned(), table::time),
-        ),
-        (
-            "problem",
-            record.problem.map_or_else(|| "-".to_owned(), problem),
-        ),
-        ("wake on mail", on_or_off(record.wake_on_mail)),
-        ("added", table::time(record.created_at)),
-        ("changed", table::time(record.updated_at)),
+        ("user", user.user_id.clone()),
+        ("sandbox id", user.sandbox_id.clone()),
+        ("status", user.status.as_str().to_owned()),
+        ("machine", machine(user)),
+        ("google account", account(user)),
+        ("pushes signed by", or_none(&user.gmail_push_oidc_email)),
+        ("notifications", on_or_off(user.gmail_notifications_enabled)),
+        ("history id", or_none(&user.gmail_last_history_id)),
+        ("watch ends", or_none(&user.watch_expires_at.map(time))),
+        ("problem", or_none(&user.problem.map(problem))),
+        ("wake on mail", on_or_off(user.wake_on_mail)),
+        ("added", time(user.created_at)),
+        ("changed", time(user.updated_at)),
     ];
     let rows: Vec<_> = rows
         .into_iter()
@@ -226,114 +210,114 @@ fn show(record: &UserRecord, json: bool, console: &Console) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(
-    args: &AddArgs,
-    console: &Console,
-    config: &Config,
-    clock: &dyn Clock,
-) -> anyhow::Result<ExitCode> {
-    let location = location(&args.machine).unwrap_or_default();
-    let assumed = location.assumed_status();
-    let sandbox_id = args.sandbox_id.clone();
-    let new = NewUser {
-        user: args.user.clone(),
-        sandbox_id: sandbox_id.unwrap_or_else(|| SandboxId::from(&args.user)),
-        status: args.machine.machine_status.unwrap_or(assumed),
-        location,
+/// The request that adds a user.
+fn new_user(args: &AddArgs) -> AddUser {
+    AddUser {
+        user_id: args.user.clone(),
+        sandbox_id: args.sandbox_id.clone(),
+        machine: machine_fields(&args.machine),
         wake_on_mail: args.wake_on_mail,
-    };
-    let store = &config.platform.store;
-    let is_first = matches!(
-        Store::open(store.expose(), StoreOptions::read_only()),
-        Err(OpenError::Missing)
-    );
-    let users = open_users(config, StoreOptions::read_write().create())?;
-    let added = users.users().add(new, clock.now()).await;
-    let record = added.map_err(|error| match error {
-        UsersError::Store(_) => anyhow::Error::from(error).context(format!(
-            "{user} may have been stored: see `postbell users show {user}`",
-            user = args.user
-        )),
-        error => error.into(),
+    }
+}
+
+fn machine_fields(args: &MachineArgs) -> MachineFields {
+    MachineFields {
+        fly_app_name: args.app.clone(),
+        fly_machine_id: args.machine.clone(),
+        url: args.url.clone(),
+        status: args.machine_status,
+    }
+}
+
+async fn add(args: &AddArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let console = context.console;
+    let created = created_store(context)?;
+    let target = context.open(Access::Create)?;
+    let added = target.perform(new_user(args)).await;
+    let user = added.map_err(|error| {
+        let user = &args.user;
+        if error.is::<StoreError>() {
+            error.context(format!(
+                "{user} may have been stored: see `postbell users show {user}`"
+            ))
+        } else {
+            error
+        }
     })?;
     if args.json {
-        return show(&record, true, console);
+        return show(&user, true, console);
     }
-    console.data(&format!("Added {}.", record.user))?;
-    if is_first {
+    console.data(&format!("Added {}.", user.user_id))?;
+    if let Some(store) = created {
         console.error(&format!(
             "This created {store}. If a platform is already running, it uses another store: run this command \
              with its configuration, in its directory."
         ));
     }
-    if record.location == MachineLocation::Unknown {
+    if machine(&user) == "-" {
         console.error(&format!(
             "Its bot's machine is not known yet: postbell users change {} --url URL",
-            record.user
+            user.user_id
         ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the location of the machine, if one is given.
-fn location(args: &MachineArgs) -> Option<MachineLocation> {
-    match (&args.url, &args.app, &args.machine) {
-        (Some(url), ..) => Some(MachineLocation::Url(url.clone())),
-        (None, Some(app), Some(machine)) => Some(MachineLocation::Managed(ManagedMachine {
-            app: app.clone(),
-            machine: machine.clone(),
-        })),
-        _ => None,
+/// Returns the store of the configuration if a command that adds a user creates it.
+fn created_store(context: &Context<'_>) -> anyhow::Result<Option<String>> {
+    if context.remote.platform.is_some() {
+        return Ok(None);
+    }
+    let store = context.env.load()?.platform.store;
+    let opened = Store::open(store.expose(), StoreOptions::read_only());
+    Ok(matches!(opened, Err(OpenError::Missing)).then(|| store.to_string()))
+}
+
+async fn change(args: &ChangeArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let target = context.open(Access::Write)?;
+    let request = ChangeUser {
+        user_id: args.user.clone(),
+        machine: machine_fields(&args.machine),
+        wake_on_mail: args.wake_on_mail,
+        notifications: args.notifications,
+    };
+    match found(target.perform(request).await)? {
+        None => Ok(missing(&args.user, context.console)),
+        Some(user) => show(&user, args.json, context.console),
     }
 }
 
-async fn change(
-    args: &ChangeArgs,
-    console: &Console,
-    config: &Config,
-    clock: &dyn Clock,
-) -> anyhow::Result<ExitCode> {
-    let users = open_users(config, StoreOptions::read_write())?.users();
-    let changed = update_user(&*users, &args.user, None, clock, |record| {
-        if let Some(location) = location(&args.machine) {
-            record.move_to(location);
-        }
-        record.status = args.machine.machine_status.unwrap_or(record.status);
-        record.wake_on_mail = args.wake_on_mail.unwrap_or(record.wake_on_mail);
-        Ok::<_, UsersError>(())
-    });
-    match changed.await? {
-        None => Ok(missing(&args.user, console)),
-        Some(record) => show(&record, args.json, console),
-    }
-}
-
-async fn token(
-    args: &TokenArgs,
-    console: &Console,
-    config: &Config,
-    clock: &dyn Clock,
-) -> anyhow::Result<ExitCode> {
-    let tokens = UserTokens::new(config.platform.gateway_secret()?);
-    let Some(record) = open(config)?.get(&args.user).await? else {
+async fn token(args: &TokenArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let console = context.console;
+    let target = context.open(Access::Write)?;
+    let request = IssueToken {
+        user_id: args.user.clone(),
+        valid_for_seconds: Some(args.valid_for.as_secs()),
+    };
+    let Some(issued) = found(target.perform(request).await)? else {
         return Ok(missing(&args.user, console));
     };
-    let expires_at = clock.now() + args.valid_for;
-    let token = tokens.issue(&record, expires_at);
-    let token = token.expose_secret();
+    let token = issued.token.expose_secret();
+    let expires_at = table::time(Timestamp::from_millis(issued.expires_at));
     if args.json {
-        let shown = json!({ "token": token, "expiresAt": table::time(expires_at) });
+        let shown = json!({ "token": token, "expiresAt": expires_at, "id": issued.id });
         console.data(&shown.to_string())?;
-    } else {
-        console.data(token)?;
-        let expires_at = table::time(expires_at);
-        console.error(&format!("Valid until {expires_at}."));
-        if let Ok(url) = config.platform.url() {
-            let user = &args.user;
-            console.error(&format!(
-                "The user sets POSTBELL_USER_TOKEN to it, and runs:\n  postbell setup --platform {url} --user {user}"
-            ));
-        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    console.data(token)?;
+    let id = issued.id;
+    console.error(&format!(
+        "Valid until {expires_at}; `postbell keys revoke {id}` revokes it."
+    ));
+    let url = match &context.remote.platform {
+        Some(url) => Some(url.clone()),
+        None => context.env.load()?.platform.url().ok(),
+    };
+    if let Some(url) = url {
+        let user = &args.user;
+        console.error(&format!(
+            "The user sets POSTBELL_USER_TOKEN to it, and runs:\n  postbell setup --platform {url} --user {user}"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

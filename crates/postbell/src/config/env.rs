@@ -11,9 +11,10 @@ use super::{Config, ConfigError, Mistakes, credentials, overlay};
 const FILE_VARIABLE: &str = "POSTBELL_CONFIG";
 
 /// The variables without a table of the configuration. Those of secrets may end in `_FILE`.
-const OTHER_VARIABLES: [&str; 9] = [
+const OTHER_VARIABLES: [&str; 10] = [
     FILE_VARIABLE,
     "POSTBELL_LOG",
+    "POSTBELL_OPERATOR_KEY",
     "POSTBELL_SETUP_ACCESS_TOKEN",
     "POSTBELL_USER_TOKEN",
     "POSTBELL_WATCH_ALERT",

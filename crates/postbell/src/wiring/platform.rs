@@ -17,10 +17,10 @@ use postbell_core::{
 use postbell_google::GoogleKeys;
 use postbell_http::{Listener, serve};
 use postbell_platform::{
-    CheckIn, ContactPoll, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
-    MachineStarter, Machines, MailboxUsers, MailboxUsersParts, OperatorClient, Pages, PagesParts,
-    Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, UserService, UserTokens,
-    WatchRenewer,
+    ApiKeys, CheckIn, ContactPoll, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory,
+    LocalRelay, MachineStarter, Machines, MailboxUsers, MailboxUsersParts, OperatedQueue, Operator,
+    OperatorClient, Pages, PagesParts, Platform, PlatformParts, Reconciler, ReconcilerParts,
+    Relays, UserService, UserTokens, WatchRenewer, system_random,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::DirectoryCache;
@@ -73,6 +73,7 @@ const LOOKUPS_UNREVOKED: Duration = Duration::from_secs(1);
 
 /// The relay in this process, which is notified without HTTP.
 struct InProcessRelay {
+    store: Store,
     queue: Arc<dyn DeliveryQueue>,
     log: Arc<dyn DeliveryLog>,
     directory: Arc<DirectoryCache>,
@@ -169,6 +170,7 @@ pub fn relay_and_platform(
     };
     let relay = join(config, Arc::clone(&clock), client.clone(), ports)?;
     let in_process = InProcessRelay {
+        store: inbox,
         queue: Arc::clone(&relay.queue),
         log: Arc::clone(&relay.log),
         directory: Arc::clone(&relay.dispatcher.deliverer.directory),
@@ -329,6 +331,32 @@ fn lookups_fresh_for(settings: &PlatformConfig) -> Duration {
     }
 }
 
+/// The queue of the relay in this process, as operators use it.
+fn operated_queue(relay: &InProcessRelay) -> OperatedQueue {
+    OperatedQueue {
+        ports: Arc::new(relay.store.clone()),
+        arrivals: Some(Arc::clone(&relay.arrivals)),
+    }
+}
+
+fn operator_of(
+    settings: &PlatformConfig,
+    store: &Store,
+    queue: Option<OperatedQueue>,
+    relays: &Arc<dyn Relays>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<Operator>> {
+    Ok(Arc::new(Operator {
+        ports: Arc::new(store.clone()),
+        queue,
+        relays: Some(Arc::clone(relays)),
+        url: Some(settings.url()?),
+        user_tokens: Some(UserTokens::new(settings.gateway_secret()?)),
+        random: system_random(),
+        clock: Arc::clone(clock),
+    }))
+}
+
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
     let PlatformPorts {
@@ -343,6 +371,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     } = ports;
     let beside = local_relay(config, relay.as_ref())?;
     let keys = relay.as_ref().map(|relay| Arc::clone(&relay.keys));
+    let queue = relay.as_ref().map(operated_queue);
     let api_key = settings.api_key()?;
     let relays = all_relays(settings, &client, api_key, relay);
     let platform_key = settings.platform_key()?.map(Arc::new);
@@ -353,6 +382,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let machines = machines::parts(config, &store, platform_key.as_ref(), &client, &clock)?;
     let (users, reconciler) = user_service(&store, fleet, &relays, &machines, operator, &clock);
     let secret = settings.gateway_secret()?;
+    let operator = operator_of(settings, &store, queue, &relays, &clock)?;
     let platform = Platform::new(PlatformParts {
         users: Arc::clone(&users),
         mailboxes: Arc::clone(&mailboxes),
@@ -364,6 +394,11 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         gateway_tokens: GatewayTokens::new(secret),
         lookups_fresh_for: lookups_fresh_for(settings),
         user_tokens: UserTokens::new(secret),
+        api_keys: ApiKeys {
+            tokens: store.tokens(),
+            random: system_random(),
+        },
+        operator: Arc::clone(&operator),
     });
     let alert_targets = UserTargets {
         targets: store.alert_targets(),
@@ -377,7 +412,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         changes,
         links: sign_in_links(settings, store.sessions())?,
         cipher: CookieCipher::new(secret),
-        user_tokens: UserTokens::new(secret),
+        operator,
         google,
         alerts: alert_targets,
     };

@@ -15,12 +15,13 @@ use postbell_core::{
 };
 use postbell_http::serve;
 use postbell_platform::{
-    Fleet, HttpControllers, LocalDirectory, MailboxUsers, MailboxUsersParts, Platform,
-    PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService, UserTokens,
+    ApiKeys, Fleet, HttpControllers, LocalDirectory, MailboxUsers, MailboxUsersParts, Operator,
+    Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService,
+    UserTokens, system_random,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::HttpDirectory;
-use postbell_testkit::MemoryUsers;
+use postbell_testkit::{MemoryStore, MemoryUsers};
 use secrecy::ExposeSecret;
 
 use crate::support::free_port;
@@ -130,9 +131,19 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         store: users,
         fleet,
         relays,
-        clock,
+        clock: Arc::clone(&clock),
         commands,
         operator_client: None,
+    };
+    let operated = Arc::new(MemoryStore::default());
+    let operator = Operator {
+        ports: Arc::clone(&operated) as _,
+        queue: None,
+        relays: None,
+        url: None,
+        user_tokens: None,
+        random: system_random(),
+        clock,
     };
     let platform = Platform::new(PlatformParts {
         users: Arc::new(service),
@@ -145,6 +156,11 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         lookups_fresh_for: std::time::Duration::from_secs(60),
         gateway_tokens,
         user_tokens: UserTokens::new(&"secret".into()),
+        api_keys: ApiKeys {
+            tokens: Arc::new(operated.tokens.clone()),
+            random: system_random(),
+        },
+        operator: Arc::new(operator),
     });
     (directory, platform.router())
 }

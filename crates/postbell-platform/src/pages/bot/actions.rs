@@ -13,6 +13,7 @@ use super::fragments;
 use super::test_message::test_notification;
 use super::view::View;
 use crate::pages::csrf_form::CsrfForm;
+use crate::pages::extract::Origin;
 use crate::pages::layout::Page;
 use crate::pages::session::UserSession;
 use crate::pages::toast::Toast;
@@ -31,13 +32,14 @@ const DELIVERIES: &str = "/bot#deliveries";
 /// Shows the command that connects a Google account. It holds a token, so it is created on demand.
 pub(super) async fn show_command(
     State(pages): State<Pages>,
+    Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Markup, PageError> {
     let UserSession { session, record } = form.session;
-    let token = pages
-        .parts()
-        .user_tokens
-        .issue(&record, pages.now() + TOKEN_LIFETIME);
+    let by = session.actor(origin, pages.now());
+    let operator = &pages.parts().operator;
+    let token = operator.issue_token(&record, "page", TOKEN_LIFETIME, &by);
+    let token = token.await?.token;
     let relay = pages.parts().relay.as_ref();
     let url = pages.parts().links.url.as_str();
     let command = Command {

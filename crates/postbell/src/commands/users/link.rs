@@ -2,41 +2,43 @@
 
 use std::process::ExitCode;
 
-use postbell_core::{Clock, Principal};
+use anyhow::bail;
+use postbell_core::{AuditedPorts, Principal, Timestamp};
+use postbell_protocol::api::operator::{IssueLink, IssuedLink};
 use postbell_store::StoreOptions;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
-use super::{missing, table};
+use super::{Context, found, missing, table};
 use crate::cli::LinkArgs;
 use crate::commands::open_users;
-use crate::config::Config;
-use crate::console::Console;
+use crate::commands::operator::{Access, actor};
 use crate::wiring::sign_in_links;
 
 /// Prints a one-time sign-in link. The platform may be running.
-pub(super) async fn run(
-    args: &LinkArgs,
-    console: &Console,
-    config: &Config,
-    clock: &dyn Clock,
-) -> anyhow::Result<ExitCode> {
-    let users = open_users(config, StoreOptions::read_write())?;
-    if let Some(user) = &args.user
-        && users.users().get(user).await?.is_none()
-    {
-        return Ok(missing(user, console));
-    }
-    let links = sign_in_links(&config.platform, users.sessions())?;
-    let principal = Principal {
-        user: args.user.clone(),
-        operator: args.operator.then(|| links.operator_name()),
-        is_viewer: false,
+pub(super) async fn run(args: &LinkArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let issued = match &args.user {
+        Some(user) if !args.operator => {
+            if context.remote.platform.is_none() {
+                context.env.load()?.platform.url()?;
+            }
+            let request = IssueLink {
+                user_id: user.clone(),
+                valid_for_seconds: Some(args.valid_for.as_secs()),
+            };
+            let target = context.open(Access::Write)?;
+            found(target.perform(request).await)?
+        }
+        _ => for_operator(args, context).await?,
     };
-    let now = clock.now();
-    let link = links.issue(&principal, args.valid_for, now).await?;
-    let expires_at = table::time(now + args.valid_for);
-    let link = link.expose_secret();
+    let (Some(issued), console) = (issued, context.console) else {
+        return Ok(args
+            .user
+            .as_ref()
+            .map_or(ExitCode::FAILURE, |user| missing(user, context.console)));
+    };
+    let link = issued.url.expose_secret();
+    let expires_at = table::time(Timestamp::from_millis(issued.expires_at));
     if args.json {
         let shown = json!({ "url": link, "expiresAt": expires_at });
         console.data(&shown.to_string())?;
@@ -45,4 +47,33 @@ pub(super) async fn run(
         console.error(&format!("Valid once, until {expires_at}."));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Issues a link for an operator: only beside the store, so that no API key makes operators.
+async fn for_operator(
+    args: &LinkArgs,
+    context: &Context<'_>,
+) -> anyhow::Result<Option<IssuedLink>> {
+    if context.remote.platform.is_some() {
+        bail!("operators are made beside the platform's store only: run this command there");
+    }
+    let config = context.env.load()?;
+    let users = open_users(&config, StoreOptions::read_write())?;
+    if let Some(user) = &args.user
+        && users.users().get(user).await?.is_none()
+    {
+        return Ok(None);
+    }
+    let by = actor(&*context.clock);
+    let links = sign_in_links(&config.platform, AuditedPorts::sessions(&users, &by))?;
+    let principal = Principal {
+        user: args.user.clone(),
+        operator: Some(links.operator_name()),
+        is_viewer: args.viewer,
+    };
+    let url = links.issue(&principal, args.valid_for, by.at).await?;
+    Ok(Some(IssuedLink {
+        url,
+        expires_at: (by.at + args.valid_for).as_millis(),
+    }))
 }

@@ -2,30 +2,24 @@
 
 use std::process::ExitCode;
 
-use postbell_store::StoreOptions;
+use postbell_protocol::api::operator::SignOut;
 use serde_json::json;
 
-use super::missing;
+use super::{Context, found, missing};
 use crate::cli::SignOutArgs;
-use crate::commands::open_users;
-use crate::config::Config;
-use crate::console::Console;
+use crate::commands::operator::Access;
 
 /// Ends sessions and revokes unused links. The platform may be running.
-pub(super) async fn run(
-    args: &SignOutArgs,
-    console: &Console,
-    config: &Config,
-) -> anyhow::Result<ExitCode> {
-    let users = open_users(config, StoreOptions::read_write())?;
-    if let Some(user) = &args.user {
-        if users.users().get(user).await?.is_none() {
-            return Ok(missing(user, console));
-        }
-        users.sessions().revoke_user(user).await?;
-    }
-    if args.operators {
-        users.sessions().revoke_operators().await?;
+pub(super) async fn run(args: &SignOutArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let console = context.console;
+    let target = context.open(Access::Write)?;
+    let request = SignOut {
+        user_id: args.user.clone(),
+        operators: args.operators,
+    };
+    if found(target.perform(request).await)?.is_none() {
+        let user = args.user.as_ref();
+        return Ok(user.map_or(ExitCode::FAILURE, |user| missing(user, console)));
     }
     let who = match (&args.user, args.operators) {
         (Some(user), true) => format!("{user} and all operators"),

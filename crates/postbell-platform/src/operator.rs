@@ -1,0 +1,144 @@
+//! What operators do, the same for the API, the pages and the command line.
+//!
+//! Each operation is a request type of the protocol, and [`Operator::perform`](Perform::perform) does it
+//! for an [`Actor`]: a change and its entry in the audit log are one transaction.
+
+mod access;
+mod cursor;
+mod import;
+mod keys;
+mod mail;
+mod users;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use postbell_core::{
+    Actor, AuditedPorts, Clock, InvalidId, StoreError, UserId, UserRecord, UsersError,
+};
+use postbell_protocol::api::operator::Operation;
+use tokio::sync::Notify;
+use url::Url;
+
+pub(crate) use self::keys::digest_of;
+pub use self::keys::{ApiKey, ApiKeys};
+pub(crate) use self::users::WATCH_ENDS_SOON;
+use crate::random::Random;
+use crate::{ChangeError, Relays, UserTokens};
+
+/// The page size if a request names none, and the greatest one.
+const PAGE: usize = 100;
+const LONGEST_PAGE: usize = 1000;
+
+/// Does what operators ask for.
+pub struct Operator {
+    /// The users' store, for an actor.
+    pub ports: Arc<dyn AuditedPorts>,
+    /// The store of the delivery queue, and the bell of its dispatcher, if the relay is in this process.
+    pub queue: Option<OperatedQueue>,
+    /// The relays that learn of changed users; none for a command beside them.
+    pub relays: Option<Arc<dyn Relays>>,
+    /// The base URL of the pages. Without it there are no links.
+    pub url: Option<Url>,
+    /// Issues users' tokens. Without it there are none.
+    pub user_tokens: Option<UserTokens>,
+    /// Generates secrets.
+    pub random: Random,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The delivery queue, as operators use it.
+#[derive(Clone)]
+pub struct OperatedQueue {
+    /// The store of the queue, for an actor.
+    pub ports: Arc<dyn AuditedPorts>,
+    /// Wakes the dispatcher after a dead letter was replayed, if it is in this process.
+    pub arrivals: Option<Arc<Notify>>,
+}
+
+/// Does one kind of operation.
+#[async_trait]
+pub trait Perform<O: Operation> {
+    /// Does it for an actor.
+    ///
+    /// # Errors
+    ///
+    /// [`OperatorError`]; nothing is changed then.
+    async fn perform(&self, request: O, by: &Actor) -> Result<O::Answer, OperatorError>;
+}
+
+/// Why an operation is refused or failed. The texts are for operators.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The user does not exist.
+    #[error("there is no user {user}; `postbell users list` lists all users")]
+    UnknownUser {
+        /// The id.
+        user: UserId,
+    },
+
+    /// The request conflicts with what is stored, as the text says.
+    #[error("{0}")]
+    Conflict(String),
+
+    /// The request is invalid, as the text says.
+    #[error("{0}")]
+    Invalid(String),
+
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<UsersError> for OperatorError {
+    fn from(error: UsersError) -> Self {
+        match error {
+            UsersError::Store(error) => Self::Store(error),
+            UsersError::Missing { user } => Self::UnknownUser { user },
+            refused => Self::Conflict(refused.to_string()),
+        }
+    }
+}
+
+impl From<ChangeError> for OperatorError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Store(error) => error.into(),
+            refused => Self::Conflict(refused.to_string()),
+        }
+    }
+}
+
+impl From<InvalidId> for OperatorError {
+    fn from(error: InvalidId) -> Self {
+        Self::Invalid(error.to_string())
+    }
+}
+
+impl Operator {
+    /// Returns a user's record.
+    async fn record(&self, user: &UserId, by: &Actor) -> Result<UserRecord, OperatorError> {
+        let record = self.ports.users(by).get(user).await?;
+        record.ok_or_else(|| OperatorError::UnknownUser { user: user.clone() })
+    }
+
+    /// Has the relays drop what they have cached of a user.
+    async fn user_changed(&self, user: &UserId) {
+        if let Some(relays) = &self.relays {
+            relays.user_changed(user).await;
+        }
+    }
+
+    fn queue(&self) -> Result<&OperatedQueue, OperatorError> {
+        self.queue.as_ref().ok_or_else(|| {
+            let text = "the relay runs elsewhere: its deliveries are managed where it runs";
+            OperatorError::Conflict(text.to_owned())
+        })
+    }
+}
+
+/// The size of a page.
+fn page_size(limit: Option<usize>) -> usize {
+    limit.unwrap_or(PAGE).min(LONGEST_PAGE)
+}

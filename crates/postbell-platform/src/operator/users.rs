@@ -1,0 +1,181 @@
+//! Users: list, show, add, change, remove.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use postbell_core::{
+    Actor, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, Timestamp, UserId,
+    update_user,
+};
+use postbell_protocol::api::UserStatus;
+use postbell_protocol::api::operator::{
+    AddUser, ChangeUser, ListUsers, MachineFields, RemoveUser, Removed, SearchField, ShowUser,
+    UserFilter, UserList,
+};
+
+use super::cursor::Cursor;
+use super::{Operator, OperatorError, Perform, page_size};
+use crate::change::{Change, Notifications};
+use crate::user_status;
+
+/// A watch that ends within this time is one that ends soon: machines renew it each day.
+pub(crate) const WATCH_ENDS_SOON: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[async_trait]
+impl Perform<ListUsers> for Operator {
+    async fn perform(&self, request: ListUsers, by: &Actor) -> Result<UserList, OperatorError> {
+        let after = request.after.as_deref().map(Cursor::decode).transpose()?;
+        let limit = page_size(request.limit);
+        let listing = listing(request, after, self.clock.now());
+        let by_user = matches!(
+            listing,
+            Listing::ByUser { .. } | Listing::WithoutMail { .. }
+        );
+        // One more than is listed tells whether there are more.
+        let mut records = self.ports.users(by).list(&listing, limit + 1).await?;
+        let has_more = records.len() > limit;
+        records.truncate(limit);
+        let last = records.last().filter(|_| has_more);
+        Ok(UserList {
+            next: last.map(|last| Cursor::after(last).encode(by_user)),
+            users: records.iter().map(user_status).collect(),
+        })
+    }
+}
+
+/// Returns which users are listed.
+fn listing(request: ListUsers, after: Option<Cursor>, now: Timestamp) -> Listing {
+    let prefix = request.search;
+    let user = after.as_ref().map(|after| after.user.clone());
+    match (request.filter, request.by) {
+        (Some(UserFilter::Problem(code)), _) => Listing::ByProblem {
+            code,
+            after: after.and_then(|after| Some((after.problem.or(code)?, after.user))),
+        },
+        (Some(UserFilter::WatchEnds), _) => Listing::ByWatchEnd {
+            until: now + WATCH_ENDS_SOON,
+            after: after.and_then(|after| Some((after.watch_end?, after.user))),
+        },
+        (Some(UserFilter::WithoutMail), _) => Listing::WithoutMail { now, after: user },
+        (None, SearchField::Email) => Listing::ByEmail {
+            prefix,
+            after: after.and_then(|after| Some((after.email?, after.user))),
+        },
+        (None, SearchField::User) => Listing::ByUser {
+            prefix,
+            after: user,
+        },
+    }
+}
+
+#[async_trait]
+impl Perform<ShowUser> for Operator {
+    async fn perform(&self, request: ShowUser, by: &Actor) -> Result<UserStatus, OperatorError> {
+        let record = self.record(&request.user_id, by).await?;
+        Ok(user_status(&record))
+    }
+}
+
+#[async_trait]
+impl Perform<AddUser> for Operator {
+    async fn perform(&self, request: AddUser, by: &Actor) -> Result<UserStatus, OperatorError> {
+        let users = self.ports.users(by);
+        let record = users.add(new_user(request)?, self.clock.now()).await?;
+        self.user_changed(&record.user).await;
+        Ok(user_status(&record))
+    }
+}
+
+#[async_trait]
+impl Perform<ChangeUser> for Operator {
+    async fn perform(&self, request: ChangeUser, by: &Actor) -> Result<UserStatus, OperatorError> {
+        let ChangeUser {
+            user_id: user,
+            machine,
+            wake_on_mail,
+            notifications,
+        } = request;
+        let location = location(&machine)?;
+        let switch = notifications.map(|is_on| match is_on {
+            true => Change::Notifications(Notifications::On),
+            false => Change::Notifications(Notifications::Off),
+        });
+        let users = self.ports.users(by);
+        let changed = update_user(&*users, &user, None, &*self.clock, |record| {
+            if let Some(location) = &location {
+                record.move_to(location.clone());
+            }
+            record.status = machine.status.unwrap_or(record.status);
+            record.wake_on_mail = wake_on_mail.unwrap_or(record.wake_on_mail);
+            match &switch {
+                Some(switch) if notifications != Some(record.notifications_enabled) => {
+                    switch.apply(record).map_err(OperatorError::from)
+                }
+                _ => Ok(()),
+            }
+        });
+        let record = changed.await?;
+        let record = record.ok_or_else(|| OperatorError::UnknownUser { user: user.clone() })?;
+        self.user_changed(&user).await;
+        Ok(user_status(&record))
+    }
+}
+
+#[async_trait]
+impl Perform<RemoveUser> for Operator {
+    /// If it fails half-way, repeating it completes it.
+    async fn perform(&self, request: RemoveUser, by: &Actor) -> Result<Removed, OperatorError> {
+        let user: UserId = request.user_id;
+        let removed = self.ports.users(by).remove(&user).await?;
+        // A user who is added later with the same id must not inherit a session.
+        self.ports.sessions(by).revoke_user(&user).await?;
+        if let Some(queue) = &self.queue {
+            queue.ports.delivery_log(by).remove_user(&user).await?;
+        }
+        self.user_changed(&user).await;
+        Ok(Removed { removed })
+    }
+}
+
+/// Returns the user of a request.
+pub(super) fn new_user(request: AddUser) -> Result<NewUser, OperatorError> {
+    let location = location(&request.machine)?.unwrap_or_default();
+    let user = request.user_id;
+    let sandbox_id = request.sandbox_id;
+    Ok(NewUser {
+        sandbox_id: sandbox_id.unwrap_or_else(|| SandboxId::from(&user)),
+        user,
+        status: request
+            .machine
+            .status
+            .unwrap_or_else(|| location.assumed_status()),
+        location,
+        wake_on_mail: request.wake_on_mail,
+    })
+}
+
+/// Returns where a machine is, if the request says it.
+fn location(machine: &MachineFields) -> Result<Option<MachineLocation>, OperatorError> {
+    let invalid = |text: &str| Err(OperatorError::Invalid(text.to_owned()));
+    match (&machine.url, &machine.fly_app_name, &machine.fly_machine_id) {
+        (None, None, None) => Ok(None),
+        (Some(url), None, None) => {
+            let is_base = matches!(url.scheme(), "http" | "https")
+                && url.query().is_none()
+                && url.fragment().is_none();
+            if is_base {
+                Ok(Some(MachineLocation::Url(url.clone())))
+            } else {
+                invalid("url: expected a base URL such as https://bot.example.com")
+            }
+        }
+        (None, Some(app), Some(machine)) if !app.is_empty() && !machine.is_empty() => {
+            Ok(Some(MachineLocation::Managed(ManagedMachine {
+                app: app.clone(),
+                machine: machine.clone(),
+            })))
+        }
+        (None, ..) => invalid("expected both the Fly app and the Fly machine id"),
+        (Some(_), ..) => invalid("expected a URL or a machine on Fly, not both"),
+    }
+}

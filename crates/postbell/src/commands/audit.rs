@@ -1,0 +1,53 @@
+//! `postbell audit`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use postbell_core::{Clock, Timestamp, printable};
+use postbell_protocol::api::operator::{AuditRecord, ListAudit};
+
+use super::operator::{Access, Target};
+use super::table;
+use crate::cli::AuditArgs;
+use crate::config::Env;
+use crate::console::Console;
+
+/// Prints entries of the audit log, the latest first.
+pub(crate) async fn run(
+    args: &AuditArgs,
+    console: &Console,
+    env: &Env,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<ExitCode> {
+    let target = Target::open(&args.remote, Access::Read, env, clock)?;
+    let request = ListAudit {
+        user_id: args.user.clone(),
+        before: args.before,
+        limit: Some(args.limit),
+    };
+    let entries = target.perform(request).await?.entries;
+    if args.json {
+        console.data(&serde_json::to_string(&entries)?)?;
+    } else if entries.is_empty() {
+        console.error("There are no entries.");
+    } else {
+        let head = ["number", "when", "who", "from", "what", "whom", "detail"];
+        let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
+            .chain(entries.iter().map(row))
+            .collect();
+        console.data(&table::lay_out(&rows, console.columns()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(entry: &AuditRecord) -> Vec<String> {
+    vec![
+        entry.number.to_string(),
+        table::time(Timestamp::from_millis(entry.at)),
+        printable(&entry.actor),
+        printable(&entry.origin),
+        printable(&entry.action),
+        entry.user_id.clone().unwrap_or_else(|| "-".to_owned()),
+        printable(&entry.detail),
+    ]
+}
