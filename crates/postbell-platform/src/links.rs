@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use postbell_core::{LinkDigest, Principal, Sessions, StoreError, Timestamp};
+use postbell_core::{LinkDigest, Principal, Sessions, SignInLink, StoreError, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -53,6 +53,16 @@ impl SignInLinks {
     ) -> Result<Option<Principal>, StoreError> {
         let link = digest_of(secret.expose_secret());
         self.sessions.redeem_link(link, now).await
+    }
+
+    /// Returns what a link does, without using it up, or `None` if it is not valid.
+    pub(crate) async fn find(
+        &self,
+        secret: &SecretString,
+        now: Timestamp,
+    ) -> Result<Option<SignInLink>, StoreError> {
+        let link = digest_of(secret.expose_secret());
+        self.sessions.find_link(link, now).await
     }
 
     /// Generates a name for the session of an operator without an address.

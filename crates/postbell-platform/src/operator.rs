@@ -22,7 +22,7 @@ use url::Url;
 
 pub(crate) use self::keys::digest_of;
 pub use self::keys::{ApiKey, ApiKeys};
-pub(crate) use self::users::WATCH_ENDS_SOON;
+pub(crate) use self::users::{WATCH_ENDS_SOON, cursor_after, user_listing};
 use crate::random::Random;
 use crate::{ChangeError, Relays, UserTokens};
 

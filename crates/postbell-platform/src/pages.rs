@@ -97,6 +97,8 @@ pub struct GoogleSignIn {
     pub sign_in: SignIn,
     /// The addresses of operators.
     pub operators: BTreeSet<EmailAddress>,
+    /// The addresses of operators who may only look.
+    pub viewers: BTreeSet<EmailAddress>,
     /// Further addresses that give access to a user.
     pub allowed: BTreeMap<EmailAddress, UserId>,
 }
@@ -194,11 +196,12 @@ impl Pages {
         self.parts().links.url.scheme() == "https"
     }
 
-    /// Returns whether the configuration lists an address as an operator's.
-    fn is_operator(&self, address: &str) -> bool {
+    /// Returns whether the configuration lists an address as an operator's, or as that of one who may only
+    /// look: an operator may do that, too.
+    fn is_operator(&self, address: &str, is_viewer: bool) -> bool {
+        let has = |all: &BTreeSet<EmailAddress>| all.iter().any(|it| it.as_str() == address);
         let google = self.parts().google.as_ref();
-        let operators = google.map(|google| &google.operators);
-        operators.is_some_and(|operators| operators.iter().any(|it| it.as_str() == address))
+        google.is_some_and(|google| has(&google.operators) || (is_viewer && has(&google.viewers)))
     }
 }
 

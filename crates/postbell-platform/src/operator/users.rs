@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use postbell_core::{
     Actor, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, Timestamp, UserId,
-    update_user,
+    UserRecord, update_user,
 };
 use postbell_protocol::api::UserStatus;
 use postbell_protocol::api::operator::{
@@ -24,30 +24,35 @@ pub(crate) const WATCH_ENDS_SOON: Duration = Duration::from_secs(24 * 60 * 60);
 #[async_trait]
 impl Perform<ListUsers> for Operator {
     async fn perform(&self, request: ListUsers, by: &Actor) -> Result<UserList, OperatorError> {
-        let after = request.after.as_deref().map(Cursor::decode).transpose()?;
         let limit = page_size(request.limit);
-        let listing = listing(request, after, self.clock.now());
-        let by_user = matches!(
-            listing,
-            Listing::ByUser { .. } | Listing::WithoutMail { .. }
-        );
+        let listing = user_listing(request, self.clock.now())?;
         // One more than is listed tells whether there are more.
         let mut records = self.ports.users(by).list(&listing, limit + 1).await?;
         let has_more = records.len() > limit;
         records.truncate(limit);
         let last = records.last().filter(|_| has_more);
         Ok(UserList {
-            next: last.map(|last| Cursor::after(last).encode(by_user)),
+            next: last.map(|last| cursor_after(&listing, last)),
             users: records.iter().map(user_status).collect(),
         })
     }
 }
 
-/// Returns which users are listed.
-fn listing(request: ListUsers, after: Option<Cursor>, now: Timestamp) -> Listing {
+/// Returns the cursor of the page after a record.
+pub(crate) fn cursor_after(listing: &Listing, last: &UserRecord) -> String {
+    let by_user = matches!(
+        listing,
+        Listing::ByUser { .. } | Listing::WithoutMail { .. }
+    );
+    Cursor::after(last).encode(by_user)
+}
+
+/// Returns which users a request lists, and where the page begins.
+pub(crate) fn user_listing(request: ListUsers, now: Timestamp) -> Result<Listing, OperatorError> {
+    let after = request.after.as_deref().map(Cursor::decode).transpose()?;
     let prefix = request.search;
     let user = after.as_ref().map(|after| after.user.clone());
-    match (request.filter, request.by) {
+    Ok(match (request.filter, request.by) {
         (Some(UserFilter::Problem(code)), _) => Listing::ByProblem {
             code,
             after: after.and_then(|after| Some((after.problem.or(code)?, after.user))),
@@ -65,7 +70,7 @@ fn listing(request: ListUsers, after: Option<Cursor>, now: Timestamp) -> Listing
             prefix,
             after: user,
         },
-    }
+    })
 }
 
 #[async_trait]

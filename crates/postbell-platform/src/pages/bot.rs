@@ -25,6 +25,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use postbell_core::{Changes, Listener, UserId};
 
+pub(super) use self::deliveries::outcome;
 use self::view::View;
 use super::layout::Page;
 use super::session::{Session, UserSession};

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, header};
 use postbell_http::{constant_time_eq, read_body};
 use url::{Url, form_urlencoded};
 
-use super::session::{OperatorSession, Session, UserSession};
+use super::session::{ChangingOperator, OperatorSession, Session, UserSession};
 use super::{PageError, Pages};
 
 /// The largest form: a few words.
@@ -51,6 +51,12 @@ impl SameOriginForm {
     /// Returns the value of a field.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.0.get(name)
+    }
+}
+
+impl HasSession for ChangingOperator {
+    fn session(&self) -> &Session {
+        &self.session
     }
 }
 

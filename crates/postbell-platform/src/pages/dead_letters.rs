@@ -1,7 +1,9 @@
 //! Dead letters, as *My bot* and *Operator* show them.
 
+use std::sync::Arc;
+
 use maud::{Markup, html};
-use postbell_core::{DeadLetter, DeadLetterReason, Replayed, Timestamp, UserId};
+use postbell_core::{Actor, DeadLetter, DeadLetterReason, Replayed, Timestamp, UserId};
 
 use super::bot::test_message::subject;
 use super::format::distance;
@@ -26,6 +28,7 @@ impl Action {
         pages: &Pages,
         user: Option<&UserId>,
         number: i64,
+        by: &Actor,
     ) -> Result<Toast, PageError> {
         let Some(relay) = &pages.parts().relay else {
             return Ok(Toast::NoRelay);
@@ -38,13 +41,16 @@ impl Action {
         {
             return Ok(Toast::Missing);
         }
+        let audited = pages.parts().operator.queue.as_ref();
+        let audited = audited.map(|queue| queue.ports.delivery_log(by));
+        let log = audited.unwrap_or_else(|| Arc::clone(&relay.log));
         let toast = match self {
-            Self::Replay => match relay.log.replay(number, pages.now()).await? {
+            Self::Replay => match log.replay(number, pages.now()).await? {
                 Replayed::Queued => Toast::Replayed,
                 Replayed::Unparseable => Toast::Unparseable,
                 Replayed::Missing => Toast::Missing,
             },
-            Self::Drop if relay.log.drop_dead_letter(number).await? => Toast::Dropped,
+            Self::Drop if log.drop_dead_letter(number).await? => Toast::Dropped,
             Self::Drop => Toast::Missing,
         };
         relay.arrivals.notify_one();

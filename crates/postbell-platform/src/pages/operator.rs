@@ -3,6 +3,7 @@
 mod actions;
 mod fragments;
 mod listing;
+mod user;
 mod view;
 
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Router<Pages> {
     Router::new()
         .route("/operator", get(show))
         .route("/operator/events", get(events))
+        .merge(user::routes())
         .route("/operator/search", post(actions::search))
         .route(
             "/operator/dead-letters/{number}/replay",

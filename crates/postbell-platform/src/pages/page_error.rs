@@ -15,6 +15,8 @@ pub(super) enum PageError {
     SignedOut,
     /// The session has no access to this page.
     Forbidden,
+    /// A viewer changes nothing.
+    OnlyLooking,
     /// The form was not sent from a page of this session.
     ForeignForm,
     InvalidForm,
@@ -41,6 +43,11 @@ impl PageError {
                 StatusCode::FORBIDDEN,
                 "You have no access to this page",
                 "You are signed in, but not as a user with this page. Ask your operator for a link.",
+            ),
+            Self::OnlyLooking => (
+                StatusCode::FORBIDDEN,
+                "Nothing was changed",
+                "You are signed in as a viewer, who may look but not change anything.",
             ),
             Self::ForeignForm => (
                 StatusCode::FORBIDDEN,

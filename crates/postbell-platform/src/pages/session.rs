@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
-use postbell_core::{Actor, EmailAddress, Principal, Timestamp, UserRecord};
+use postbell_core::{Actor, AuditAction, EmailAddress, Principal, Timestamp, UserRecord};
 use serde::{Deserialize, Serialize};
 
 use super::cookies::CookieName;
@@ -39,7 +39,12 @@ pub(super) struct UserSession {
     pub(super) record: UserRecord,
 }
 
-/// The session of an operator.
+/// The session of an operator who may change something.
+pub(super) struct ChangingOperator {
+    pub(super) session: Session,
+}
+
+/// The session of an operator, also one who may only look.
 pub(super) struct OperatorSession {
     pub(super) session: Session,
 }
@@ -52,6 +57,7 @@ impl Session {
         pages: &Pages,
         principal: Principal,
         allowed: Option<EmailAddress>,
+        origin: String,
     ) -> Result<Option<Response>, PageError> {
         let now = pages.now();
         let lifetime = if principal.operator.is_some() {
@@ -69,6 +75,11 @@ impl Session {
         };
         let cookie = pages.cookies().set(CookieName::Session, &session, lifetime);
         let first = session.first_page(pages).await?;
+        if first.is_some() && session.is_operator() {
+            let by = session.actor(origin, now);
+            let audit = pages.parts().operator.ports.audit_log();
+            audit.append(&by, AuditAction::SignIn, None, "").await?;
+        }
         Ok(first.map(|first| (cookie, Redirect::to(first)).into_response()))
     }
 
@@ -95,11 +106,16 @@ impl Session {
     pub(super) fn actor(&self, origin: String, at: Timestamp) -> Actor {
         let Principal { user, operator, .. } = &self.principal;
         let name = match (operator, user) {
-            (Some(operator), _) => format!("operator {operator}"),
+            (Some(operator), _) => format!("{} {operator}", role(self.is_viewer())),
             (None, Some(user)) => format!("user {user}"),
             (None, None) => "nobody".to_owned(),
         };
         Actor { name, origin, at }
+    }
+
+    /// Whether the operator may only look.
+    pub(super) const fn is_viewer(&self) -> bool {
+        self.principal.is_viewer
     }
 
     pub(super) fn is_operator(&self) -> bool {
@@ -121,7 +137,7 @@ impl Session {
     /// withdrawn by the configuration.
     pub(super) async fn is_valid(&self, pages: &Pages) -> Result<bool, PageError> {
         let is_operator_still = match &self.principal.operator {
-            Some(name) if name.contains('@') => pages.is_operator(name),
+            Some(name) if name.contains('@') => pages.is_operator(name, self.is_viewer()),
             _ => true,
         };
         Ok(pages.now() < self.expires_at
@@ -154,6 +170,10 @@ impl Session {
         let record = pages.users().fleet.get(user).await?;
         Ok(record.filter(|record| record.created_at <= self.started_at))
     }
+}
+
+fn role(is_viewer: bool) -> &'static str {
+    if is_viewer { "viewer" } else { "operator" }
 }
 
 /// Returns the stored epoch of a principal. It grows when the principal's sessions are ended, and
@@ -201,6 +221,19 @@ impl FromRequestParts<Pages> for OperatorSession {
             Ok(Self { session })
         } else {
             Err(PageError::Forbidden)
+        }
+    }
+}
+
+impl FromRequestParts<Pages> for ChangingOperator {
+    type Rejection = PageError;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageError> {
+        let OperatorSession { session } = OperatorSession::from_request_parts(parts, pages).await?;
+        if session.is_viewer() {
+            Err(PageError::OnlyLooking)
+        } else {
+            Ok(Self { session })
         }
     }
 }

@@ -48,6 +48,8 @@ pub(super) enum Toast {
     TooManyTargets,
     /// The alert target does not exist.
     TargetMissing,
+    /// A user is signed out everywhere.
+    UserSignedOut,
     TestAlertSent,
     /// The service did not accept the test alert, for this reason.
     TestAlertFailed(String),
@@ -139,6 +141,9 @@ impl Toast {
                 "Nothing was added: remove one of your five alert targets first."
             }
             Self::TargetMissing => "This alert target no longer exists.",
+            Self::UserSignedOut => {
+                "The user is signed out everywhere. Unused links and tokens are revoked."
+            }
             Self::TestAlertSent => "The service accepted the test alert.",
             Self::TestAlertFailed(reason) => {
                 return format!("The test alert was not accepted: {reason}.");

@@ -42,6 +42,7 @@ fn google(sandbox: &Sandbox) -> GoogleSignIn {
     GoogleSignIn {
         sign_in,
         operators: BTreeSet::from(["ops@example.com".parse().unwrap()]),
+        viewers: BTreeSet::from(["guest@example.com".parse().unwrap()]),
         allowed: BTreeMap::from([
             ("new@example.com".parse().unwrap(), "bob".parse().unwrap()),
             ("early@example.com".parse().unwrap(), "eve".parse().unwrap()),
@@ -83,6 +84,7 @@ async fn the_connected_account_signs_in_its_user() {
     for (email, first) in [
         ("ann@example.com", Some("/bot")),
         ("ops@example.com", Some("/operator")),
+        ("guest@example.com", Some("/operator")),
         ("new@example.com", Some("/bot")),
         ("stranger@example.com", None),
         // Allowed, but the user does not exist yet.

@@ -9,7 +9,7 @@ use tracing::info;
 use super::view::{Mail, View};
 use crate::pages::csrf_form::CsrfForm;
 use crate::pages::dead_letters::{Action, buttons, reason, title};
-use crate::pages::extract::PathParam;
+use crate::pages::extract::{Origin, PathParam};
 use crate::pages::format::relative;
 use crate::pages::layout::form_token;
 use crate::pages::session::{Session, UserSession};
@@ -65,20 +65,28 @@ fn delete_all(number: u64, latest: &DeadLetter, session: &Session) -> Markup {
 pub(super) async fn replay(
     State(pages): State<Pages>,
     PathParam(number): PathParam<i64>,
+    Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
-    let user = &form.session.record.user;
-    let toast = Action::Replay.apply(&pages, Some(user), number).await?;
+    let UserSession { session, record } = &form.session;
+    let by = session.actor(origin, pages.now());
+    let toast = Action::Replay
+        .apply(&pages, Some(&record.user), number, &by)
+        .await?;
     Ok(toast.redirect(&pages, SECTION))
 }
 
 pub(super) async fn drop_one(
     State(pages): State<Pages>,
     PathParam(number): PathParam<i64>,
+    Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
-    let user = &form.session.record.user;
-    let toast = Action::Drop.apply(&pages, Some(user), number).await?;
+    let UserSession { session, record } = &form.session;
+    let by = session.actor(origin, pages.now());
+    let toast = Action::Drop
+        .apply(&pages, Some(&record.user), number, &by)
+        .await?;
     Ok(toast.redirect(&pages, SECTION))
 }
 

@@ -74,7 +74,7 @@ fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
 }
 
 /// The CSS class and the text of a delivery's outcome.
-pub(super) fn outcome(delivery: &DeliveryRecord) -> (&'static str, &'static str) {
+pub(in crate::pages) fn outcome(delivery: &DeliveryRecord) -> (&'static str, &'static str) {
     match delivery.outcome {
         Outcome::Delivered => ("good", "Delivered"),
         Outcome::Unwanted => ("quiet", "Skipped"),

@@ -6,8 +6,8 @@ use axum::response::{Redirect, Response};
 use super::listing::{PURPOSE, UserQuery};
 use crate::pages::csrf_form::CsrfForm;
 use crate::pages::dead_letters::Action;
-use crate::pages::extract::PathParam;
-use crate::pages::session::OperatorSession;
+use crate::pages::extract::{Origin, PathParam};
+use crate::pages::session::{ChangingOperator, OperatorSession};
 use crate::pages::{PageError, Pages};
 
 /// The section that the actions redirect to.
@@ -32,17 +32,21 @@ pub(super) fn users_url(pages: &Pages, query: &UserQuery) -> String {
 pub(super) async fn replay(
     State(pages): State<Pages>,
     PathParam(number): PathParam<i64>,
-    _: CsrfForm<OperatorSession>,
+    Origin(origin): Origin,
+    form: CsrfForm<ChangingOperator>,
 ) -> Result<Response, PageError> {
-    let toast = Action::Replay.apply(&pages, None, number).await?;
+    let by = form.session.session.actor(origin, pages.now());
+    let toast = Action::Replay.apply(&pages, None, number, &by).await?;
     Ok(toast.redirect(&pages, SECTION))
 }
 
 pub(super) async fn drop_one(
     State(pages): State<Pages>,
     PathParam(number): PathParam<i64>,
-    _: CsrfForm<OperatorSession>,
+    Origin(origin): Origin,
+    form: CsrfForm<ChangingOperator>,
 ) -> Result<Response, PageError> {
-    let toast = Action::Drop.apply(&pages, None, number).await?;
+    let by = form.session.session.actor(origin, pages.now());
+    let toast = Action::Drop.apply(&pages, None, number, &by).await?;
     Ok(toast.redirect(&pages, SECTION))
 }

@@ -1,10 +1,12 @@
 //! The fragments of *Operator*.
 
 use maud::{Markup, html};
-use postbell_core::UserRecord;
+use postbell_core::{AuditEntry, ProblemCode, Timestamp, UserRecord};
+use postbell_protocol::api::operator::UserFilter;
 
 use super::actions::users_url;
-use super::listing::{ProblemFilter, UserQuery};
+use super::listing::UserQuery;
+use super::user::user_url;
 use super::view::{Mail, View};
 use crate::pages::Pages;
 use crate::pages::dead_letters::{buttons, reason, title};
@@ -17,7 +19,7 @@ use crate::pages::sse::{Fragment, live_section};
 pub(super) fn page(view: &View, pages: &Pages, session: &Session) -> Markup {
     html! {
         h1 class="unseen" { "Operator" }
-        (live_section("numbers", "numbers", &numbers(view)))
+        (live_section("numbers", "numbers", &numbers(view, pages)))
         @if let Some(mail) = &view.mail {
             div class="columns" {
                 div class="column" { (live_section("failing", "card", &failing(view, mail))) }
@@ -33,12 +35,17 @@ pub(super) fn page(view: &View, pages: &Pages, session: &Session) -> Markup {
             }
             (live_section("users", "list", &users(view, pages)))
         }
+        (live_section("changes", "card", &changes(&view.entries, view.now)))
     }
 }
 
 /// The fragments that may change while the page is open.
 pub(super) fn live(view: &View, pages: &Pages, session: &Session) -> Vec<Fragment> {
-    let mut fragments = vec![("numbers", numbers(view)), ("users", users(view, pages))];
+    let mut fragments = vec![
+        ("numbers", numbers(view, pages)),
+        ("users", users(view, pages)),
+        ("changes", changes(&view.entries, view.now)),
+    ];
     if let Some(mail) = &view.mail {
         fragments.push(("failing", failing(view, mail)));
         fragments.push(("dead-letters", dead_letters(view, mail, session)));
@@ -46,14 +53,25 @@ pub(super) fn live(view: &View, pages: &Pages, session: &Session) -> Vec<Fragmen
     fragments
 }
 
-fn numbers(view: &View) -> Markup {
+/// The counts that matter; those of users lead to them.
+fn numbers(view: &View, pages: &Pages) -> Markup {
     let number = |name: &str, value: &str, class: &str| {
         html! { div class={ "number " (class) } { span class="value" { (value) } span class="hint" { (name) } } }
     };
+    let filter = |name: &str, value: u64, filter: UserFilter| {
+        let class = if value > 0 { "number warn" } else { "number" };
+        let url = users_url(pages, &UserQuery::with_filter(filter));
+        html! {
+            a class=(class) href=(url) { span class="value" { (value) } span class="hint" { (name) } }
+        }
+    };
+    let revoked = ProblemCode::GrantRevoked;
     html! {
         (number("users", &view.users.to_string(), ""))
-        @let problems = view.with_problem();
-        (number("users with a problem", &problems.to_string(), if problems > 0 { "warn" } else { "" }))
+        (filter("bots get no mail", view.counts.without_mail, UserFilter::WithoutMail))
+        (filter("users with a problem", view.with_problem(), UserFilter::Problem(None)))
+        (filter("dead grants", view.with(revoked), UserFilter::Problem(Some(revoked))))
+        (filter("watches end within a day", view.counts.watch_ends, UserFilter::WatchEnds))
         @if let Some(mail) = &view.mail {
             (number("pending mailboxes", &mail.depth.pending.to_string(), ""))
             @let oldest = mail.depth.oldest_accepted_at.map(|at| view.now - at);
@@ -105,7 +123,7 @@ fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Markup {
                         }
                         span class="row-side" {
                             (relative(dead_letter.dead_lettered_at, view.now))
-                            (buttons("/operator", dead_letter, session, view.now))
+                            @if !session.is_viewer() { (buttons("/operator", dead_letter, session, view.now)) }
                         }
                     }
                 }
@@ -123,67 +141,97 @@ fn search(view: &View, session: &Session) -> Markup {
             (form_token(session))
             label class="unseen" for="search-by" { "Search by" }
             select id="search-by" name="by" {
-                option value="user" selected[!view.query.by_email] { "User" }
-                option value="email" selected[view.query.by_email] { "Address" }
+                option value="user" selected[!view.query.is_by_email()] { "User" }
+                option value="email" selected[view.query.is_by_email()] { "Address" }
             }
             label class="unseen" for="search-text" { "Begins with" }
-            input id="search-text" name="text" type="search" value=(view.query.prefix)
+            input id="search-text" name="text" type="search" value=(view.query.prefix())
                 placeholder="begins with …" autocomplete="off" spellcheck="false" maxlength="254";
             button { "Search" }
         }
     }
 }
 
-/// Links to the users with a problem, and to those with each.
-fn problem_filter(view: &View, pages: &Pages) -> Markup {
-    let link = |query: &UserQuery, name: &str, number: u64| {
-        let is_shown = query.problem == view.query.problem;
+/// Links to the users in each state.
+fn filters(view: &View, pages: &Pages) -> Markup {
+    let link = |filter: Option<UserFilter>, name: &str, number: u64| {
+        let is_shown = view.query.filter() == filter;
+        let query = filter.map_or_else(UserQuery::default, UserQuery::with_filter);
         html! {
-            a href=(users_url(pages, query)) aria-current=[is_shown.then_some("true")] { (name) " (" (number) ")" }
+            a href=(users_url(pages, &query)) aria-current=[is_shown.then_some("true")] { (name) " (" (number) ")" }
         }
     };
-    let any = UserQuery::with_problem(ProblemFilter::Any);
+    let (without, ends) = (view.counts.without_mail, view.counts.watch_ends);
     html! {
-        @if !view.problems.is_empty() || view.query.problem.is_some() {
-            nav class="paging" aria-label="Users by problem" {
-                (link(&UserQuery::default(), "All users", view.users))
-                (link(&any, "With a problem", view.with_problem()))
+        @if without + ends + view.with_problem() > 0 || view.query.filter().is_some() {
+            nav class="paging" aria-label="Users by state" {
+                (link(None, "All users", view.users))
+                (link(Some(UserFilter::WithoutMail), "Without mail", without))
+                (link(Some(UserFilter::WatchEnds), "Watch ends", ends))
+                (link(Some(UserFilter::Problem(None)), "With a problem", view.with_problem()))
                 @for (code, number) in &view.problems {
-                    (link(&UserQuery::with_problem(ProblemFilter::One(*code)), code.as_str(), *number))
+                    (link(Some(UserFilter::Problem(Some(*code))), code.as_str(), *number))
                 }
             }
+        }
+    }
+}
+
+/// Entries of the audit log.
+pub(super) fn changes(entries: &[AuditEntry], now: Timestamp) -> Markup {
+    html! {
+        h2 { "Changes" }
+        @if entries.is_empty() {
+            p class="empty" { "Nobody has changed anything yet." }
+        } @else {
+            ol class="rows" {
+                @for entry in entries {
+                    li class="row" {
+                        span class="badge quiet" { (entry.action) }
+                        span class="row-main" {
+                            @if let Some(user) = &entry.user { (user) }
+                            @if !entry.detail.is_empty() { span class="cause" { (entry.detail) } }
+                        }
+                        span class="row-side" {
+                            (relative(entry.at, now))
+                            span class="hint" { (entry.actor) " from " (entry.origin) }
+                        }
+                    }
+                }
+            }
+            p class="hint" { "The latest; " code { "postbell audit" } " lists all of a year." }
         }
     }
 }
 
 fn users(view: &View, pages: &Pages) -> Markup {
     html! {
-        (problem_filter(view, pages))
+        (filters(view, pages))
         @if view.records.is_empty() {
             p class="empty" { "No users found." }
         } @else {
             div class="scroll" tabindex="0" role="region" aria-label="Users" {
                 table {
                     thead { tr { th scope="col" { "User" } th scope="col" { "Machine" } th scope="col" { "Problem" } th scope="col" { "Google account" } th scope="col" { "Notifications" } th scope="col" { "Changed" } } }
-                    tbody { @for record in &view.records { (user(record, view)) } }
+                    tbody { @for record in &view.records { (user(record, view, pages)) } }
                 }
             }
         }
         nav class="paging" aria-label="Pages of users" {
             @if !view.query.is_first() { a href=(users_url(pages, &view.query.first())) { "First page" } }
             @if let (true, Some(last)) = (view.has_more, view.records.last()) {
-                a rel="next" href=(users_url(pages, &view.query.after(last))) { "Next page" }
+                a rel="next" href=(users_url(pages, &view.query.after(last, view.now))) { "Next page" }
             }
         }
     }
 }
 
-fn user(record: &UserRecord, view: &View) -> Markup {
+fn user(record: &UserRecord, view: &View, pages: &Pages) -> Markup {
     let google = record.google.as_ref();
     let (class, text) = machine_status(record);
     html! {
         tr {
-            th scope="row" { (record.user) }
+            th scope="row" { a href=(user_url(pages, &record.user)) { (record.user) } }
             td { span class={ "badge " (class) } { (text) } }
             td {
                 @match record.problem {

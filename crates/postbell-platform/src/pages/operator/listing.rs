@@ -1,92 +1,82 @@
 //! The search for users, and its pages.
 
-use postbell_core::{EmailAddress, Listing, ProblemCode, UserId, UserRecord};
+use postbell_core::{Listing, Timestamp, UserRecord};
+use postbell_protocol::api::operator::{ListUsers, SearchField, UserFilter};
 use serde::{Deserialize, Serialize};
 
+use crate::operator::{cursor_after, user_listing};
+
 /// The purpose of an encrypted [`UserQuery`].
-pub(super) const PURPOSE: &str = "postbell-list";
+pub(super) const PURPOSE: &str = "postbell-users";
 
 /// The longest search text: the longest address.
 const MAX_TEXT: usize = 254;
 
-/// A search by prefix, and the position in its results.
+/// A search or a filter, and the position in its results.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(super) struct UserQuery {
-    pub(super) by_email: bool,
-    pub(super) prefix: String,
-    #[serde(default)]
-    pub(super) problem: Option<ProblemFilter>,
-    after_user: Option<UserId>,
-    after_email: Option<EmailAddress>,
-    #[serde(default)]
-    after_problem: Option<ProblemCode>,
-}
-
-/// Which problems are listed.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) enum ProblemFilter {
-    Any,
-    One(ProblemCode),
-}
+pub(super) struct UserQuery(ListUsers);
 
 impl UserQuery {
     /// The first page of the users whose id, or address, has a prefix.
     pub(super) fn with_prefix(prefix: &str, by_email: bool) -> Self {
-        Self {
-            by_email,
-            prefix: prefix.trim().chars().take(MAX_TEXT).collect(),
-            ..Self::default()
-        }
+        Self(ListUsers {
+            search: prefix.trim().chars().take(MAX_TEXT).collect(),
+            by: if by_email {
+                SearchField::Email
+            } else {
+                SearchField::User
+            },
+            ..ListUsers::default()
+        })
     }
 
-    /// The first page of the users with a problem.
-    pub(super) fn with_problem(problem: ProblemFilter) -> Self {
-        Self {
-            problem: Some(problem),
-            ..Self::default()
-        }
+    /// The first page of the users in a state.
+    pub(super) fn with_filter(filter: UserFilter) -> Self {
+        Self(ListUsers {
+            filter: Some(filter),
+            ..ListUsers::default()
+        })
     }
 
     /// The page after a record.
-    pub(super) fn after(&self, last: &UserRecord) -> Self {
-        let google = last.google.as_ref();
-        Self {
-            after_user: Some(last.user.clone()),
-            after_email: google.and_then(|google| google.email.clone()),
-            after_problem: last.problem.map(|problem| problem.code),
-            ..self.clone()
-        }
+    pub(super) fn after(&self, last: &UserRecord, now: Timestamp) -> Self {
+        Self(ListUsers {
+            after: Some(cursor_after(&self.listing(now), last)),
+            ..self.0.clone()
+        })
     }
 
     /// The first page of the same search.
     pub(super) fn first(&self) -> Self {
-        match self.problem {
-            Some(problem) => Self::with_problem(problem),
-            None => Self::with_prefix(&self.prefix, self.by_email),
-        }
+        Self(ListUsers {
+            after: None,
+            ..self.0.clone()
+        })
     }
 
     /// Returns whether this is the first page.
-    pub(super) fn is_first(&self) -> bool {
-        self.after_user.is_none()
+    pub(super) const fn is_first(&self) -> bool {
+        self.0.after.is_none()
     }
 
-    pub(super) fn listing(&self) -> Listing {
-        if let Some(filter) = self.problem {
-            let code = match filter {
-                ProblemFilter::Any => None,
-                ProblemFilter::One(code) => Some(code),
-            };
-            let after = self.after_problem.zip(self.after_user.clone());
-            return Listing::ByProblem { code, after };
-        }
-        let prefix = self.prefix.clone();
-        if self.by_email {
-            let after = self.after_email.clone().zip(self.after_user.clone());
-            Listing::ByEmail { prefix, after }
-        } else {
-            let after = self.after_user.clone();
-            Listing::ByUser { prefix, after }
-        }
+    pub(super) const fn filter(&self) -> Option<UserFilter> {
+        self.0.filter
+    }
+
+    pub(super) fn is_by_email(&self) -> bool {
+        self.0.by == SearchField::Email
+    }
+
+    pub(super) fn prefix(&self) -> &str {
+        &self.0.search
+    }
+
+    /// Which users are listed: all of them if the cursor is one of another version.
+    pub(super) fn listing(&self, now: Timestamp) -> Listing {
+        let listing = user_listing(self.0.clone(), now);
+        listing.unwrap_or_else(|_| Listing::ByUser {
+            prefix: String::new(),
+            after: None,
+        })
     }
 }

@@ -1,8 +1,11 @@
 //! The data of *Operator*. Each list is one page of an index.
 
-use postbell_core::{DeadLetter, Depth, PendingDelivery, ProblemCode, Timestamp, UserRecord};
+use postbell_core::{
+    AuditEntry, DeadLetter, Depth, FleetCounts, PendingDelivery, ProblemCode, Timestamp, UserRecord,
+};
 
 use super::listing::UserQuery;
+use crate::operator::WATCH_ENDS_SOON;
 use crate::pages::{PageError, Pages};
 
 /// How many users are on a page.
@@ -17,6 +20,9 @@ pub(super) struct View {
     pub(super) users: u64,
     /// How many users have each problem.
     pub(super) problems: Vec<(ProblemCode, u64)>,
+    pub(super) counts: FleetCounts,
+    /// The latest entries of the audit log.
+    pub(super) entries: Vec<AuditEntry>,
     pub(super) query: UserQuery,
     pub(super) records: Vec<UserRecord>,
     pub(super) has_more: bool,
@@ -38,10 +44,18 @@ impl View {
         self.problems.iter().map(|(_, number)| number).sum()
     }
 
+    /// How many users have a problem.
+    pub(super) fn with(&self, code: ProblemCode) -> u64 {
+        let mut problems = self.problems.iter();
+        let found = problems.find(|(it, _)| *it == code);
+        found.map_or(0, |(_, number)| *number)
+    }
+
     /// Reads the data.
     pub(super) async fn load(pages: &Pages, query: UserQuery) -> Result<Self, PageError> {
         let store = &pages.users().store;
-        let mut records = store.list(&query.listing(), USERS + 1).await?;
+        let now = pages.now();
+        let mut records = store.list(&query.listing(now), USERS + 1).await?;
         let has_more = records.len() > USERS;
         records.truncate(USERS);
         let mail = match &pages.parts().relay {
@@ -52,8 +66,11 @@ impl View {
                 dead_letters: relay.log.dead_letters(None, None, SHOWN).await?,
             }),
         };
+        let audit = pages.parts().operator.ports.audit_log();
         Ok(Self {
-            now: pages.now(),
+            now,
+            counts: store.fleet_counts(now, now + WATCH_ENDS_SOON).await?,
+            entries: audit.entries(None, None, SHOWN).await?,
             users: store.count().await?,
             problems: store.count_problems().await?,
             query,

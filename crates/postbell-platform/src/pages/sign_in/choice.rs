@@ -13,6 +13,7 @@ use tracing::info;
 use super::log_name;
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::SameOriginForm;
+use crate::pages::extract::Origin;
 use crate::pages::layout::plain_page;
 use crate::pages::session::Session;
 use crate::pages::{PageError, Pages};
@@ -62,6 +63,7 @@ pub(super) fn ask(pages: &Pages, users: Vec<UserId>, principal: Principal) -> Re
 pub(super) async fn choose(
     State(pages): State<Pages>,
     headers: HeaderMap,
+    Origin(origin): Origin,
     form: SameOriginForm,
 ) -> Result<Response, PageError> {
     let choice: Option<Choice> = pages.cookies().read(CookieName::BotChoice, &headers);
@@ -75,7 +77,7 @@ pub(super) async fn choose(
     let user = users.find(|user| form.field("user") == Some(user.as_str()));
     principal.user = Some(user.ok_or(PageError::InvalidForm)?);
     let name = log_name(&principal);
-    let started = Session::start(&pages, principal, None).await?;
+    let started = Session::start(&pages, principal, None, origin).await?;
     let started = started.ok_or(EXPIRED)?;
     info!(principal = name, "Signed in with Google");
     let remove = pages.cookies().remove(CookieName::BotChoice);

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{choice, log_name};
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::SameOriginForm;
-use crate::pages::extract::QueryParams;
+use crate::pages::extract::{Origin, QueryParams};
 use crate::pages::session::Session;
 use crate::pages::{GoogleSignIn, PageError, Pages};
 use crate::random::random_text;
@@ -87,6 +87,7 @@ pub(in crate::pages) async fn start(
 pub(in crate::pages) async fn callback(
     State(pages): State<Pages>,
     headers: HeaderMap,
+    Origin(origin): Origin,
     QueryParams(query): QueryParams<CallbackQuery>,
 ) -> Result<Response, PageError> {
     let google = pages.parts().google.as_ref().ok_or(NOT_CONFIGURED)?;
@@ -112,7 +113,7 @@ pub(in crate::pages) async fn callback(
     }
     let name = log_name(&principal);
     let allowed = google.allowed.contains_key(&address).then_some(address);
-    let started = Session::start(&pages, principal, allowed).await?;
+    let started = Session::start(&pages, principal, allowed, origin).await?;
     let started = started.ok_or(NO_ACCESS)?;
     info!(principal = name, "Signed in with Google");
     Ok((remove, started).into_response())
@@ -128,12 +129,13 @@ async fn access_of(
         Some(user) => vec![user.clone()],
         None => pages.parts().mailboxes.of_person(address).await?,
     };
-    let operator = google.operators.contains(address);
-    let operator = operator.then(|| address.as_str().to_owned());
+    let is_operator = google.operators.contains(address);
+    let is_viewer = !is_operator && google.viewers.contains(address);
+    let operator = (is_operator || is_viewer).then(|| address.as_str().to_owned());
     let principal = Principal {
         user: None,
         operator,
-        is_viewer: false,
+        is_viewer,
     };
     Ok((users, principal))
 }

@@ -21,6 +21,9 @@ pub struct SignInConfig {
     /// Google accounts of operators.
     pub operators: BTreeSet<EmailAddress>,
 
+    /// Google accounts of operators who may only look: they change nothing and see no secrets.
+    pub viewers: BTreeSet<EmailAddress>,
+
     /// Users of Google accounts that are not the connected account of a bot.
     pub allowed: BTreeMap<EmailAddress, UserId>,
 }
@@ -45,7 +48,8 @@ impl SignInConfig {
         let id = self.client_id.as_deref().filter(|id| !id.is_empty());
         let secret = self.client_secret.as_ref();
         let secret = secret.filter(|secret| !secret.expose_secret().is_empty());
-        let is_required = !self.operators.is_empty() || !self.allowed.is_empty();
+        let is_required =
+            !self.operators.is_empty() || !self.viewers.is_empty() || !self.allowed.is_empty();
         match (id, secret) {
             (Some(id), Some(secret)) => Ok(Some((id, secret))),
             (None, None) if !is_required => Ok(None),

@@ -40,6 +40,7 @@ pub(super) fn google(
     let google = GoogleSignIn {
         sign_in,
         operators: settings.operators.clone(),
+        viewers: settings.viewers.clone(),
         allowed: settings.allowed.clone(),
     };
     Ok((Some(google), own))

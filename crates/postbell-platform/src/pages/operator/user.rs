@@ -1,0 +1,167 @@
+//! The page of one user, for operators.
+
+mod actions;
+mod fragments;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::{get, post};
+use postbell_core::{
+    AuditEntry, Changes, DeadLetter, DeliveryRecord, Listener, PendingDelivery, Timestamp, UserId,
+    UserRecord,
+};
+use serde::Deserialize;
+
+use crate::pages::layout::Page;
+use crate::pages::session::{OperatorSession, Session};
+use crate::pages::sse::{Fragment, LivePage, stream};
+use crate::pages::toast::Toast;
+use crate::pages::{PageError, Pages};
+
+/// The purpose of an encrypted user id in a path: it may be an address, which access logs must not contain.
+const PURPOSE: &str = "postbell-user";
+
+/// How many dead letters, and how many changes, are shown.
+const SHOWN: usize = 20;
+
+pub(super) fn routes() -> Router<Pages> {
+    Router::new()
+        .route("/operator/users/{user}", get(show))
+        .route("/operator/users/{user}/events", get(events))
+        .route("/operator/users/{user}/invite", post(actions::invite))
+        .route("/operator/users/{user}/sign-out", post(actions::sign_out))
+        .route(
+            "/operator/users/{user}/dead-letters/{number}/replay",
+            post(actions::replay),
+        )
+        .route(
+            "/operator/users/{user}/dead-letters/{number}/drop",
+            post(actions::drop_one),
+        )
+}
+
+/// The path of a user's page.
+pub(super) fn user_url(pages: &Pages, user: &UserId) -> String {
+    let encrypted = pages.parts().cipher.encrypt_link(PURPOSE, user);
+    format!("/operator/users/{encrypted}")
+}
+
+/// The user in the path.
+pub(super) struct ShownUser(UserRecord);
+
+impl FromRequestParts<Pages> for ShownUser {
+    type Rejection = PageError;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, PageError> {
+        #[derive(Deserialize)]
+        struct InPath {
+            user: String,
+        }
+        // Who may not see the page does not learn whether the user exists.
+        OperatorSession::from_request_parts(parts, pages).await?;
+        let path = Path::<InPath>::from_request_parts(parts, pages).await;
+        let Path(InPath { user }) = path.map_err(|_| PageError::NotFound)?;
+        let user: Option<UserId> = pages.parts().cipher.decrypt_link(PURPOSE, &user);
+        let user = user.ok_or(PageError::NotFound)?;
+        let record = pages.users().fleet.get(&user).await?;
+        record.map(Self).ok_or(PageError::NotFound)
+    }
+}
+
+/// The data that the page shows.
+struct View {
+    record: UserRecord,
+    now: Timestamp,
+    /// `None` if the relay runs in another process.
+    mail: Option<Mail>,
+    /// The latest entries of the audit log about the user.
+    entries: Vec<AuditEntry>,
+}
+
+struct Mail {
+    pending: Option<PendingDelivery>,
+    deliveries: Vec<DeliveryRecord>,
+    dead_letters: Vec<DeadLetter>,
+    dead_letter_count: u64,
+}
+
+impl View {
+    async fn load(pages: &Pages, record: UserRecord) -> Result<Self, PageError> {
+        let user = &record.user;
+        let mail = match &pages.parts().relay {
+            None => None,
+            Some(relay) => Some(Mail {
+                pending: relay.log.pending(user).await?,
+                deliveries: relay.log.deliveries(user).await?,
+                dead_letters: relay.log.dead_letters(Some(user), None, SHOWN).await?,
+                dead_letter_count: relay.log.count_dead_letters(user).await?,
+            }),
+        };
+        let audit = pages.parts().operator.ports.audit_log();
+        Ok(Self {
+            entries: audit.entries(Some(user), None, SHOWN).await?,
+            now: pages.now(),
+            mail,
+            record,
+        })
+    }
+}
+
+async fn show(
+    State(pages): State<Pages>,
+    OperatorSession { session }: OperatorSession,
+    ShownUser(record): ShownUser,
+    headers: HeaderMap,
+) -> Result<Response, PageError> {
+    let url = user_url(&pages, &record.user);
+    let view = View::load(&pages, record).await?;
+    let page = Page {
+        title: "User",
+        events: &format!("{url}/events"),
+        session: &session,
+        toast: Toast::from_request(&pages, &headers),
+    };
+    Ok(page.response(&pages, &fragments::page(&view, &url, &session, None)))
+}
+
+/// Streams the fragments that change.
+async fn events(
+    State(pages): State<Pages>,
+    OperatorSession { session }: OperatorSession,
+    ShownUser(record): ShownUser,
+) -> Result<Response, PageError> {
+    stream(pages, session, OneUser(record.user))
+}
+
+/// The live page of a user.
+struct OneUser(UserId);
+
+#[async_trait]
+impl LivePage for OneUser {
+    async fn fragments(
+        &self,
+        pages: &Pages,
+        session: &Session,
+    ) -> Result<Option<Vec<Fragment>>, PageError> {
+        let Some(record) = pages.users().fleet.get(&self.0).await? else {
+            return Ok(None);
+        };
+        let view = View::load(pages, record).await?;
+        let url = user_url(pages, &self.0);
+        Ok(Some(fragments::live(&view, &url, session)))
+    }
+
+    fn listen(&self, changes: &Changes) -> Listener {
+        changes.listen_to(&self.0)
+    }
+
+    fn debounce(&self) -> Duration {
+        Duration::from_millis(150)
+    }
+}
