@@ -14,9 +14,9 @@ use postbell_core::{
 use postbell_google::OAuthClient;
 use postbell_platform::{
     ApiKeys, CheckIn, Fleet, FlyMachines, HttpControllers, Machines, MailboxUsers,
-    MailboxUsersParts, OperatedQueue, Operator, OperatorClient, OperatorClientParts, Platform,
-    PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService, UserTokens,
-    system_random,
+    MailboxUsersParts, OperatedQueue, Operator as Operations, OperatorClient, OperatorClientParts,
+    Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService,
+    UserTokens, system_random,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
@@ -44,7 +44,7 @@ pub(crate) struct TestPlatform {
     pub(crate) users: Arc<UserService>,
     pub(crate) mailboxes: Arc<MailboxUsers>,
     /// What operators do, and what is stored.
-    pub(crate) operator: Arc<Operator>,
+    pub(crate) operator: Arc<Operations>,
     pub(crate) operated: MemoryStore,
     pub(crate) relays: Arc<RecordingRelays>,
     /// Notified of each change, as in `postbell serve`.
@@ -481,9 +481,9 @@ fn operated_by(
     store: &MemoryStore,
     relays: &Arc<RecordingRelays>,
     clock: Arc<dyn Clock>,
-) -> Operator {
+) -> Operations {
     let ports = Arc::new(store.clone());
-    Operator {
+    Operations {
         ports: Arc::clone(&ports) as _,
         queue: Some(OperatedQueue {
             ports,
