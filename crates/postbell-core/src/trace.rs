@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::InvalidId;
 
@@ -95,6 +95,13 @@ impl FromStr for TraceId {
         let digits = lower_hex(text, 32).ok_or(EXPECTED)?;
         let number = u128::from_str_radix(digits, 16).ok();
         number.and_then(NonZeroU128::new).map(Self).ok_or(EXPECTED)
+    }
+}
+
+impl<'de> Deserialize<'de> for TraceId {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(text)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 
