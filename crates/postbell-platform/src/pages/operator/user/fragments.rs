@@ -97,7 +97,7 @@ fn connection(view: &View) -> Markup {
 
 fn machine(view: &View) -> Markup {
     let record = &view.record;
-    let (class, status) = machine_status(record.status);
+    let (class, status) = machine_status(record);
     let location = match &record.location {
         MachineLocation::Unknown => "unknown".to_owned(),
         MachineLocation::Managed(ManagedMachine { app, machine }) => format!("{app}/{machine}"),
