@@ -65,14 +65,14 @@ impl PgBouncer {
             }
             command.uid(user).gid(group).current_dir("/");
         }
-        let process = command.spawn().expect("PgBouncer starts");
+        let pooler = Self {
+            port,
+            process: command.spawn().expect("PgBouncer starts"),
+            _folder: folder,
+        };
         for _ in 0..POLLS {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Self {
-                    port,
-                    process,
-                    _folder: folder,
-                };
+                return pooler;
             }
             sleep(POLL);
         }
