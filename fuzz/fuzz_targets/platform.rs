@@ -14,8 +14,8 @@ use postbell_core::{
     Users,
 };
 use postbell_platform::{
-    Fleet, MailboxUsers, MailboxUsersParts, Platform, PlatformParts, Reconciler, ReconcilerParts,
-    Relays, UserService, UserTokens,
+    Fleet, HttpControllers, MailboxUsers, MailboxUsersParts, Platform, PlatformParts, Reconciler,
+    ReconcilerParts, Relays, Tarballs, UserService, UserTokens,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_testkit::MemoryUsers;
@@ -42,13 +42,23 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let runtime = Runtime::new().unwrap();
     let (fleet, starter) = Fleet::new(Arc::clone(&instances), None, Arc::clone(&shared), None);
     let relays: Arc<dyn Relays> = Arc::new(Vec::new());
+    let tarballs = Tarballs {
+        credentials: Arc::clone(&memory) as _,
+        key: None,
+    };
+    let gateway_tokens = GatewayTokens::new(&"secret".into());
+    let controllers = HttpControllers::new(
+        reqwest::Client::new(),
+        Box::new(|_| Err("there is none")),
+        gateway_tokens.clone(),
+    );
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
         store: Arc::clone(&instances),
-        credentials: Arc::clone(&memory) as _,
+        tarballs: tarballs.clone(),
+        controllers: Arc::new(controllers),
         orphaned_machines: Arc::clone(&memory) as _,
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
-        key: None,
         clock: Arc::clone(&shared),
     });
     runtime.spawn(reconciler.run(CancellationToken::new()));
@@ -75,11 +85,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let platform = Platform::new(PlatformParts {
         users: Arc::new(users),
         mailboxes: Arc::new(mailboxes),
+        tarballs,
+        watcher_arguments: Vec::new(),
         platform_key: None,
         relay_url: None,
         lookups_fresh_for: Duration::from_secs(60),
         api_key: KEY.into(),
-        gateway_tokens: GatewayTokens::new(&"secret".into()),
+        gateway_tokens,
         user_tokens: user_tokens.clone(),
     });
     World {

@@ -155,6 +155,10 @@ impl MachineSync {
         let error = match self.parts.controllers.reload(record).await {
             Ok(Reload::Done) => return Ok(SyncOutcome::Reloaded),
             Ok(Reload::NotSupported) if is_at_url => return Ok(SyncOutcome::UpToDate),
+            // One that has never fetched its configuration may not do so, and else fetches it at its start.
+            Err(_) if is_at_url && record.config_fetched_at.is_none() => {
+                return Ok(SyncOutcome::UpToDate);
+            }
             Ok(Reload::NotSupported) => "its controller does not take its configuration".into(),
             Err(error) => error,
         };

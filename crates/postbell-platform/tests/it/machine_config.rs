@@ -99,6 +99,7 @@ async fn a_change_is_fetched_by_a_machine_at_a_url_without_a_restart() {
     let answers: Answers = Arc::new(Mutex::new((200, json!({"ok": true, "changed": true}), 0)));
     let (url, _serving) = controller(&answers).await;
     move_to(&world, &url).await;
+    assert_eq!(fetch(&world, None).await.0, 200);
     let ann = "ann".parse().unwrap();
     let switch = async |wanted| world.users.set_notifications(&ann, wanted).await.unwrap();
     assert_eq!(
@@ -135,6 +136,7 @@ async fn a_machine_that_cannot_apply_what_it_has_fetched_stays_pending() {
     let answers: Answers = Arc::new(Mutex::new((500, json!({"error": "no"}), 0)));
     let (url, _serving) = controller(&answers).await;
     move_to(&world, &url).await;
+    assert_eq!(fetch(&world, None).await.0, 200);
     let ann = "ann".parse().unwrap();
     let changed = world
         .users
