@@ -147,6 +147,9 @@ impl MailMonitor {
     /// last: empty ones would say that a problem is over.
     async fn read_states(&self) -> Vec<WatchState> {
         let files = self.0.mailbox.state_files();
+        if files.is_empty() {
+            return Vec::new();
+        }
         let read = move || files.iter().map(read_state).collect::<Result<Vec<_>, _>>();
         let error: Box<dyn Error> = match spawn_blocking(read).await {
             Ok(Ok(states)) => {
