@@ -187,7 +187,8 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
     for (directory, history_id) in directories.into_iter().zip([u64::MAX - 1, u64::MAX]) {
         let history_id = HistoryId::new(history_id);
         directory.report_history_id(&ann, history_id).await.unwrap();
-        let watch_expires_at = Some(Timestamp::from_millis(history_id.get().cast_signed().abs()));
+        // A later check-in reports a later end.
+        let watch_expires_at = Some(Timestamp::from_millis(history_id.get().cast_signed() + 3));
         let report = MachineReport {
             watch_expires_at,
             ..MachineReport::default()
