@@ -75,13 +75,7 @@ pub(crate) async fn run(
             arrival: ARRIVAL_TIMEOUT.min(args.wait),
             ..Timeouts::default()
         },
-        progress_file: ProgressFile::new(match &args.state.state {
-            // A bot of the operator's own may be set up, too.
-            None if args.destination.operator => {
-                progress_file(None, env)?.with_file_name("operator.json")
-            }
-            state => progress_file(state.clone(), env)?,
-        }),
+        progress_file: ProgressFile::new(requested_progress_file(&args, env)?),
     };
     let request = request(&args, &config, env)?;
     let outcome = tokio::select! {
@@ -210,6 +204,17 @@ pub(super) fn google_urls(config: &GoogleConfig) -> GoogleUrls {
         iam: config.iam_url.clone(),
         resource_manager: config.resource_manager_url.clone(),
         service_usage: config.service_usage_url.clone(),
+    }
+}
+
+/// The progress file of the arguments. That of an operator has another name: a bot of the operator's own may be set
+/// up, too.
+fn requested_progress_file(args: &SetupArgs, env: &Env) -> anyhow::Result<PathBuf> {
+    match &args.state.state {
+        None if args.destination.operator => {
+            Ok(progress_file(None, env)?.with_file_name("operator.json"))
+        }
+        state => progress_file(state.clone(), env),
     }
 }
 

@@ -57,9 +57,7 @@ pub(super) async fn gather(
         hook_token: secrets::hook_token(None, env)?,
         hook_signing: secrets::hook_signing(None, env)?,
         user_token: secret(env, USER_TOKEN_VARIABLE),
-        mailbox: Err(CheckResult::unknown(
-            "the credentials of the mailbox are remote",
-        )),
+        mailbox: Err(CheckResult::unknown("the mailbox's credentials are remote")),
         user: user.clone(),
         setup,
     };
