@@ -5,7 +5,11 @@ use std::time::Duration;
 use axum::http::Method;
 use postbell_core::{MAX_USERS_OF_MAILBOX, Users};
 use postbell_protocol::credential_envelope::CredentialEnvelope;
+use postbell_protocol::gog_keyring::GogCredentials;
+use postbell_protocol::tarball;
+use postbell_protocol::watch_state::WatchState;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::test_platform::{Answer, TestPlatform, sandbox};
@@ -19,14 +23,24 @@ pub(crate) async fn connect(
     user: &str,
     opens: &str,
 ) -> u16 {
-    let tarball = format!("{}/sandbox/mailboxes/{opens}/tarball", sandbox.url());
-    let tarball = reqwest::Client::new().post(tarball).send().await.unwrap();
-    let tarball = tarball.text().await.unwrap();
+    let grant = sandbox.oauth().grant(opens);
+    let credentials = GogCredentials {
+        client_id: grant.client_id,
+        client_secret: grant.client_secret.into(),
+        refresh_token: grant.refresh_token.into(),
+    };
+    // They are called those of the address that the user names.
+    let state = WatchState {
+        account: "ann@example.com".to_owned(),
+        ..WatchState::default()
+    };
     let path = "/api/admin/public-key";
     let (_, key) = world.ask_as(user, Method::GET, path, Value::Null).await;
     let key = key["publicKey"].as_str().unwrap();
     let random = |bytes: &mut [u8]| bytes.fill(7);
-    let envelope = CredentialEnvelope::encrypt(tarball.as_bytes(), key, &random).unwrap();
+    let tarball = tarball::pack(&credentials, &state, &random).unwrap();
+    let tarball = tarball.expose_secret().as_bytes();
+    let envelope = CredentialEnvelope::encrypt(tarball, key, &random).unwrap();
     let credentials = json!({
         "gogConfigTarball": envelope,
         "email": "ann@example.com",
