@@ -1,11 +1,11 @@
 //! The platform and its pages, alone or in one process with a relay.
 
 mod machines;
+mod operator;
 mod operator_client;
 mod pages;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -17,10 +17,9 @@ use postbell_core::{
 use postbell_google::GoogleKeys;
 use postbell_http::{Listener, serve};
 use postbell_platform::{
-    ApiKeys, CheckIn, ContactPoll, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory,
-    LocalRelay, MachineStarter, Machines, MailboxUsers, MailboxUsersParts, OperatedQueue, Operator,
-    OperatorClient, Pages, PagesParts, Platform, PlatformParts, Reconciler, ReconcilerParts,
-    Relays, UserService, UserTokens, WatchRenewer, system_random,
+    CheckIn, ContactPoll, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
+    MachineStarter, Machines, MailboxUsers, MailboxUsersParts, OperatorClient, Pages, PagesParts,
+    Platform, Reconciler, ReconcilerParts, Relays, UserService, WatchRenewer,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::DirectoryCache;
@@ -63,13 +62,6 @@ struct PlatformPorts {
     /// The relay in this process.
     relay: Option<InProcessRelay>,
 }
-
-/// How long relays may remember an answer: if `platform.relay_urls` names them, they are notified of a change,
-/// and this is the bound for a relay that could not be notified.
-const LOOKUPS_REVOKED: Duration = Duration::from_secs(60);
-
-/// The same if no relay is named.
-const LOOKUPS_UNREVOKED: Duration = Duration::from_secs(1);
 
 /// The relay in this process, which is notified without HTTP.
 struct InProcessRelay {
@@ -323,40 +315,6 @@ fn mailbox_users(
     Ok(Arc::new(users))
 }
 
-fn lookups_fresh_for(settings: &PlatformConfig) -> Duration {
-    if settings.relay_urls.is_empty() {
-        LOOKUPS_UNREVOKED
-    } else {
-        LOOKUPS_REVOKED
-    }
-}
-
-/// The queue of the relay in this process, as operators use it.
-fn operated_queue(relay: &InProcessRelay) -> OperatedQueue {
-    OperatedQueue {
-        ports: Arc::new(relay.store.clone()),
-        arrivals: Some(Arc::clone(&relay.arrivals)),
-    }
-}
-
-fn operator_of(
-    settings: &PlatformConfig,
-    store: &Store,
-    queue: Option<OperatedQueue>,
-    relays: &Arc<dyn Relays>,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Arc<Operator>> {
-    Ok(Arc::new(Operator {
-        ports: Arc::new(store.clone()),
-        queue,
-        relays: Some(Arc::clone(relays)),
-        url: Some(settings.url()?),
-        user_tokens: Some(UserTokens::new(settings.gateway_secret()?)),
-        random: system_random(),
-        clock: Arc::clone(clock),
-    }))
-}
-
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
     let PlatformPorts {
@@ -371,9 +329,8 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     } = ports;
     let beside = local_relay(config, relay.as_ref())?;
     let keys = relay.as_ref().map(|relay| Arc::clone(&relay.keys));
-    let queue = relay.as_ref().map(operated_queue);
-    let api_key = settings.api_key()?;
-    let relays = all_relays(settings, &client, api_key, relay);
+    let queue = relay.as_ref().map(operator::operated_queue);
+    let relays = all_relays(settings, &client, settings.api_key()?, relay);
     let platform_key = settings.platform_key()?.map(Arc::new);
     let operator = operator_client(config, &store, platform_key.as_ref(), &client, &clock)?;
     let renewer = operator
@@ -381,25 +338,16 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         .map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
     let machines = machines::parts(config, &store, platform_key.as_ref(), &client, &clock)?;
     let (users, reconciler) = user_service(&store, fleet, &relays, &machines, operator, &clock);
-    let secret = settings.gateway_secret()?;
-    let operator = operator_of(settings, &store, queue, &relays, &clock)?;
-    let platform = Platform::new(PlatformParts {
-        users: Arc::clone(&users),
-        mailboxes: Arc::clone(&mailboxes),
+    let operator = operator::operator_of(settings, &store, queue, &relays, &clock)?;
+    let api = operator::ApiPorts {
+        store: &store,
+        users: &users,
+        mailboxes: &mailboxes,
         tarballs: machines.tarballs,
-        watcher_arguments: settings.watcher_args.clone(),
         platform_key,
-        relay_url: config.relay.audience().ok().map(str::to_owned),
-        api_key: api_key.clone(),
-        gateway_tokens: GatewayTokens::new(secret),
-        lookups_fresh_for: lookups_fresh_for(settings),
-        user_tokens: UserTokens::new(secret),
-        api_keys: ApiKeys {
-            tokens: store.tokens(),
-            random: system_random(),
-        },
-        operator: Arc::clone(&operator),
-    });
+        operator: &operator,
+    };
+    let platform = operator::api(config, api)?;
     let alert_targets = UserTargets {
         targets: store.alert_targets(),
         client: users_client(&clock)?,
@@ -411,7 +359,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         relay: beside,
         changes,
         links: sign_in_links(settings, store.sessions())?,
-        cipher: CookieCipher::new(secret),
+        cipher: CookieCipher::new(settings.gateway_secret()?),
         operator,
         google,
         alerts: alert_targets,
