@@ -15,7 +15,7 @@ use super::audit::record;
 use super::claims::{self, Attempt};
 use super::database::Database;
 use super::failure::Failure;
-use super::mailboxes::Mailboxes;
+use super::mailboxes::{Locking, Mailboxes};
 use super::session::Transaction;
 use super::{clock, dead_letter, delivery, pending, relay};
 
@@ -66,7 +66,7 @@ impl DeliveryQueue for PostgresDeliveries {
         let accepted = self
             .database
             .lanes()
-            .write(&user, move |mailbox| mailbox.accept(&notification, now));
+            .accept(&user, move |mailbox| mailbox.accept(&notification, now));
         Ok(accepted.await?)
     }
 
@@ -142,7 +142,7 @@ impl DeliveryQueue for PostgresDeliveries {
     ) -> Result<(), SettleError> {
         let user = claim.notification.user.clone();
         let claim = claim.clone();
-        let has_lease = self.database.lanes().write(&user, move |mailbox| {
+        let has_lease = self.database.lanes().settle(&user, move |mailbox| {
             mailbox.settle(&claim, &settlement, now)
         });
         if has_lease.await.map_err(StoreError::from)? {
@@ -298,7 +298,7 @@ async fn replay(
     };
     let user = &notification.user;
     let users = BTreeSet::from([user.clone()]);
-    let mut mailboxes = Mailboxes::load(db, false, users, Vec::new()).await?;
+    let mut mailboxes = Mailboxes::load(db, false, users, Locking::Locked, Vec::new()).await?;
     // It may have been replayed or dropped since it was read.
     if dead_letter::drop_one(db, id).await?.is_none() {
         return Ok(Replayed::Missing);

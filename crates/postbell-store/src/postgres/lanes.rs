@@ -19,7 +19,7 @@ use super::connection::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
 use super::mailbox_row::LoadedMailbox;
-use super::mailboxes::Mailboxes;
+use super::mailboxes::{Locking, Mailboxes};
 use super::readiness::Readiness;
 use super::session::{Call, Session};
 use super::unanswered::Unanswered;
@@ -61,6 +61,7 @@ struct Shared {
 
 struct Queued {
     user: UserId,
+    locking: Locking,
     /// Whether it needs the exhausted dead letters.
     checks_in: bool,
     deadline: Instant,
@@ -114,13 +115,22 @@ impl Lanes {
         }
     }
 
-    /// Runs a decision about the mailbox of `user`, and returns once its result is durable.
-    pub(super) async fn write<T: Send + 'static>(
+    /// Runs a decision about the mailbox of `user` that changes only its row, and returns once its result is durable.
+    pub(super) async fn accept<T: Send + 'static>(
         &self,
         user: &UserId,
         decide: impl Fn(&mut LoadedMailbox) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        self.send(user, false, decide).await
+        self.send(user, Locking::Unlocked, false, decide).await
+    }
+
+    /// Runs a decision that changes more.
+    pub(super) async fn settle<T: Send + 'static>(
+        &self,
+        user: &UserId,
+        decide: impl Fn(&mut LoadedMailbox) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.send(user, Locking::Locked, false, decide).await
     }
 
     /// Runs a decision that also needs the user's exhausted dead letters.
@@ -129,7 +139,7 @@ impl Lanes {
         user: &UserId,
         decide: impl Fn(&mut LoadedMailbox) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        self.send(user, true, decide).await
+        self.send(user, Locking::Locked, true, decide).await
     }
 
     /// What is known of the writes.
@@ -145,6 +155,7 @@ impl Lanes {
     async fn send<T: Send + 'static>(
         &self,
         user: &UserId,
+        locking: Locking,
         checks_in: bool,
         decide: impl Fn(&mut LoadedMailbox) -> T + Send + 'static,
     ) -> Result<T, Failure> {
@@ -153,6 +164,7 @@ impl Lanes {
         let (reply, answer) = oneshot::channel();
         let queued = Queued {
             user: user.clone(),
+            locking,
             checks_in,
             deadline: Instant::now() + QUEUE_WAIT,
             write: Box::new(Decision {
@@ -225,8 +237,13 @@ impl Lane {
         }
         match committed {
             Ok(stale) => {
-                let (again, done) = group.into_iter().partition(|one| stale.contains(&one.user));
+                let is_stale = |one: &Queued| stale.contains(&one.user);
+                let (mut again, done): (Vec<_>, _) = group.into_iter().partition(is_stale);
                 answer(done, Ok(()));
+                // The second time no other transaction can change the row in between.
+                for one in &mut again {
+                    one.locking = Locking::Locked;
+                }
                 again
             }
             Err(failure) if failure.is_about_values() && group.len() > 1 => {
@@ -310,7 +327,13 @@ async fn run(
     let users = group.iter().map(|one| one.user.clone()).collect();
     let checked_in = group.iter().filter(|one| one.checks_in);
     let checked_in: Vec<_> = checked_in.map(|one| one.user.as_str().to_owned()).collect();
-    let mut mailboxes = Mailboxes::load(session, true, users, checked_in).await?;
+    let is_locked = group.iter().any(|one| one.locking == Locking::Locked);
+    let locking = if is_locked {
+        Locking::Locked
+    } else {
+        Locking::Unlocked
+    };
+    let mut mailboxes = Mailboxes::load(session, true, users, locking, checked_in).await?;
     for one in &mut *group {
         one.write.decide(mailboxes.of(&one.user));
     }

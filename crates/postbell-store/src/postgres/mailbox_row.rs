@@ -14,8 +14,8 @@ use crate::mailbox::{Effect, Mailbox, Next, Pending};
 /// What is stored of a mailbox, as far as the transaction needs it, and what it changes.
 pub(super) struct LoadedMailbox {
     pub(super) user: UserId,
-    /// Where its row is, which is locked; `None` if there is none.
-    pub(super) place: Option<String>,
+    /// Where its row is; `None` if there is none.
+    pub(super) place: Option<Place>,
     pub(super) row: Option<PendingRow>,
     pub(super) is_row_changed: bool,
     /// By the key of the address.
@@ -29,6 +29,12 @@ pub(super) struct LoadedMailbox {
     /// When something was scheduled last.
     pub(super) scheduled_at: Option<Timestamp>,
     pub(super) is_announced: bool,
+}
+
+/// Where a row is, and which version of it, as the server names them.
+pub(super) struct Place {
+    pub(super) row: String,
+    pub(super) version: String,
 }
 
 /// The row in the table `pending`.

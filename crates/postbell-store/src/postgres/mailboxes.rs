@@ -6,8 +6,8 @@ use postbell_core::{EmailAddress, QueueCursor, Timestamp, UserId};
 use tokio_postgres::Row;
 
 use super::failure::Failure;
-use super::mailbox_row::{LoadedMailbox, PendingRow};
-use super::parameter::Parameter;
+use super::mailbox_row::{LoadedMailbox, PendingRow, Place};
+use super::parameter::{Parameter, column};
 use super::session::{Call, Session};
 use super::{dead_letter, delivery};
 use crate::columns::{self, in_order, parsed, text};
@@ -17,13 +17,20 @@ use crate::columns::{self, in_order, parsed, text};
 /// the next, so statistics of it mean nothing.
 const LOCK: &str = "
     SELECT locked.* FROM unnest($1) AS wanted (user_id) CROSS JOIN LATERAL (
-        SELECT ctid::text AS place, user_id, message_id, history_id, address, published_at, merged_ids,
-            accepted_at, waiting_since, due_at, cooldown_until, leased_until, lease, attempt,
-            consecutive_failures, failing_since, parked_for, checked_in_at
+        SELECT ctid::text AS place, xmin::text AS version, user_id, message_id, history_id, address,
+            published_at, merged_ids, accepted_at, waiting_since, due_at, cooldown_until, leased_until,
+            lease, attempt, consecutive_failures, failing_since, parked_for, checked_in_at
         FROM pending WHERE pending.user_id = wanted.user_id FOR UPDATE
     ) AS locked";
 
-/// Read after the rows are locked, so that no settlement comes between.
+/// The rows without a lock, which costs as much as the change. They are changed only in the version that was read.
+const READ: &str = "
+    SELECT ctid::text AS place, xmin::text AS version, user_id, message_id, history_id, address,
+        published_at, merged_ids, accepted_at, waiting_since, due_at, cooldown_until, leased_until, lease,
+        attempt, consecutive_failures, failing_since, parked_for, checked_in_at
+    FROM pending WHERE user_id = ANY($1)";
+
+/// Read after the rows, so that no settlement comes between.
 const CURSORS: &str = "
     SELECT user_id, address, history_id, message_ids, settled_at, published_at
     FROM cursor WHERE user_id = ANY($1)";
@@ -40,6 +47,20 @@ const ADD: &str = "
     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS new (user_id)
     ORDER BY new.user_id
     ON CONFLICT (user_id) DO NOTHING RETURNING user_id";
+
+/// What accepting changes of rows that are not locked, in the order of users. A row that another transaction has changed
+/// since it was read is not returned: it has another version, also if this statement waited for its lock.
+const MERGE: &str = "
+    UPDATE pending SET message_id = new.message_id, history_id = new.history_id,
+        address = new.address, published_at = new.published_at, accepted_at = new.accepted_at,
+        merged_ids = new.merged_ids, waiting_since = new.waiting_since, due_at = new.due_at,
+        attempt = new.attempt, body = coalesce(new.body, pending.body),
+        trace = CASE WHEN new.body IS NULL THEN pending.trace ELSE new.trace END
+    FROM unnest($1::tid[], $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::xid[], $13)
+        AS new (place, message_id, history_id, address, published_at, accepted_at, merged_ids,
+            waiting_since, due_at, body, trace, version, attempt)
+    WHERE pending.ctid = new.place AND pending.xmin = new.version
+    RETURNING pending.user_id";
 
 /// A locked row stays where it is until its transaction changes it.
 const REPLACE: &str = "
@@ -73,16 +94,33 @@ const DELETE_CURSORS: &str = "
     DELETE FROM cursor USING unnest($1, $2) AS old (user_id, address)
     WHERE cursor.user_id = old.user_id AND cursor.address = old.address";
 
+/// Only a transaction with an id waits for the standby when it commits. What one has read that changes nothing, and
+/// confirms, is then on the standby as well.
+const ASSIGN_ID: &str = "SELECT pg_current_xact_id()";
+
 const TAKE_EXHAUSTED: &str = "
     DELETE FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'";
 
 /// The mailboxes of a transaction, in the order of users.
-pub(super) struct Mailboxes(BTreeMap<UserId, LoadedMailbox>);
+pub(super) struct Mailboxes {
+    by_user: BTreeMap<UserId, LoadedMailbox>,
+    locking: Locking,
+}
+
+/// Whether the rows of a transaction are locked when they are read.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Locking {
+    /// Needed unless nothing but a row changes of each mailbox.
+    Locked,
+    /// Another transaction may change them before this one does, which then stores nothing of these mailboxes.
+    Unlocked,
+}
 
 /// What a transaction stores of the mailboxes.
 #[derive(Default)]
 struct Changes<'a> {
     added: Vec<&'a LoadedMailbox>,
+    merged: Vec<(&'a UserId, &'a Place, &'a PendingRow)>,
     replaced: Vec<(&'a str, &'a PendingRow)>,
     deleted: Vec<&'a str>,
     cursors: Vec<(&'a str, &'a str, &'a QueueCursor)>,
@@ -91,12 +129,13 @@ struct Changes<'a> {
 }
 
 impl Mailboxes {
-    /// Reads the mailboxes of `users` and locks their rows: the transaction has begun, or begins with
-    /// it. Reads the exhausted dead letters of `checked_in`.
+    /// Reads the mailboxes of `users`: the transaction has begun, or begins with it. Reads the exhausted dead letters of
+    /// `checked_in`.
     pub(super) async fn load(
         session: &Session,
         begin: bool,
         users: BTreeSet<UserId>,
+        locking: Locking,
         checked_in: Vec<String>,
     ) -> Result<Self, Failure> {
         let ids = || -> Vec<String> { users.iter().map(|user| user.as_str().to_owned()).collect() };
@@ -104,23 +143,31 @@ impl Mailboxes {
         if begin {
             calls.push(Call::new("BEGIN", vec![]));
         }
-        calls.push(Call::new(LOCK, vec![Box::new(ids())]));
+        let rows = match locking {
+            Locking::Locked => LOCK,
+            Locking::Unlocked => READ,
+        };
+        calls.push(Call::new(rows, vec![Box::new(ids())]));
         calls.push(Call::new(CURSORS, vec![Box::new(ids())]));
         if !checked_in.is_empty() {
             calls.push(Call::new(EXHAUSTED, vec![Box::new(checked_in)]));
         }
         let answers = session.pipeline(calls).await?;
         let mut answers = answers.into_iter().skip(usize::from(begin));
-        let mut mailboxes = Self(
-            users
-                .into_iter()
+        let mailboxes = users.into_iter();
+        let mut mailboxes = Self {
+            by_user: mailboxes
                 .map(|user| (user.clone(), LoadedMailbox::new(user)))
                 .collect(),
-        );
+            locking,
+        };
         for row in answers.next().unwrap_or_default() {
             let mailbox = mailboxes.of_row(&row)?;
             mailbox.row = Some(PendingRow::read(&row)?);
-            mailbox.place = Some(text(&row, "place")?);
+            mailbox.place = Some(Place {
+                row: text(&row, "place")?,
+                version: text(&row, "version")?,
+            });
         }
         for row in answers.next().unwrap_or_default() {
             let cursor = columns::cursor(&row)?;
@@ -140,54 +187,49 @@ impl Mailboxes {
 
     /// The mailbox of a user, which was loaded.
     pub(super) fn of(&mut self, user: &UserId) -> &mut LoadedMailbox {
-        self.0
+        self.by_user
             .entry(user.clone())
             .or_insert_with(|| LoadedMailbox::new(user.clone()))
     }
 
     /// The users of whom something is to be announced.
     pub(super) fn announced(&self) -> impl Iterator<Item = &UserId> {
-        let mailboxes = self.0.values();
+        let mailboxes = self.by_user.values();
         mailboxes.filter_map(|mailbox| mailbox.is_announced.then_some(&mailbox.user))
     }
 
     /// When something was scheduled last.
     pub(super) fn scheduled_at(&self) -> Option<Timestamp> {
-        let times = self.0.values().map(|mailbox| mailbox.scheduled_at);
+        let times = self.by_user.values().map(|mailbox| mailbox.scheduled_at);
         times.max().flatten()
     }
 
     /// Whether something has to be stored.
     pub(super) fn are_changed(&self) -> bool {
-        let mut mailboxes = self.0.values();
+        let mut mailboxes = self.by_user.values();
         mailboxes.any(|one| one.is_row_changed || one.changes_more_than_its_row())
     }
 
     /// Stores what has changed, with the `last` statements, and returns the mailboxes of which nothing
-    /// is stored because another transaction has added their rows since they were read.
+    /// is stored because another transaction has added or changed their rows since they were read.
     pub(super) async fn store(
         &self,
         session: &Session,
         last: Vec<Call<'_>>,
     ) -> Result<BTreeSet<UserId>, Failure> {
-        let mut kept: Vec<&LoadedMailbox> = self.0.values().collect();
-        let mut calls = Vec::new();
-        let mut stale = BTreeSet::new();
-        let added = Changes::of(&kept).added;
-        let adds = !added.is_empty();
+        let mut kept: Vec<&LoadedMailbox> = self.by_user.values().collect();
+        let changes = Changes::of(&kept, self.locking);
         // What else changes of these mailboxes must not be stored without the row.
-        let decides = added
-            .iter()
-            .any(|mailbox| mailbox.changes_more_than_its_row());
-        if adds {
-            calls.push(add(&added));
-        }
+        let mut added = changes.added.iter();
+        let decides = added.any(|mailbox| mailbox.changes_more_than_its_row());
+        let (mut calls, mut returned) = changes.uncertain();
+        let mut stale = BTreeSet::new();
         if decides {
             let answers = session.pipeline(std::mem::take(&mut calls)).await?;
-            stale = missing(&added, answers.into_iter().next().unwrap_or_default())?;
+            stale = missing(&std::mem::take(&mut returned), answers)?;
             kept.retain(|mailbox| !stale.contains(&mailbox.user));
         }
-        Changes::of(&kept).push_to(&mut calls);
+        Changes::of(&kept, self.locking).push_to(&mut calls);
         delivery::record(
             &kept
                 .iter()
@@ -197,34 +239,38 @@ impl Mailboxes {
         );
         let letters: Vec<_> = kept.iter().flat_map(|one| &one.dead_letters).collect();
         dead_letter::add(&letters, &mut calls);
+        if calls.is_empty() {
+            calls.push(Call::new(ASSIGN_ID, vec![]));
+        }
         calls.extend(last);
         let answers = session.pipeline(calls).await?;
-        if adds && !decides {
-            stale = missing(&added, answers.into_iter().next().unwrap_or_default())?;
-        }
+        stale.extend(missing(&returned, answers)?);
         Ok(stale)
     }
 }
 
-/// Returns the mailboxes that were not added.
-fn missing(added: &[&LoadedMailbox], rows: Vec<Row>) -> Result<BTreeSet<UserId>, Failure> {
-    let mut missing: BTreeSet<_> = added.iter().map(|mailbox| mailbox.user.clone()).collect();
-    for row in &rows {
+/// Returns the users that the first answers should contain, and do not.
+fn missing(returned: &[Vec<&UserId>], answers: Vec<Vec<Row>>) -> Result<BTreeSet<UserId>, Failure> {
+    let mut missing: BTreeSet<UserId> = returned.iter().flatten().copied().cloned().collect();
+    for row in answers.iter().take(returned.len()).flatten() {
         missing.remove(&parsed::<UserId, _>(row, "user_id")?);
     }
     Ok(missing)
 }
 
 impl<'a> Changes<'a> {
-    fn of(mailboxes: &[&'a LoadedMailbox]) -> Self {
+    fn of(mailboxes: &[&'a LoadedMailbox], locking: Locking) -> Self {
         let mut changes = Self::default();
         for &mailbox in mailboxes {
             let user = mailbox.user.as_str();
             match (&mailbox.row, &mailbox.place) {
                 _ if !mailbox.is_row_changed => (),
                 (Some(_), None) => changes.added.push(mailbox),
-                (Some(row), Some(place)) => changes.replaced.push((place, row)),
-                (None, Some(place)) => changes.deleted.push(place),
+                (Some(row), Some(place)) if locking == Locking::Unlocked => {
+                    changes.merged.push((&mailbox.user, place, row));
+                }
+                (Some(row), Some(place)) => changes.replaced.push((&place.row, row)),
+                (None, Some(place)) => changes.deleted.push(&place.row),
                 (None, None) => (),
             }
             for address in &mailbox.changed_cursors {
@@ -240,7 +286,22 @@ impl<'a> Changes<'a> {
         changes
     }
 
-    /// Appends the statements that store all but the rows that are added.
+    /// Returns the statements that change only what no other transaction has changed, and the users that each returns if
+    /// it has. Rows that exist are changed first, as other transactions lock them first.
+    fn uncertain(&self) -> (Vec<Call<'a>>, Vec<Vec<&'a UserId>>) {
+        let (mut calls, mut returned) = (Vec::new(), Vec::new());
+        if !self.merged.is_empty() {
+            calls.push(merge(&self.merged));
+            returned.push(self.merged.iter().map(|(user, ..)| *user).collect());
+        }
+        if !self.added.is_empty() {
+            calls.push(add(&self.added));
+            returned.push(self.added.iter().map(|mailbox| &mailbox.user).collect());
+        }
+        (calls, returned)
+    }
+
+    /// Appends the other statements.
     fn push_to(self, calls: &mut Vec<Call<'a>>) {
         if !self.replaced.is_empty() {
             calls.push(replace(&self.replaced));
@@ -274,18 +335,27 @@ fn add<'a>(mailboxes: &[&'a LoadedMailbox]) -> Call<'a> {
     Call::new(ADD, notification_columns(&rows.collect::<Vec<_>>()))
 }
 
+fn merge<'a>(rows: &[(&'a UserId, &'a Place, &'a PendingRow)]) -> Call<'a> {
+    let places = rows.iter().map(|(_, place, row)| (&*place.row, *row));
+    let mut columns = notification_columns(&places.collect::<Vec<_>>());
+    columns.push(column(rows.iter().map(|(_, place, _)| &*place.version)));
+    columns.push(column(
+        rows.iter()
+            .map(|(.., row)| row.mailbox.attempt.cast_signed()),
+    ));
+    Call::new(MERGE, columns)
+}
+
 fn replace<'a>(rows: &[(&'a str, &'a PendingRow)]) -> Call<'a> {
     let mut columns = notification_columns(rows);
-    let mut column = |value: fn(&PendingRow) -> i64| {
-        columns.push(Box::new(
-            rows.iter().map(|(_, row)| value(row)).collect::<Vec<_>>(),
-        ));
+    let mut number = |value: fn(&PendingRow) -> i64| {
+        columns.push(column(rows.iter().map(|(_, row)| value(row))));
     };
-    column(|row| row.mailbox.cooldown_until.as_millis());
-    column(|row| row.mailbox.leased_until.as_millis());
-    column(|row| row.lease);
-    column(|row| row.mailbox.attempt.into());
-    column(|row| row.mailbox.consecutive_failures.into());
+    number(|row| row.mailbox.cooldown_until.as_millis());
+    number(|row| row.mailbox.leased_until.as_millis());
+    number(|row| row.lease);
+    number(|row| row.mailbox.attempt.into());
+    number(|row| row.mailbox.consecutive_failures.into());
     let failing = rows
         .iter()
         .map(|(_, row)| row.failing_since.map(Timestamp::as_millis));
