@@ -24,7 +24,7 @@ const FILL: [&str; 4] = [
          accepted_at, claimed_at, settled_at)
      SELECT 'user-' || lpad(n::text, 7, '0'), slot, slot, lpad(n::text, 17, '0'), lpad('0', 20, '0'),
          'delivered', 0, 0, 0, 0
-     FROM generate_series(0, $1 - 1) AS n, generate_series(0, 19) AS slot",
+     FROM generate_series(0, $1 - 1) AS n, generate_series(0, 4) AS slot",
     "SELECT setval('lease', 1000000) WHERE $1::int8 > 0",
 ];
 
