@@ -1,5 +1,5 @@
 //! Measures the relay, the watcher, the controller and the pages as shares of a bare server, the queue on PostgreSQL
-//! beside bare INSERTs, and the reading of mail beside html2text, in the same run on the same machine.
+//! beside bare inserts, and the reading of mail beside html2text, in the same run on the same machine.
 //!
 //! Every server runs in its own process: `postbell-bench bare` is axum that reads the body and answers,
 //! `postbell-bench relay` is `postbell relay` with the same wiring. Load generator, stand-ins for Google

@@ -1,4 +1,4 @@
-//! Measures the queue on PostgreSQL beside bare INSERTs on the same server: accepts, claims, the cost of a large
+//! Measures the queue on PostgreSQL beside bare inserts on the same server: accepts, claims, the cost of a large
 //! database, and what minutes of load leave of the table that changes all the time.
 
 mod bare;
@@ -21,7 +21,7 @@ use crate::world::body;
 /// Rounds of a comparison; the median counts.
 const ROUNDS: usize = 3;
 
-/// Mailboxes of the measurement beside bare INSERTs.
+/// Mailboxes of the measurement beside bare inserts.
 const MAILBOXES: u64 = 100_000;
 
 /// Mailboxes in the small database.
@@ -41,7 +41,7 @@ pub(crate) async fn all(
 ) -> anyhow::Result<()> {
     let mailboxes = u64::try_from(mailboxes)?;
     say(
-        "the queue on PostgreSQL beside bare INSERTs, 256 callers, 4 connections, each push durable",
+        "the queue on PostgreSQL beside bare inserts, 256 callers, 4 connections, each push durable",
     )?;
     let server = Server::start()?;
     accepts(&server, time).await?;
@@ -73,14 +73,14 @@ async fn accepts(server: &Server, time: Duration) -> anyhow::Result<()> {
         multiples.push(queue.per_second / single.per_second);
     }
     Line {
-        what: "accepts a second, as a share of bare batched INSERTs",
+        what: "accepts a second, as a share of bare batched inserts",
         measured: middle(shares),
         promised: Promise::AtLeast(0.40),
         unit: "",
     }
     .print()?;
     Line {
-        what: "accepts a second, in bare INSERTs one by one",
+        what: "accepts a second, in bare inserts one by one",
         measured: middle(multiples),
         promised: Promise::AtLeast(5.0),
         unit: "",
