@@ -230,7 +230,7 @@ impl CopyEnd for PostgresEnd {
         for _ in 0..ATTEMPTS {
             let found = self.run(|db| async move {
                 let row = db.query_one(SESSIONS, &[]).await?;
-                Ok(text(&row, "sessions")?)
+                text(&row, "sessions")
             });
             sessions = found.await?;
             if sessions.is_empty() {

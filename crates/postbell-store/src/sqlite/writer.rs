@@ -51,6 +51,9 @@ impl Deref for Transaction<'_> {
     }
 }
 
+/// The writes of one transaction.
+type Group = Vec<Box<dyn Job>>;
+
 /// One write: runs inside the transaction, and is answered after the commit.
 pub(super) trait Job: Send {
     /// The runtime of the task that waits for it.
@@ -186,8 +189,8 @@ fn write_until_closed(
 
 /// Answers the jobs of a commit: in one task for each runtime that waits, because a thread outside of a runtime
 /// would wake a thread of it for each job.
-fn answer(group: Vec<Box<dyn Job>>, commit: &Result<(), Arc<rusqlite::Error>>, changes: &Changes) {
-    let mut of_runtimes: Vec<(Option<Handle>, Vec<Box<dyn Job>>)> = Vec::new();
+fn answer(group: Group, commit: &Result<(), Arc<rusqlite::Error>>, changes: &Changes) {
+    let mut of_runtimes: Vec<(Option<Handle>, Group)> = Vec::new();
     for job in group {
         let id = job.runtime().map(Handle::id);
         let same = |(runtime, _): &&mut (Option<Handle>, _)| runtime.as_ref().map(Handle::id) == id;
@@ -216,7 +219,7 @@ fn answer(group: Vec<Box<dyn Job>>, commit: &Result<(), Arc<rusqlite::Error>>, c
 /// savepoint, so that the changes of that job are rolled back and those of the others are kept.
 fn write_group(
     db: &Connection,
-    group: &mut Vec<Box<dyn Job>>,
+    group: &mut Group,
     queued: &mut mpsc::Receiver<Box<dyn Job>>,
 ) -> rusqlite::Result<()> {
     run(db, "BEGIN IMMEDIATE")?;

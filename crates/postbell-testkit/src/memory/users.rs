@@ -116,6 +116,26 @@ fn takes_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
         && rows.values().filter(|row| has_it(row)).count() >= MAX_USERS_OF_MAILBOX
 }
 
+/// Those whose address begins so, by address and user.
+fn by_email(
+    rows: &BTreeMap<UserId, Row>,
+    prefix: &str,
+    after: Option<&(EmailAddress, UserId)>,
+    limit: usize,
+) -> Vec<UserRecord> {
+    let prefix = prefix.to_lowercase();
+    let after = after.map(|(email, user)| (email, user));
+    let mut found: Vec<_> = rows
+        .values()
+        .filter_map(|row| Some(((row.email()?, &row.record.user), &row.record)))
+        .filter(|((email, _), _)| email.as_str().starts_with(&prefix))
+        .filter(|(key, _)| after.is_none_or(|after| *key > after))
+        .collect();
+    found.sort_by_key(|(key, _)| *key);
+    let records = found.into_iter().map(|(_, record)| record.clone());
+    records.take(limit).collect()
+}
+
 #[async_trait]
 impl Users for MemoryUsers {
     async fn add(&self, new: NewUser, now: Timestamp) -> Result<UserRecord, UsersError> {
@@ -277,19 +297,7 @@ impl Users for MemoryUsers {
                 .map(|(_, row)| row.record.clone())
                 .take(limit)
                 .collect(),
-            Listing::ByEmail { prefix, after } => {
-                let prefix = prefix.to_lowercase();
-                let after = after.as_ref().map(|(email, user)| (email, user));
-                let mut found: Vec<_> = rows
-                    .values()
-                    .filter_map(|row| Some(((row.email()?, &row.record.user), &row.record)))
-                    .filter(|((email, _), _)| email.as_str().starts_with(&prefix))
-                    .filter(|(key, _)| after.is_none_or(|after| *key > after))
-                    .collect();
-                found.sort_by_key(|(key, _)| *key);
-                let records = found.into_iter().map(|(_, record)| record.clone());
-                records.take(limit).collect()
-            }
+            Listing::ByEmail { prefix, after } => by_email(&rows, prefix, after.as_ref(), limit),
             Listing::ByProblem { code, after } => {
                 let key = |record: &UserRecord| {
                     let problem = record.problem?.code;

@@ -49,6 +49,14 @@ pub(super) const WITHOUT_MAIL_IDS: &str = "
     UNION
     SELECT user_id FROM user_record WHERE watch_expires_at <= $1 AND notifications";
 
+fn without_mail() -> String {
+    format!(
+        "SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+         WHERE u.user_id IN ({WITHOUT_MAIL_IDS}) AND u.user_id > $2
+         ORDER BY u.user_id LIMIT $3"
+    )
+}
+
 pub(super) async fn list(
     db: &Session,
     listing: &Listing,
@@ -72,10 +80,10 @@ pub(super) async fn list(
         Listing::ByEmail { prefix, after } => {
             let prefix = prefix.to_lowercase();
             let end = end_of(&prefix);
-            match after
+            let after = after
                 .as_ref()
-                .filter(|(email, _)| *email.as_str() >= *prefix)
-            {
+                .filter(|(email, _)| *email.as_str() >= *prefix);
+            match after {
                 Some((email, user)) => {
                     let (email, user) = (email.as_str(), user.as_str());
                     read(db, EMAILS_AFTER, &[&email, &end, &limit, &user]).await
@@ -106,12 +114,7 @@ pub(super) async fn list(
         }
         Listing::WithoutMail { now, after } => {
             let after = after.as_ref().map_or("", |user| user.as_str());
-            let list = format!(
-                "SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
-                 WHERE u.user_id IN ({WITHOUT_MAIL_IDS}) AND u.user_id > $2
-                 ORDER BY u.user_id LIMIT $3"
-            );
-            read(db, &list, &[&now.as_millis(), &after, &limit]).await
+            read(db, &without_mail(), &[&now.as_millis(), &after, &limit]).await
         }
     }
 }
