@@ -7,7 +7,7 @@ use crate::sqlite::{delivery, schema};
 fn steps(statement: &str) -> Vec<String> {
     let db = schema::in_memory();
     let mut explain = db.prepare(&format!("EXPLAIN {statement}")).unwrap();
-    let steps = explain.query_map([], |row| row.get("opcode")).unwrap();
+    let steps = explain.raw_query().mapped(|row| row.get("opcode"));
     steps.map(std::result::Result::unwrap).collect()
 }
 
