@@ -1,3 +1,5 @@
+mod parts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +15,9 @@ use postbell_core::{
 };
 use postbell_google::OAuthClient;
 use postbell_platform::{
-    ApiKeys, CheckIn, Fleet, FlyMachines, HttpControllers, Machines, MailboxUsers,
-    MailboxUsersParts, OperatedQueue, Operator as Operations, OperatorClient, OperatorClientParts,
-    Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService,
-    UserTokens, system_random,
+    CheckIn, Fleet, FlyMachines, Machines, MailboxUsers, Operator as Operations, OperatorClient,
+    OperatorClientParts, Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs,
+    UserService, UserTokens, system_random,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
@@ -25,12 +26,14 @@ use postbell_protocol::gog_keyring::GogCredentials;
 use postbell_protocol::tarball;
 use postbell_protocol::watch_state::{self, WatchState};
 use postbell_sandbox::Sandbox;
-use postbell_testkit::{MemoryAlerts, MemoryDeliveries, MemorySessions, MemoryStore, MemoryUsers};
+use postbell_testkit::{MemoryAlerts, MemoryStore, MemoryUsers};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 use url::Url;
+
+use self::parts::{api_keys, controllers, mailboxes, operated, operated_by};
 
 pub(crate) const API_KEY: &str = "the key of the tests";
 const GATEWAY_SECRET: &str = "the gateway secret of the tests";
@@ -215,30 +218,17 @@ impl TestPlatform {
             key: key.clone(),
         };
         let secret = SecretString::from(GATEWAY_SECRET);
-        let controllers = HttpControllers::new(
-            reqwest::Client::new(),
-            Box::new(|location| match location {
-                MachineLocation::Url(url) => Ok(url.clone()),
-                _ => Err("the test has no machine on Fly"),
-            }),
-            GatewayTokens::new(&secret),
-        );
         let (commands, reconciler) = Reconciler::new(ReconcilerParts {
             store: Arc::clone(&store) as _,
             tarballs: tarballs.clone(),
-            controllers: Arc::new(controllers),
+            controllers: Arc::new(controllers(&secret)),
             orphaned_machines: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
             relays: Arc::clone(&relays) as Arc<dyn Relays>,
             clock: Arc::clone(&clock),
         });
         let mailboxes = Arc::new(mailboxes(&store, key.clone(), google, Arc::clone(&clock)));
-        let operated = MemoryStore {
-            users: (*store).clone(),
-            sessions: MemorySessions::announcing(changes.clone()),
-            deliveries: MemoryDeliveries::announcing(changes.clone()),
-            ..MemoryStore::default()
-        };
+        let operated = operated(&store);
         let users = Arc::new(UserService {
             store: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
@@ -261,10 +251,7 @@ impl TestPlatform {
             lookups_fresh_for: std::time::Duration::from_secs(60),
             gateway_tokens: GatewayTokens::new(&secret),
             user_tokens: UserTokens::new(&secret),
-            api_keys: ApiKeys {
-                tokens: Arc::new(operated.tokens.clone()),
-                random: system_random(),
-            },
+            api_keys: api_keys(&operated),
             operator: Arc::clone(&operator),
         });
         let tasks = Tasks::new();
@@ -457,43 +444,6 @@ impl TestPlatform {
 
     pub(crate) async fn stop(self) {
         self.tasks.stop(Duration::from_secs(10)).await.unwrap();
-    }
-}
-
-fn mailboxes(
-    store: &Arc<MemoryUsers>,
-    key: Option<Arc<PlatformKey>>,
-    google: &Url,
-    clock: Arc<dyn Clock>,
-) -> MailboxUsers {
-    MailboxUsers::new(MailboxUsersParts {
-        store: Arc::clone(store) as _,
-        credentials: Arc::clone(store) as _,
-        key,
-        client: reqwest::Client::new(),
-        token_url: google.join("/token").unwrap(),
-        gmail_url: google.clone(),
-        clock,
-    })
-}
-
-fn operated_by(
-    store: &MemoryStore,
-    relays: &Arc<RecordingRelays>,
-    clock: Arc<dyn Clock>,
-) -> Operations {
-    let ports = Arc::new(store.clone());
-    Operations {
-        ports: Arc::clone(&ports) as _,
-        queue: Some(OperatedQueue {
-            ports,
-            arrivals: None,
-        }),
-        relays: Some(Arc::clone(relays) as Arc<dyn Relays>),
-        url: Some("https://bell.example.com".parse().unwrap()),
-        user_tokens: Some(UserTokens::new(&GATEWAY_SECRET.into())),
-        random: system_random(),
-        clock,
     }
 }
 

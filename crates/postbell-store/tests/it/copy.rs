@@ -79,6 +79,23 @@ pub(crate) async fn fill(store: &Store, users: u64) {
         assert!(added.unwrap());
     }
     records.remove(&user(0)).await.unwrap();
+    fill_sign_in(store).await;
+    let outbox = store.alert_outbox();
+    let mut mark = outbox.mark("some thing").await.unwrap();
+    mark.due_at = Some(NOW);
+    let alert = NewAlert {
+        id: format!("evt_{:032x}", 1).parse().unwrap(),
+        event: "{\"a\":\"ü\"}".to_owned(),
+        recipients: vec![AlertRecipient {
+            user: None,
+            target: "tgt_0123456789abcdef".parse().unwrap(),
+        }],
+    };
+    assert!(outbox.observe(&mark, &[alert], NOW).await.unwrap());
+}
+
+/// A link, an ended session, a token and its entry in the audit log.
+async fn fill_sign_in(store: &Store) {
     let principal = Principal {
         user: None,
         operator: Some("op".to_owned()),
@@ -105,18 +122,6 @@ pub(crate) async fn fill(store: &Store, users: u64) {
     };
     let tokens = AuditedPorts::tokens(store, &actor);
     tokens.add(&token, TokenDigest([8; 32])).await.unwrap();
-    let outbox = store.alert_outbox();
-    let mut mark = outbox.mark("some thing").await.unwrap();
-    mark.due_at = Some(NOW);
-    let alert = NewAlert {
-        id: format!("evt_{:032x}", 1).parse().unwrap(),
-        event: "{\"a\":\"ü\"}".to_owned(),
-        recipients: vec![AlertRecipient {
-            user: None,
-            target: "tgt_0123456789abcdef".parse().unwrap(),
-        }],
-    };
-    assert!(outbox.observe(&mark, &[alert], NOW).await.unwrap());
 }
 
 /// Deliveries that succeed, wait, fail and are given up.

@@ -149,10 +149,8 @@ async fn writes_that_wait_for_a_missing_standby_take_few_sessions() {
         accepted.into_iter().filter(|accepted| *accepted).count()
     };
     let heartbeats = async |relays: std::ops::Range<i64>| {
-        let recorded = relays.map(async |relay| {
-            let recorded = queue.heartbeat(RelayId::new(relay), T0).await;
-            recorded.is_ok()
-        });
+        let recorded =
+            relays.map(async |relay| queue.heartbeat(RelayId::new(relay), T0).await.is_ok());
         join_all(recorded).await.contains(&true)
     };
     let waiting = |comparison: &str| {

@@ -87,21 +87,38 @@ async fn answers(directory: &dyn Directory, name: &str) -> String {
     )
 }
 
+/// Google is not asked.
+fn mailboxes(store: &Arc<MemoryUsers>, clock: Arc<dyn Clock>) -> MailboxUsers {
+    MailboxUsers::new(MailboxUsersParts {
+        store: Arc::clone(store) as _,
+        credentials: Arc::clone(store) as _,
+        key: None,
+        client: reqwest::Client::new(),
+        token_url: "http://127.0.0.1:1/token".parse().unwrap(),
+        gmail_url: "http://127.0.0.1:1/".parse().unwrap(),
+        clock,
+    })
+}
+
+fn operator(ports: Arc<MemoryStore>, clock: Arc<dyn Clock>) -> Operator {
+    Operator {
+        ports,
+        queue: None,
+        relays: None,
+        url: None,
+        user_tokens: None,
+        random: system_random(),
+        clock,
+    }
+}
+
 /// The directory in process, and the routes of a platform on the same store.
 fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let users: Arc<dyn Users> = Arc::clone(&store) as _;
     let (fleet, _starter) = Fleet::new(Arc::clone(&users), None, Arc::clone(&clock), None);
     let gateway_tokens = GatewayTokens::new(&"secret".into());
-    let mailboxes = Arc::new(MailboxUsers::new(MailboxUsersParts {
-        store: Arc::clone(&users),
-        credentials: Arc::clone(&store) as _,
-        key: None,
-        client: reqwest::Client::new(),
-        token_url: "http://127.0.0.1:1/token".parse().unwrap(),
-        gmail_url: "http://127.0.0.1:1/".parse().unwrap(),
-        clock: Arc::clone(&clock),
-    }));
+    let mailboxes = Arc::new(mailboxes(&store, Arc::clone(&clock)));
     let directory = LocalDirectory {
         store: Arc::clone(&users),
         mailboxes: Arc::clone(&mailboxes),
@@ -136,15 +153,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         operator_client: None,
     };
     let operated = Arc::new(MemoryStore::default());
-    let operator = Operator {
-        ports: Arc::clone(&operated) as _,
-        queue: None,
-        relays: None,
-        url: None,
-        user_tokens: None,
-        random: system_random(),
-        clock,
-    };
+    let operator = operator(Arc::clone(&operated), clock);
     let platform = Platform::new(PlatformParts {
         users: Arc::new(service),
         mailboxes,

@@ -1,0 +1,81 @@
+//! The parts of a platform under test.
+
+use std::sync::Arc;
+
+use postbell_core::{Clock, MachineLocation};
+use postbell_platform::{
+    ApiKeys, HttpControllers, MailboxUsers, MailboxUsersParts, OperatedQueue,
+    Operator as Operations, Relays, UserTokens, system_random,
+};
+use postbell_protocol::credential_envelope::PlatformKey;
+use postbell_protocol::gateway_token::GatewayTokens;
+use postbell_testkit::{MemoryDeliveries, MemorySessions, MemoryStore, MemoryUsers};
+use secrecy::SecretString;
+use url::Url;
+
+use super::{GATEWAY_SECRET, RecordingRelays};
+
+pub(super) fn mailboxes(
+    store: &Arc<MemoryUsers>,
+    key: Option<Arc<PlatformKey>>,
+    google: &Url,
+    clock: Arc<dyn Clock>,
+) -> MailboxUsers {
+    MailboxUsers::new(MailboxUsersParts {
+        store: Arc::clone(store) as _,
+        credentials: Arc::clone(store) as _,
+        key,
+        client: reqwest::Client::new(),
+        token_url: google.join("/token").unwrap(),
+        gmail_url: google.clone(),
+        clock,
+    })
+}
+
+pub(super) fn operated_by(
+    store: &MemoryStore,
+    relays: &Arc<RecordingRelays>,
+    clock: Arc<dyn Clock>,
+) -> Operations {
+    let ports = Arc::new(store.clone());
+    Operations {
+        ports: Arc::clone(&ports) as _,
+        queue: Some(OperatedQueue {
+            ports,
+            arrivals: None,
+        }),
+        relays: Some(Arc::clone(relays) as Arc<dyn Relays>),
+        url: Some("https://bell.example.com".parse().unwrap()),
+        user_tokens: Some(UserTokens::new(&GATEWAY_SECRET.into())),
+        random: system_random(),
+        clock,
+    }
+}
+
+/// The stores of a platform on these users.
+pub(super) fn operated(users: &MemoryUsers) -> MemoryStore {
+    MemoryStore {
+        users: users.clone(),
+        sessions: MemorySessions::announcing(users.changes.clone()),
+        deliveries: MemoryDeliveries::announcing(users.changes.clone()),
+        ..MemoryStore::default()
+    }
+}
+
+pub(super) fn api_keys(store: &MemoryStore) -> ApiKeys {
+    ApiKeys {
+        tokens: Arc::new(store.tokens.clone()),
+        random: system_random(),
+    }
+}
+
+pub(super) fn controllers(secret: &SecretString) -> HttpControllers {
+    HttpControllers::new(
+        reqwest::Client::new(),
+        Box::new(|location| match location {
+            MachineLocation::Url(url) => Ok(url.clone()),
+            _ => Err("the test has no machine on Fly"),
+        }),
+        GatewayTokens::new(secret),
+    )
+}
