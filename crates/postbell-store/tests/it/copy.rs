@@ -281,7 +281,13 @@ async fn a_database_that_is_to_get_a_copy_is_never_one_without_data() {
             break;
         }
         let store = Store::open(&target, StoreOptions::read_only()).unwrap();
-        let refused = store.users().count().await.unwrap_err();
+        let Err(refused) = store.users().count().await else {
+            // The server took the last statement, and its answer was not read.
+            drop(store);
+            let repeated = copy(&url, &target, &mut |_| ()).await.unwrap();
+            assert!(repeated.was_complete);
+            break;
+        };
         let said = format!("{refused:?}");
         assert!(
             said.contains("NoSchema") || said.contains("UnfinishedCopy"),
