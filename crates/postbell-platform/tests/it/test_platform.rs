@@ -16,8 +16,8 @@ use postbell_core::{
 use postbell_google::OAuthClient;
 use postbell_platform::{
     CheckIn, Fleet, FlyMachines, Machines, MailboxUsers, Operator as Operations, OperatorClient,
-    OperatorClientParts, Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs,
-    UserService, UserTokens, system_random,
+    OperatorClientParts, Platform, PlatformParts, Reconciler, Relays, Tarballs, UserService,
+    UserTokens, system_random,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
@@ -33,7 +33,7 @@ use tokio::net::TcpListener;
 use tower::ServiceExt;
 use url::Url;
 
-use self::parts::{api_keys, controllers, mailboxes, operated, operated_by};
+use self::parts::{api_keys, mailboxes, operated, operated_by, reconciler_parts};
 
 pub(crate) const API_KEY: &str = "the key of the tests";
 const GATEWAY_SECRET: &str = "the gateway secret of the tests";
@@ -218,15 +218,8 @@ impl TestPlatform {
             key: key.clone(),
         };
         let secret = SecretString::from(GATEWAY_SECRET);
-        let (commands, reconciler) = Reconciler::new(ReconcilerParts {
-            store: Arc::clone(&store) as _,
-            tarballs: tarballs.clone(),
-            controllers: Arc::new(controllers(&secret)),
-            orphaned_machines: Arc::clone(&store) as _,
-            fleet: Arc::clone(&fleet),
-            relays: Arc::clone(&relays) as Arc<dyn Relays>,
-            clock: Arc::clone(&clock),
-        });
+        let parts = reconciler_parts(&store, &tarballs, &fleet, &relays, &clock);
+        let (commands, reconciler) = Reconciler::new(parts);
         let mailboxes = Arc::new(mailboxes(&store, key.clone(), google, Arc::clone(&clock)));
         let operated = operated(&store);
         let users = Arc::new(UserService {

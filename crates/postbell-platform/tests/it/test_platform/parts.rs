@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use postbell_core::{Clock, MachineLocation};
 use postbell_platform::{
-    ApiKeys, HttpControllers, MailboxUsers, MailboxUsersParts, OperatedQueue,
-    Operator as Operations, Relays, UserTokens, system_random,
+    ApiKeys, Fleet, HttpControllers, MailboxUsers, MailboxUsersParts, OperatedQueue,
+    Operator as Operations, ReconcilerParts, Relays, Tarballs, UserTokens, system_random,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_testkit::{MemoryDeliveries, MemorySessions, MemoryStore, MemoryUsers};
-use secrecy::SecretString;
 use url::Url;
 
 use super::{GATEWAY_SECRET, RecordingRelays};
@@ -69,13 +68,31 @@ pub(super) fn api_keys(store: &MemoryStore) -> ApiKeys {
     }
 }
 
-pub(super) fn controllers(secret: &SecretString) -> HttpControllers {
+fn controllers() -> HttpControllers {
     HttpControllers::new(
         reqwest::Client::new(),
         Box::new(|location| match location {
             MachineLocation::Url(url) => Ok(url.clone()),
             _ => Err("the test has no machine on Fly"),
         }),
-        GatewayTokens::new(secret),
+        GatewayTokens::new(&GATEWAY_SECRET.into()),
     )
+}
+
+pub(super) fn reconciler_parts(
+    store: &Arc<MemoryUsers>,
+    tarballs: &Tarballs,
+    fleet: &Arc<Fleet>,
+    relays: &Arc<RecordingRelays>,
+    clock: &Arc<dyn Clock>,
+) -> ReconcilerParts {
+    ReconcilerParts {
+        store: Arc::clone(store) as _,
+        tarballs: tarballs.clone(),
+        controllers: Arc::new(controllers()),
+        orphaned_machines: Arc::clone(store) as _,
+        fleet: Arc::clone(fleet),
+        relays: Arc::clone(relays) as _,
+        clock: Arc::clone(clock),
+    }
 }
