@@ -303,7 +303,7 @@ async fn an_operator_pages_searches_and_sees_failing_deliveries() {
     browser.click(".search button").await;
     browser.sees("user-19").await;
     browser
-        .until("!document.body.innerText.includes('user-29')")
+        .until("!document.querySelector('[aria-label=Users]').innerText.includes('user-29')")
         .await;
     ours.check_in().await;
     browser.sees("No deliveries are failing.").await;
