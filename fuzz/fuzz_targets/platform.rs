@@ -14,11 +14,12 @@ use postbell_core::{
     Users,
 };
 use postbell_platform::{
-    Fleet, HttpControllers, MailboxUsers, MailboxUsersParts, Platform, PlatformParts, Reconciler,
-    ReconcilerParts, Relays, Tarballs, UserService, UserTokens,
+    ApiKeys, Fleet, HttpControllers, MailboxUsers, MailboxUsersParts, Operator, Platform,
+    PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService, UserTokens,
+    system_random,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
-use postbell_testkit::MemoryUsers;
+use postbell_testkit::{MemoryStore, MemoryUsers};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -81,6 +82,16 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         commands,
         operator_client: None,
     };
+    let operated = Arc::new(MemoryStore::default());
+    let operator = Operator {
+        ports: Arc::clone(&operated) as _,
+        queue: None,
+        relays: None,
+        url: None,
+        user_tokens: None,
+        random: system_random(),
+        clock: Arc::new(clock),
+    };
     let user_tokens = UserTokens::new(&"secret".into());
     let platform = Platform::new(PlatformParts {
         users: Arc::new(users),
@@ -93,6 +104,11 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         api_key: KEY.into(),
         gateway_tokens,
         user_tokens: user_tokens.clone(),
+        api_keys: ApiKeys {
+            tokens: Arc::new(operated.tokens.clone()),
+            random: system_random(),
+        },
+        operator: Arc::new(operator),
     });
     World {
         runtime,
