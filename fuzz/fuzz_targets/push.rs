@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use libfuzzer_sys::fuzz_target;
-use postbell_core::{Clock, DeliveryLog, SystemClock};
+use postbell_core::{Clock, DeliveryLog, SystemClock, Tracer};
 use postbell_google::{GoogleKeys, IdTokenVerifier};
 use postbell_relay::{
     DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy, UrlTokenKey,
@@ -92,6 +92,7 @@ async fn world(deliveries: Arc<MemoryDeliveries>) -> (Router, String, Sandbox) {
         reject_policy: RejectPolicy::Respond,
         arrivals: Arc::new(Notify::new()),
         metrics: Arc::new(Metrics::new()),
+        tracer: Tracer::new(|| 7),
     });
     (ingress.router(), token, sandbox)
 }
