@@ -142,7 +142,7 @@ impl WatchCommand {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AccountArgs {
     /// Address of the mailbox, with / and the name of a further webhook of it, if one is meant
-    /// [default: $GOG_ACCOUNT; for `serve` and `pull` before it those of the [[watch]] tables]
+    /// [default: $GOG_ACCOUNT; for `serve` and `pull` before it those of the `watch` tables]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) account: Option<String>,
 
@@ -309,7 +309,7 @@ pub(crate) struct PullArgs {
     #[command(flatten)]
     pub(crate) account: AccountArgs,
 
-    /// Subscription to pull from: projects/P/subscriptions/S; required unless [[watch]] tables name them
+    /// Subscription to pull from: projects/P/subscriptions/S; required unless `watch` tables name them
     #[arg(long, value_parser = subscription, value_name = "SUBSCRIPTION")]
     pub(crate) subscription: Option<String>,
 
