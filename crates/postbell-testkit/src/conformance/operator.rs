@@ -1,4 +1,4 @@
-//! The promises of [`AuditedPorts`], [`AuditLog`](postbell_core::AuditLog) and [`AccessTokens`].
+//! The promises of [`AuditedPorts`](postbell_core::AuditedPorts), [`AuditLog`](postbell_core::AuditLog) and [`AccessTokens`].
 
 use std::time::Duration;
 
