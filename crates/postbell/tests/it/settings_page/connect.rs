@@ -10,7 +10,7 @@ use super::browser::Browser;
 use super::{ENTER, IS_LIVE, TAB, look_at, sign_in};
 use crate::platform::OurPlatform;
 use crate::setup_platform::serve_with;
-use crate::support::{google_variables, run};
+use crate::support::{Received, google_variables, run, send};
 
 /// An access token of the project's owner, as `gcloud auth print-access-token` prints one.
 async fn access_token(ours: &OurPlatform) -> String {
@@ -72,8 +72,26 @@ async fn set_up(ours: &OurPlatform, home: &Path) -> Vec<(&'static str, String)> 
     ]
 }
 
+/// The doctor expects the operator's one subscription.
+async fn assert_doctor_knows(home: &Path, variables: Vec<(&'static str, String)>) {
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_postbell"));
+    doctor
+        .args(["doctor", "ada", "--json"])
+        .env_clear()
+        .env("HOME", home)
+        .envs(variables);
+    let (_, found, errors) = run(&mut doctor).await;
+    let found: Value = serde_json::from_str(&found).expect(&errors);
+    let mut hops = found["hops"].as_array().unwrap().iter();
+    let audience = hops.find(|hop| hop["hop"] == "audience").unwrap();
+    assert!(
+        audience["detail"].as_str().unwrap().contains("/push/gmail"),
+        "{audience}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_sets_up_and_a_user_connects_by_one_click() {
+async fn an_operator_sets_up_a_user_connects_by_one_click_and_mail_arrives() {
     let ours = OurPlatform::new().await;
     let world = &ours.world;
     let home = tempfile::tempdir().unwrap();
@@ -83,6 +101,7 @@ async fn an_operator_sets_up_and_a_user_connects_by_one_click() {
     let service = serve_with(&variables).await;
     ours.add_ada(&[]).await;
     world.sandbox.oauth().sit_at_the_browser(world.email());
+    let mut hooks = world.sandbox.bot().subscribe();
 
     let browser = Browser::start().await;
     sign_in(&ours, &browser, &["ada"]).await;
@@ -106,6 +125,14 @@ async fn an_operator_sets_up_and_a_user_connects_by_one_click() {
     browser.until(IS_LIVE).await;
     browser.sees(world.email()).await;
     look_at(&browser, "connected").await;
+
+    // Gmail pushes to the operator's one subscription.
+    let mail = send(world, 1);
+    let rows = "document.querySelectorAll('#deliveries .row').length";
+    browser.until(&format!("{rows} > 0")).await;
+    Received::default().wait_for(&[mail], &mut hooks).await;
+    browser.sees("Notifications reach your bot").await;
+    assert_doctor_knows(home.path(), variables).await;
 
     browser.click("#disconnecting summary").await;
     browser.click("#disconnect").await;
