@@ -247,7 +247,7 @@ impl Tracer {
     }
 
     /// Exports to `sink`: of the traces that begin here, the `ratio` (0 to 1), and of others those that
-    /// were selected where they began.
+    /// were selected by their first process.
     #[must_use]
     #[expect(
         clippy::cast_possible_truncation,

@@ -102,7 +102,7 @@ impl ContactPoll {
     ) -> Result<(), UsersError> {
         let user = &asked.user;
         let stored = update_user(&*self.store, user, None, &*self.clock, |record| {
-            // It may be another machine by now.
+            // The user may have another machine now.
             let is_same = record.location == asked.location
                 && record.unreachable_since == asked.unreachable_since;
             if is_same {

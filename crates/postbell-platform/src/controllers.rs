@@ -1,4 +1,4 @@
-//! The controllers on the users' machines: they are told to fetch their configuration, and asked whether they
+//! The controllers on the users' machines: they are asked to fetch their configuration, and whether they
 //! answer.
 
 use std::time::Duration;

@@ -52,7 +52,7 @@ pub enum Configured {
     Saved,
     /// The machine restarts with the variables.
     Restarting,
-    /// The machine fetches its configuration, and is on: its controller is to be told.
+    /// The machine fetches its configuration, and is on: its controller is to be notified.
     Fetches,
 }
 

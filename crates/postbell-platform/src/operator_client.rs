@@ -318,7 +318,7 @@ impl OperatorClient {
         Some(user).filter(|user| user.client_id == self.parts.client.id)
     }
 
-    /// Ends Gmail's watch and the permission of an account that no user has connected any more.
+    /// Ends Gmail's watch and the permission of an account that no user has connected.
     ///
     /// Google takes back everything that the account has granted to the client's project, and ends its only watch.
     pub(crate) async fn release(&self, Release { user, email }: Release) -> Permission {

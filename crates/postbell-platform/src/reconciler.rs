@@ -44,7 +44,7 @@ pub struct ReconcilerParts {
     pub tarballs: Tarballs,
     /// The controllers on their machines.
     pub controllers: Arc<dyn Controllers>,
-    /// The machines that no user has any more.
+    /// The machines without a user.
     pub orphaned_machines: Arc<dyn OrphanedMachines>,
     /// The users' machines.
     pub fleet: Arc<Fleet>,

@@ -173,7 +173,7 @@ impl Dispatcher {
                 () = sleep(pause), if has_room => (),
                 Some(ended) = deliveries.join_next() => log_panic(ended),
             }
-            // The deliveries that have ended meanwhile are replaced by one claim, not one by one: each
+            // All deliveries that have ended are replaced by one claim, not one by one: each
             // claim is a commit.
             while let Some(ended) = deliveries.try_join_next() {
                 log_panic(ended);

@@ -23,7 +23,7 @@ pub(super) fn not_known(configuration: &CheckResult) -> CheckResult {
     not_named()
 }
 
-/// A check of a user's path, where no user is named.
+/// A check of a user's path if no user is named.
 pub(super) fn not_named() -> CheckResult {
     CheckResult::unknown_with_hint(
         "no user is named",

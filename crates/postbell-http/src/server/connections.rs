@@ -54,7 +54,7 @@ pub(super) struct Slot {
     connections: Arc<Connections>,
     id: u64,
     connection: Arc<Connection>,
-    /// Who has opened it.
+    /// The peer that opened it.
     pub(super) client: ClientAddress,
     /// Cancelled when the connection is to be closed.
     pub(super) evicted: CancellationToken,

@@ -10,7 +10,7 @@ use super::decoded::PIECE;
 /// How much of a text the detection of its charset reads, in bytes.
 const DETECTED: usize = 64 * 1024;
 
-/// How much of a text is counted where it is not valid UTF-8, in bytes.
+/// How much of a text is counted if it is not valid UTF-8, in bytes.
 const COUNTED: usize = 1024 * 1024;
 
 /// What was found in all bytes of a text.

@@ -124,7 +124,7 @@ impl StateFile {
         matches!(lock.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
     }
 
-    /// Stores a problem for `watch status` and the controller, where no watcher can run to store it.
+    /// Stores a problem for `watch status` and the controller if no watcher can run to store it.
     ///
     /// # Errors
     ///

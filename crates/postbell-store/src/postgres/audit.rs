@@ -72,7 +72,7 @@ impl AuditLog for PostgresAudit {
 
 /// Appends an entry in the transaction of the change, if the change has an actor.
 ///
-/// Called last in a transaction: whoever holds the lock waits for no other one.
+/// Called last in a transaction: the holder of the lock waits for no other one.
 pub(super) async fn record(
     db: &Session,
     by: Option<&Actor>,

@@ -151,7 +151,7 @@ impl Connection {
     /// Rolls back what is not committed, once the server has answered what was sent before, and closes the connection.
     pub(super) async fn roll_back(mut self) {
         let session = self.session();
-        // It fails if there is no connection any more, and so no transaction.
+        // It fails if the connection was lost, and the transaction with it.
         let _ = self.run(async { session.batch("ROLLBACK").await }).await;
     }
 
