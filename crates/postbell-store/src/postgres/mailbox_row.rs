@@ -214,10 +214,10 @@ impl LoadedMailbox {
 
     /// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
     pub(super) fn put(&mut self, notification: &Notification, now: Timestamp) -> Accepted {
-        self.scheduled(now);
         self.is_row_changed = true;
         let Some(row) = &mut self.row else {
             self.row = Some(PendingRow::new(notification, now));
+            self.scheduled(now);
             return Accepted::Queued;
         };
         let restart = row.mailbox.restart(now);
@@ -229,6 +229,7 @@ impl LoadedMailbox {
         if let Some(due) = restart {
             row.mailbox.due_at = Some(due);
             row.mailbox.attempt = 0;
+            self.scheduled(now);
         }
         if was_pending {
             Accepted::Merged

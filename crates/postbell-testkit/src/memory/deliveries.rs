@@ -190,7 +190,9 @@ impl DeliveryQueue for MemoryDeliveries {
             Coverage::Repeat => Ok(Accepted::Duplicate),
             Coverage::Covered => Ok(Accepted::Covered),
             Coverage::New => {
-                state.mark(now);
+                if state.mailbox(&user).restart(now).is_some() {
+                    state.mark(now);
+                }
                 Ok(state.mailbox(&user).put(notification, now))
             }
         }

@@ -90,11 +90,16 @@ impl Mailbox {
         Some(Accepted::Merged)
     }
 
-    /// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
-    pub(super) fn put(&mut self, notification: Notification, now: Timestamp) -> Accepted {
+    /// Returns when the mailbox is due if a notification at `now` restarts its schedule.
+    pub(super) fn restart(&self, now: Timestamp) -> Option<Timestamp> {
         let due = now.max(self.cooldown_until);
         let is_due_already = self.pending.is_some() && self.attempt == 0 && self.due <= due;
-        if self.leased_until <= now && !is_due_already {
+        (self.leased_until <= now && !is_due_already).then_some(due)
+    }
+
+    /// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
+    pub(super) fn put(&mut self, notification: Notification, now: Timestamp) -> Accepted {
+        if let Some(due) = self.restart(now) {
             self.due = due;
             self.attempt = 0;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, before, claim, due_at, notification,
-    retry, user,
+    notification_of, retry, user,
 };
 use crate::Deliveries;
 use postbell_core::{Settlement, Timestamp};
@@ -53,6 +53,27 @@ pub async fn a_notification_of_a_clock_that_was_ahead_is_due(deliveries: &Delive
     assert_eq!(claim.notification, notification("m1", 7));
     let settled = deliveries.queue.settle(&claim, Settlement::Delivered, T0);
     settled.await.unwrap();
+}
+
+/// A notification during a delivery has no schedule of its own.
+pub async fn what_schedules_nothing_does_not_show_that_the_clock_was_ahead(
+    deliveries: &Deliveries,
+) {
+    accept(deliveries, "m1", 7, T0).await;
+    let failed = claim(deliveries, T0).await;
+    let settled = deliveries
+        .queue
+        .settle(&failed, retry(2 * MINUTE, MINUTE), T0);
+    settled.await.unwrap();
+    let first = notification_of("ben", "m1", 7);
+    deliveries.queue.accept(first, T0).await.unwrap();
+    claim(deliveries, T0).await;
+    let newer = notification_of("ben", "m2", 8);
+    let accepted = deliveries.queue.accept(newer, T0 + 40 * SECOND);
+    accepted.await.unwrap();
+
+    assert_nothing_due(deliveries, T0).await;
+    assert_eq!(due_at(deliveries).await, Some(T0 + 2 * MINUTE));
 }
 
 /// A delivery in progress keeps a whole lease, so that none is made twice at once.
