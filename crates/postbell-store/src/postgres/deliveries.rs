@@ -13,6 +13,7 @@ use postbell_core::{
 
 use super::audit::record;
 use super::claims::{self, Attempt};
+use super::clock::ClockMark;
 use super::database::Database;
 use super::failure::Failure;
 use super::mailboxes::{Locking, Mailboxes};
@@ -225,12 +226,13 @@ impl DeliveryLog for PostgresDeliveries {
 
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, StoreError> {
         let by = self.by.as_ref();
+        let clock = self.database.lanes().clock();
         let mut attempts = 0;
         loop {
             attempts += 1;
             let replayed = self
                 .database
-                .write(|db| async move { replay(&db, dead_letter, by, now).await });
+                .write(|db| async move { replay(&db, clock, dead_letter, by, now).await });
             match replayed.await {
                 Err(Failure::Conflict) if attempts < REPLAY_ATTEMPTS => (),
                 outcome => return Ok(outcome?),
@@ -288,6 +290,7 @@ impl DeliveryLog for PostgresDeliveries {
 /// Makes the notification of a dead letter pending again, and due.
 async fn replay(
     db: &Transaction,
+    clock: &ClockMark,
     id: i64,
     by: Option<&Actor>,
     now: Timestamp,
@@ -306,7 +309,8 @@ async fn replay(
     let mailbox = mailboxes.of(user);
     mailbox.put(&notification, now);
     mailbox.make_due(now);
-    if !mailboxes.store(db, Vec::new()).await?.is_empty() {
+    let mark = clock.statement(now).into_iter().collect();
+    if !mailboxes.store(db, mark).await?.is_empty() {
         return Err(Failure::Conflict);
     }
     let action = AuditAction::ReplayDeadLetter;

@@ -97,6 +97,7 @@ macro_rules! deliveries_conformance {
             a_wait_does_not_last_longer_because_the_clock_was_ahead
             a_cooldown_does_not_last_longer_because_the_clock_was_ahead
             a_notification_of_a_clock_that_was_ahead_is_due
+            a_replay_of_a_clock_that_was_ahead_is_due
             what_schedules_nothing_does_not_show_that_the_clock_was_ahead
             a_lease_does_not_last_longer_because_the_clock_was_ahead
             a_small_step_back_moves_nothing

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, before, claim, due_at, notification,
-    notification_of, retry, user,
+    LEASE, MINUTE, SECOND, T0, accept, assert_nothing_due, before, claim, due_at, exhausted,
+    notification, notification_of, retry, user,
 };
 use crate::Deliveries;
-use postbell_core::{Settlement, Timestamp};
+use postbell_core::{Replayed, Settlement, Timestamp};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const AHEAD: Timestamp = Timestamp::from_millis(T0.as_millis() + 30 * 24 * 60 * 60 * 1000);
@@ -53,6 +53,20 @@ pub async fn a_notification_of_a_clock_that_was_ahead_is_due(deliveries: &Delive
     assert_eq!(claim.notification, notification("m1", 7));
     let settled = deliveries.queue.settle(&claim, Settlement::Delivered, T0);
     settled.await.unwrap();
+}
+
+/// A replay makes the mailbox due.
+pub async fn a_replay_of_a_clock_that_was_ahead_is_due(deliveries: &Deliveries) {
+    accept(deliveries, "m1", 7, T0).await;
+    let failed = claim(deliveries, T0).await;
+    let settled = deliveries.queue.settle(&failed, exhausted("no"), T0);
+    settled.await.unwrap();
+    let dead_letters = deliveries.log.dead_letters(None, None, 10).await.unwrap();
+    let replayed = deliveries.log.replay(dead_letters[0].id, AHEAD);
+    assert_eq!(replayed.await.unwrap(), Replayed::Queued);
+
+    let claim = claim(deliveries, T0).await;
+    assert_eq!(claim.notification, notification("m1", 7));
 }
 
 /// A notification during a delivery has no schedule of its own.
