@@ -47,6 +47,10 @@ pub enum BackupError {
     #[error("{} exists, and is not overwritten", .0.display())]
     Exists(PathBuf),
 
+    /// Another process writes the file.
+    #[error("another process is writing {}: wait until it has ended", .0.display())]
+    BeingWritten(PathBuf),
+
     /// The file is no backup of Postbell, or is damaged.
     #[error("this is not a whole backup that `postbell backup` has made: {0}")]
     NotABackup(String),

@@ -1,13 +1,16 @@
 //! Backups of a file.
 
+mod part;
+
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use postbell_core::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
+use self::part::{Part, is_same};
 use super::connection::{self, beside};
 use super::schema;
 use crate::backup::{Backup, BackupError, NamedKey};
@@ -45,10 +48,10 @@ pub(crate) fn backup(
     schema::refuse_unfinished_copy(&source)?;
     let part = Part::create(file)?;
     // One transaction that reads, so that those that write go on beside it.
-    let name = part.0.to_string_lossy();
+    let name = part.path().to_string_lossy();
     let copied = source.execute("VACUUM INTO ?1", [&*name]);
     copied.map_err(OpenError::from)?;
-    let db = Connection::open(&part.0).map_err(OpenError::from)?;
+    let db = Connection::open(part.path()).map_err(OpenError::from)?;
     describe(&db, others, now).map_err(OpenError::from)?;
     let made = read(&db)?;
     drop(db);
@@ -139,7 +142,7 @@ pub(crate) fn restore(
 ) -> Result<(Backup, Option<PathBuf>), BackupError> {
     let part = Part::create(path)?;
     part.fill(file)?;
-    let db = Connection::open(&part.0).map_err(OpenError::from)?;
+    let db = Connection::open(part.path()).map_err(OpenError::from)?;
     let backup = read(&db)?;
     let knows = |key: &&String| keys.is_some_and(|keys| keys.has(key));
     if let Some(missing) = backup.storage_keys.iter().find(|key| !knows(key)) {
@@ -150,13 +153,26 @@ pub(crate) fn restore(
         .map_err(OpenError::from)?;
     drop(db);
     let replaced = put_aside(path, replaces)?;
-    part.publish(path)?;
+    match replaced {
+        None => part.publish(path)?,
+        Some(_) => part.replace(path)?,
+    }
     let bytes = size(file)?;
-    Ok((Backup { bytes, ..backup }, replaced))
+    let kept = replaced.map(|replaced| replaced.kept);
+    Ok((Backup { bytes, ..backup }, kept))
 }
 
-/// Renames a file that no process uses, after all of its log is in it.
-fn put_aside(path: &Path, replaces: bool) -> Result<Option<PathBuf>, BackupError> {
+/// A file that is about to be replaced.
+struct Replaced {
+    /// Its second name.
+    kept: PathBuf,
+    /// Locks it until it is replaced; `None` if it cannot be read.
+    _lock: Option<Connection>,
+}
+
+/// Gives a file that no process uses a second name, after all of its log is in it. It keeps the first one until it
+/// is replaced, so that an interruption leaves no moment without a store.
+fn put_aside(path: &Path, replaces: bool) -> Result<Option<Replaced>, BackupError> {
     if !path.exists() {
         let log = beside(path, "-wal");
         return if log.exists() {
@@ -166,84 +182,43 @@ fn put_aside(path: &Path, replaces: bool) -> Result<Option<PathBuf>, BackupError
         };
     }
     let kept = beside(path, REPLACED);
+    // After an interruption it has its second name already.
+    let has_both_names = is_same(path, &kept);
     for exists in [path, &kept] {
-        if (exists == path && !replaces) || (exists == kept && kept.exists()) {
+        if (exists == path && !replaces) || (exists == kept && kept.exists() && !has_both_names) {
             return Err(BackupError::Exists(exists.to_owned()));
         }
     }
-    // A file that cannot be read is kept as it is, with its log.
-    match connection::open_exclusively(path) {
-        Ok(db) => drop(db),
-        Err(error) if connection::is_busy(&error) => return Err(BackupError::InUse),
-        Err(_) => (),
-    }
-    for suffix in ["-wal", "-shm", ""] {
-        let (from, to) = (beside(path, suffix), beside(&kept, suffix));
-        match fs::rename(&from, to) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(BackupError::File(from, error));
-            }
-            _ => (),
-        }
-    }
-    Ok(Some(kept))
-}
-
-/// A file that is being written, beside the one that it will be. It is removed when this is dropped.
-struct Part(PathBuf);
-
-impl Part {
-    /// Creates the file, empty and readable by its owner alone.
-    fn create(beside_file: &Path) -> Result<Self, BackupError> {
-        let path = beside(beside_file, ".part");
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(BackupError::File(path, error));
-            }
-            _ => (),
-        }
-        connection::create(&path)?;
-        Ok(Self(path))
-    }
-
-    /// Copies a file into it. Its permissions stay.
-    fn fill(&self, from: &Path) -> Result<(), BackupError> {
-        let copied = File::open(from).and_then(|mut from| {
-            let mut to = OpenOptions::new().write(true).open(&self.0)?;
-            io::copy(&mut from, &mut to)
-        });
-        copied.map_err(|error| BackupError::File(from.to_owned(), error))?;
-        Ok(())
-    }
-
-    /// Gives the file its name, durably. No file is overwritten.
-    fn publish(self, file: &Path) -> Result<(), BackupError> {
-        let failed = |error| BackupError::File(file.to_owned(), error);
-        File::open(&self.0)
-            .and_then(|part| part.sync_all())
+    let lock = lock(path)?;
+    let failed = |error| BackupError::File(kept.clone(), error);
+    if !has_both_names {
+        // Not every file system has links.
+        fs::hard_link(path, &kept)
+            .or_else(|_| fs::copy(path, &kept).map(|_| ()))
             .map_err(failed)?;
-        // Unlike a rename, a link overwrites nothing. Not every file system has links.
-        match fs::hard_link(&self.0, file) {
-            Ok(()) => (),
-            Err(_) if file.exists() => return Err(BackupError::Exists(file.to_owned())),
-            Err(_) => fs::rename(&self.0, file).map_err(failed)?,
-        }
-        let folder = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)
     }
+    // Only a file that cannot be read has a log now: it is no log of the restored one.
+    for suffix in ["-wal", "-shm"] {
+        match fs::rename(beside(path, suffix), beside(&kept, suffix)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+            _ => (),
+        }
+    }
+    part::sync_folder_of(&kept)?;
+    Ok(Some(Replaced { kept, _lock: lock }))
 }
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        // A second name of the finished file, or nothing of value, and what SQLite had beside it.
-        for suffix in ["", "-journal", "-wal", "-shm"] {
-            let _ = fs::remove_file(beside(&self.0, suffix));
-        }
+/// Locks a file, and brings all of its log into it. A file that cannot be read is kept as it is, with its log.
+fn lock(path: &Path) -> Result<Option<Connection>, BackupError> {
+    // Without a log, because closing would remove the log of a file that has got this name.
+    let locked = connection::open_exclusively(path).and_then(|db| {
+        db.pragma_update(None, "journal_mode", "DELETE")?;
+        Ok(db)
+    });
+    match locked {
+        Ok(db) => Ok(Some(db)),
+        Err(error) if connection::is_busy(&error) => Err(BackupError::InUse),
+        Err(_) => Ok(None),
     }
 }
 

@@ -221,6 +221,96 @@ async fn a_store_in_use_is_not_replaced_and_a_replaced_one_is_kept() {
 }
 
 #[tokio::test]
+async fn a_store_has_its_name_at_each_moment_while_it_is_replaced() {
+    let files = Files::new();
+    drop(files.filled().await);
+    let (url, path, file) = (
+        files.url("postbell.db"),
+        files.path("postbell.db"),
+        files.path("backup"),
+    );
+    let is_over = Arc::new(AtomicBool::new(false));
+    let watcher = std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || {
+            let mut missing = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                missing += usize::from(!path.exists());
+            }
+            missing
+        }
+    });
+    for _ in 0..10 {
+        let (_, kept) = restore(&file, &url, Some(&keys()), true).unwrap();
+        fs::remove_file(kept.unwrap()).unwrap();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    assert_eq!(watcher.join().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_restore_that_was_interrupted_before_the_end_is_repeated() {
+    let files = Files::new();
+    let store = files.filled().await;
+    let late = store.queue().accept(notification(50, 7), NOW).await;
+    late.unwrap();
+    drop(store);
+    let (path, kept) = (
+        files.path("postbell.db"),
+        files.path("postbell.db.before-restore"),
+    );
+    fs::hard_link(&path, &kept).unwrap();
+    fs::write(files.path("postbell.db.part"), "half").unwrap();
+
+    let (url, file) = (files.url("postbell.db"), files.path("backup"));
+    restore(&file, &url, Some(&keys()), true).unwrap();
+    let kept = files.url("postbell.db.before-restore");
+    for (url, has_late) in [(&url, false), (&kept, true)] {
+        let store = Store::open(url, StoreOptions::read_only()).unwrap();
+        let pending = store.log().pending(&user(50)).await.unwrap();
+        assert_eq!(pending.is_some(), has_late, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn of_several_backups_to_one_file_one_writes_it() {
+    let files = Files::new();
+    let _store = files.filled().await;
+    for round in 0..5 {
+        let (url, file) = (files.url("postbell.db"), files.path(&format!("new{round}")));
+        let writers: Vec<_> = (0..3)
+            .map(|_| {
+                let (url, file) = (url.clone(), file.clone());
+                std::thread::spawn(move || backup(&url, &file, &[], NOW))
+            })
+            .collect();
+        let results: Vec<_> = writers
+            .into_iter()
+            .map(|writer| writer.join().unwrap())
+            .collect();
+        let written = results.iter().filter(|result| result.is_ok()).count();
+        assert_eq!(written, 1, "{results:?}");
+        for result in results {
+            assert!(
+                matches!(
+                    result,
+                    Ok(_) | Err(BackupError::Exists(_) | BackupError::BeingWritten(_))
+                ),
+                "{result:?}"
+            );
+        }
+        files
+            .restore_to(&format!("restored{round}"), &file)
+            .unwrap();
+    }
+    let parts = files
+        .names()
+        .into_iter()
+        .filter(|name| name.contains(".part"));
+    assert_eq!(parts.count(), 0);
+}
+
+#[tokio::test]
 async fn an_existing_file_is_not_overwritten_by_a_backup() {
     let files = Files::new();
     let _store = files.filled().await;
