@@ -22,8 +22,9 @@ use url::Url;
 
 use crate::oauth::{TokenError, TokenSource};
 
-/// The largest number of unacknowledged notifications.
-const OUTSTANDING: i64 = 16;
+/// The largest number of unacknowledged notifications: more than the caller holds, so that those of failing mailboxes
+/// do not keep others from arriving.
+const OUTSTANDING: i64 = 1000;
 
 /// The number of calls without a notification, and within which time, after which pulling counts as
 /// failed. A stream that works is opened every half hour; an acknowledgement is a call, too.

@@ -131,10 +131,8 @@ impl OtlpExporter {
         }
         while let Ok(Some(first)) = timeout(LAST_WAIT, self.queue.recv()).await {
             let spans = self.batch(first, LAST_WAIT, &stop).await;
-            if !matches!(
-                timeout(LAST_REQUEST, self.send(self.encode(spans))).await,
-                Ok(Ok(_))
-            ) {
+            let body = self.encode(spans);
+            if send_until(&stop, self.send(body)).await.is_err() {
                 return;
             }
         }
@@ -172,7 +170,8 @@ impl OtlpExporter {
         let body = self.encode(spans);
         let mut pauses = PAUSES.into_iter();
         loop {
-            let (reason, asked) = match self.send(body.clone()).await {
+            let sent = send_until(stop, self.send(body.clone())).await;
+            let (reason, asked) = match sent {
                 Ok(0) => return Ok(()),
                 Ok(rejected) => return Err((rejected, "it rejected them".to_owned())),
                 Err(Refused::ForGood(reason)) => return Err((number, reason)),
@@ -258,5 +257,20 @@ impl OtlpExporter {
             dropped,
             reason, "The OTLP collector did not take {dropped} spans: {reason}"
         );
+    }
+}
+
+/// Waits for a request, and for [`LAST_REQUEST`] at most once a stop is requested.
+async fn send_until(
+    stop: &CancellationToken,
+    sent: impl Future<Output = Result<u64, Refused>>,
+) -> Result<u64, Refused> {
+    let last = async {
+        stop.cancelled().await;
+        sleep(LAST_REQUEST).await;
+    };
+    tokio::select! {
+        sent = sent => sent,
+        () = last => Err(Refused::Now("it did not answer in time".to_owned(), None)),
     }
 }

@@ -1,17 +1,22 @@
 //! Pulls notifications from a subscription.
 
+mod held;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use postbell_core::{Backoff, ProblemCode};
-use postbell_google::{PubSubAdmin, PullError, PullSubscription, Pulled, TokenSource};
-use tokio::sync::Notify;
+use postbell_google::{PubSubAdmin, PullError, PullSubscription, Pulled, PushBody, TokenSource};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use url::Url;
 
+use self::held::{Arrived, HeldNotifications};
 use crate::error::with_causes;
 use crate::problems::{Problem, ProblemSource};
 use crate::server::PushServers;
@@ -66,12 +71,22 @@ impl Puller {
         PullSubscription::open(&self.endpoint, Arc::clone(&self.tokens), &self.subscription).await
     }
 
-    /// Pulls one notification after the other until `stop`. One sync also covers the notifications
-    /// that arrive meanwhile. A subscription that is not opened yet is opened, however often that fails.
+    /// Pulls notifications until `stop`, and syncs their mailboxes side by side. One sync also covers the
+    /// notifications of its mailbox that arrive meanwhile. A subscription that is not opened yet is opened,
+    /// however often that fails.
     pub async fn run(self, subscription: Option<PullSubscription>, stop: CancellationToken) {
         let progress = Progress::default();
+        let held = HeldNotifications::default();
+        let (begun, mailboxes) = mpsc::unbounded_channel();
+        let pull = async {
+            self.pull(subscription, &progress, &held, &begun, &stop)
+                .await;
+            // Ends the syncs.
+            drop(begun);
+        };
         tokio::join!(
-            self.pull(subscription, &progress, &stop),
+            pull,
+            self.sync_all(&held, mailboxes, &stop),
             self.check(&progress, &stop),
         );
     }
@@ -80,6 +95,8 @@ impl Puller {
         &self,
         subscription: Option<PullSubscription>,
         progress: &Progress,
+        held: &HeldNotifications<Pulled>,
+        begun: &mpsc::UnboundedSender<String>,
         stop: &CancellationToken,
     ) {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
@@ -108,17 +125,83 @@ impl Puller {
                 progress.check.notify_one();
             }
             match next {
-                Ok(pulled) if self.servers.pulled(&pulled.data).await => {
-                    pulled.done();
+                Ok(pulled) => {
                     backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+                    Self::hold(pulled, held, begun);
                 }
-                Ok(pulled) => self.release(pulled, &mut backoff, stop).await,
                 Err(error) => {
                     self.failed(&error, progress);
                     self.pause(&mut backoff, stop).await;
                     if let Ok(opened) = self.open().await {
                         subscription = opened;
                     }
+                }
+            }
+        }
+    }
+
+    /// Keeps a notification until its mailbox is synced. Of several that wait for a mailbox, the one that
+    /// arrived last stands for the others.
+    fn hold(
+        pulled: Pulled,
+        held: &HeldNotifications<Pulled>,
+        begun: &mpsc::UnboundedSender<String>,
+    ) {
+        let mailbox = match PushBody::read(&pulled.data).notification {
+            Ok(changed) => changed.email_address,
+            Err(expected) => {
+                warn!(expected, "Dropped a malformed notification");
+                pulled.done();
+                return;
+            }
+        };
+        match held.arrived(&mailbox, pulled) {
+            Arrived::First => {
+                // It is received until this function's caller ends.
+                let _ = begun.send(mailbox);
+            }
+            Arrived::InPlaceOf(older) => older.done(),
+            Arrived::Second => (),
+        }
+    }
+
+    /// Syncs each mailbox of which a notification is held, until no more can arrive.
+    async fn sync_all(
+        &self,
+        held: &HeldNotifications<Pulled>,
+        mut mailboxes: mpsc::UnboundedReceiver<String>,
+        stop: &CancellationToken,
+    ) {
+        let mut syncs = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(mailbox) = mailboxes.recv() => syncs.push(self.sync(mailbox, held, stop)),
+                Some(()) = syncs.next() => (),
+                else => return,
+            }
+        }
+    }
+
+    /// Syncs a mailbox until none of its notifications is held. Waits after each failure: Pub/Sub would
+    /// repeat a notification at once. At a stop Pub/Sub gets back what is still held.
+    async fn sync(
+        &self,
+        mailbox: String,
+        held: &HeldNotifications<Pulled>,
+        stop: &CancellationToken,
+    ) {
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        while let Some(pulled) = held.current(&mailbox) {
+            if self.servers.pulled(&pulled.data).await {
+                pulled.done();
+                backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+            } else {
+                warn!(wait = ?backoff.peek(), "Keeping a notification for a retry");
+                self.pause(&mut backoff, stop).await;
+                if stop.is_cancelled() {
+                    pulled.again();
+                } else if let Some(older) = held.again(&mailbox, pulled) {
+                    older.done();
                 }
             }
         }
@@ -166,13 +249,6 @@ impl Puller {
             *failed = None;
         }
         failed.as_ref().map(|(_, problem)| problem.clone())
-    }
-
-    /// Returns a notification to Pub/Sub after a delay, because Pub/Sub repeats it at once.
-    async fn release(&self, pulled: Pulled, backoff: &mut Backoff, stop: &CancellationToken) {
-        warn!(wait = ?backoff.peek(), "Releasing a notification for a retry");
-        self.pause(backoff, stop).await;
-        pulled.again();
     }
 
     async fn pause(&self, backoff: &mut Backoff, stop: &CancellationToken) {

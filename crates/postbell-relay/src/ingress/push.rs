@@ -139,6 +139,23 @@ async fn store(
     mut span: Span,
 ) -> Result<(), ApiError> {
     let parts = ingress.parts();
+    let stored = keep(ingress, user, envelope, body, &mut span).await;
+    if stored.is_err() {
+        span.fail("not stored");
+    }
+    parts.tracer.end(span, parts.clock.elapsed());
+    stored
+}
+
+/// Makes a notification pending, or a message that cannot be read a dead letter.
+async fn keep(
+    ingress: &Ingress,
+    user: UserId,
+    envelope: &Envelope,
+    body: &Bytes,
+    span: &mut Span,
+) -> Result<(), ApiError> {
+    let parts = ingress.parts();
     let now = parts.clock.now();
     let message_id = envelope.message_id.clone();
     match &envelope.changed {
@@ -183,7 +200,6 @@ async fn store(
             parts.metrics.push_ended("unreadable");
         }
     }
-    parts.tracer.end(span, parts.clock.elapsed());
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use postbell_core::{SpanKind, SystemClock, Tasks, Tracer};
 use postbell_telemetry::{OtlpExporter, OtlpSettings, Service};
 use prost::Message;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -64,23 +65,27 @@ impl Collector {
         }
     }
 
-    /// A tracer whose spans are sent here, and the tasks of its exporter.
     fn tracer(&self) -> (Tracer, Tasks) {
-        let settings = OtlpSettings {
-            url: self.url.parse().unwrap(),
-            headers: HeaderMap::from_iter([("api-key".parse().unwrap(), "k".parse().unwrap())]),
-            service: Service {
-                name: "postbell-relay".to_owned(),
-                version: "1.2.3",
-                instance: "i".to_owned(),
-            },
-        };
-        let client = postbell_http::client().unwrap();
-        let (sink, exporter) = OtlpExporter::new(settings, client, Arc::new(SystemClock::new()));
-        let tasks = Tasks::new();
-        tasks.start("telemetry", |stop| exporter.run(stop));
-        (Tracer::new(|| 7).exporting(Arc::new(sink), 1.0), tasks)
+        export_to(&self.url)
     }
+}
+
+/// A tracer whose spans are sent to a URL, and the tasks of its exporter.
+fn export_to(url: &str) -> (Tracer, Tasks) {
+    let settings = OtlpSettings {
+        url: url.parse().unwrap(),
+        headers: HeaderMap::from_iter([("api-key".parse().unwrap(), "k".parse().unwrap())]),
+        service: Service {
+            name: "postbell-relay".to_owned(),
+            version: "1.2.3",
+            instance: "i".to_owned(),
+        },
+    };
+    let client = postbell_http::client().unwrap();
+    let (sink, exporter) = OtlpExporter::new(settings, client, Arc::new(SystemClock::new()));
+    let tasks = Tasks::new();
+    tasks.start("telemetry", |stop| exporter.run(stop));
+    (Tracer::new(|| 7).exporting(Arc::new(sink), 1.0), tasks)
 }
 
 fn text<'a>(attributes: &'a [KeyValue], name: &str) -> Option<&'a str> {
@@ -147,6 +152,20 @@ async fn a_collector_that_is_busy_gets_the_same_spans_again() {
     );
     tasks.stop(Duration::from_secs(20)).await.unwrap();
     collector.tasks.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// The one that stops a process waits for less than a request may take.
+#[tokio::test]
+async fn a_collector_that_does_not_answer_delays_no_stop() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+    let (tracer, tasks) = export_to(&url);
+    tracer.end(tracer.begin("push", None, Duration::ZERO), Duration::ZERO);
+    let (mut connection, _) = listener.accept().await.unwrap();
+    connection.read_u8().await.unwrap();
+
+    tokio::time::pause();
+    tasks.stop(Duration::from_secs(8)).await.unwrap();
 }
 
 /// Nothing reads the queue: what a push costs does not depend on the collector.

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError, Mistakes, credentials, overlay};
+use super::{Config, ConfigError, Mistakes, credentials, overlay, telemetry};
 
 /// Variable that names the configuration file.
 const FILE_VARIABLE: &str = "POSTBELL_CONFIG";
@@ -111,8 +111,8 @@ impl Env {
     pub(crate) fn examine(&self) -> Result<(Config, Mistakes), ConfigError> {
         let (file, text) = self.read_file()?;
         self.check_utf8()?;
-        let (mut config, mut mistakes) = overlay::parse(&text, &file, &self.texts(), &read)?;
-        mistakes.check(config.telemetry.complete(|name| self.variable(name)));
+        let (mut config, mistakes) = overlay::parse(&text, &file, &self.texts(), &read)?;
+        config.telemetry.complete(|name| self.variable(name));
         Ok((config, mistakes))
     }
 
@@ -143,6 +143,9 @@ impl Env {
         }
         let names = variables.iter().map(|(name, _)| name);
         warnings.extend(names.filter_map(|name| unknown_variable(name)));
+        if config.telemetry.otlp_url.is_none() {
+            warnings.extend(telemetry::unusable_variable(|name| self.variable(name)));
+        }
         warnings
     }
 
