@@ -24,6 +24,6 @@ pub use listener::{InvalidListenAddress, ListenAddress, ListenError, Listener};
 pub use public_address::{is_not_public, is_public};
 pub use response::{error_response, health};
 pub use retry_after::retry_after;
-pub use server::{ClientAddress, serve, serve_at_most};
+pub use server::{App, ClientAddress, serve, serve_at_most};
 pub use tls::{AcmeSettings, CertificateFiles, CertificateProblem, Tls};
 pub use trace::{TRACEPARENT, trace_context};

@@ -10,7 +10,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use axum::Router;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -118,14 +117,6 @@ impl Listener {
             Socket::Unix(_) => None,
         };
         Self { tls, ..self }
-    }
-
-    /// Adds the certificate to a server's monitoring.
-    pub(crate) fn monitored(&self, router: Router) -> Router {
-        match &self.tls {
-            Some(tls) => tls.monitored(router),
-            None => router,
-        }
     }
 
     /// How to speak TLS with clients on IP addresses.

@@ -6,11 +6,13 @@ mod connections;
 mod http1;
 mod http2;
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -18,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 use tracing::{debug, warn};
 
 pub use self::connections::ClientAddress;
@@ -50,37 +53,63 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed `accept`, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What answers a server's requests: a router, or a service that finds its busiest routes without one. It is always ready.
+pub trait App:
+    Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> App for S where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// Serves until `stop` is cancelled, and then until the requests in flight are answered, but at most
 /// ten seconds longer.
-pub async fn serve(listener: impl Into<Listener>, router: Router, stop: CancellationToken) {
-    serve_at_most(max_connections(), listener, router, stop).await;
+pub async fn serve(listener: impl Into<Listener>, app: impl App, stop: CancellationToken) {
+    serve_at_most(max_connections(), listener, app, stop).await;
 }
 
 /// The same with at most `limit` open connections.
 pub async fn serve_at_most(
     limit: usize,
     listener: impl Into<Listener>,
-    router: Router,
+    app: impl App,
     stop: CancellationToken,
 ) {
+    let listener = listener.into();
+    match listener.tls() {
+        None => serve_listener(limit, listener, app, stop).await,
+        Some(tls) => serve_listener(limit, listener, tls.monitored(app), stop).await,
+    }
+}
+
+async fn serve_listener(limit: usize, listener: Listener, app: impl App, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let connections = Connections::new(limit);
-    let listener = listener.into();
-    let router = listener.monitored(router);
     while let Some((stream, slot)) = next_connection(&listener, &connections, &stop).await {
-        let (router, stop) = (router.clone(), stop.clone());
+        // A token of its own: with each part of a request that arrives, the connection's task locks it.
+        let (app, stop) = (app.clone(), stop.child_token());
         match (stream, listener.tls()) {
             (Stream::Tcp(stream), None) => {
                 send_at_once(&stream);
-                tasks.spawn(http1::serve(bounded(stream), slot, router, stop));
+                tasks.spawn(http1::serve(bounded(stream), slot, app, stop));
             }
             (Stream::Tcp(stream), Some(tls)) => {
                 send_at_once(&stream);
                 let streams = tasks.clone();
-                tasks.spawn(serve_tls(tls, stream, slot, router, streams, stop));
+                tasks.spawn(serve_tls(tls, stream, slot, app, streams, stop));
             }
             (Stream::Unix(stream), _) => {
-                tasks.spawn(http1::serve(bounded(stream), slot, router, stop));
+                tasks.spawn(http1::serve(bounded(stream), slot, app, stop));
             }
         }
     }
@@ -138,7 +167,7 @@ async fn serve_tls(
     tls: Tls,
     stream: TcpStream,
     slot: Slot,
-    router: Router,
+    app: impl App,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -153,9 +182,9 @@ async fn serve_tls(
         () = stop.cancelled() => return,
     };
     match stream.get_ref().1.alpn_protocol() {
-        Some(HTTP_2) => http2::serve(stream, slot, router, tasks, stop).await,
+        Some(HTTP_2) => http2::serve(stream, slot, app, tasks, stop).await,
         // The authority has seen the answer to its challenge, the certificate.
         Some(VALIDATION) => (),
-        _ => http1::serve(stream, slot, router, stop).await,
+        _ => http1::serve(stream, slot, app, stop).await,
     }
 }

@@ -31,7 +31,7 @@ use self::auth::{OwnSubscription, SecretUrl};
 use self::error::ApiError;
 use self::health::CachedDepth;
 use self::refusals::Refusals;
-use self::service::IngressService;
+pub use self::service::IngressService;
 pub use self::url_token::UrlTokenKey;
 use crate::{DirectoryCache, Metrics, Rate, RateLimit};
 
@@ -121,8 +121,8 @@ impl Ingress {
         }))
     }
 
-    /// Returns the routes.
-    pub fn router(&self) -> Router {
+    /// Returns the routes, for a server.
+    pub fn service(&self) -> IngressService {
         let others = Router::new()
             .route(routes::PUSH_USER, post(push::receive::<OwnSubscription>))
             .route(routes::PUSH_USER_TOKEN, post(push::receive::<SecretUrl>))
@@ -135,7 +135,12 @@ impl Ingress {
             .fallback(async || ApiError::NoSuchRoute)
             .with_state(self.clone());
         let ingress = self.clone();
-        Router::new().fallback_service(IngressService { ingress, others })
+        IngressService { ingress, others }
+    }
+
+    /// Returns the routes, to be combined with others.
+    pub fn router(&self) -> Router {
+        Router::new().fallback_service(self.service())
     }
 
     /// Removes idle senders from the rate limit once a minute, until `stop` is cancelled.

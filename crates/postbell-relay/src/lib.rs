@@ -24,6 +24,6 @@ pub use dispatcher::{Dispatcher, DispatcherSettings};
 pub use host_pattern::{HostPattern, InvalidHostPattern};
 pub use http_directory::HttpDirectory;
 pub use http_machine::{HttpMachine, InvalidTemplate};
-pub use ingress::{Ingress, IngressParts, RejectPolicy, UrlTokenKey};
+pub use ingress::{Ingress, IngressParts, IngressService, RejectPolicy, UrlTokenKey};
 pub use metrics::Metrics;
 pub use rate_limit::{Rate, RateLimit};

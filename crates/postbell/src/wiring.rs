@@ -233,8 +233,8 @@ impl Relay {
 
     /// Starts the server and the background tasks.
     pub fn start(self, listener: impl Into<Listener>, tasks: &Tasks) {
-        let (router, listener) = (self.router(), listener.into());
-        tasks.start("relay", |stop| serve(listener, router, stop));
+        let (service, listener) = (self.ingress.service(), listener.into());
+        tasks.start("relay", |stop| serve(listener, service, stop));
         self.start_in_background(tasks);
     }
 }

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
@@ -15,9 +14,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::HEAD_TIMEOUT;
 use super::connection::{self, TrackedBody};
 use super::connections::Slot;
+use super::{App, HEAD_TIMEOUT};
 
 /// The longest head of a request, with its URL: a token has at most 8 KiB.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -27,7 +26,7 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     slot: Slot,
-    router: Router,
+    app: impl App,
     stop: CancellationToken,
 ) {
     let slot = Arc::new(slot);
@@ -35,23 +34,24 @@ pub(super) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service(router, Arc::clone(&slot)))
+        .serve_connection(TokioIo::new(stream), service(app, Arc::clone(&slot)))
         .with_upgrades();
     let drain = UpgradeableConnection::graceful_shutdown;
     connection::serve(pin!(serving), drain, &slot, stop.cancelled()).await;
 }
 
-/// Passes requests to the router, and notes which connection has one in flight: until the response's
+/// Passes requests to the application, and notes which connection has one in flight: until the response's
 /// body is sent.
 fn service(
-    router: Router,
+    app: impl App,
     slot: Arc<Slot>,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> {
-    let router = TowerToHyperService::new(router);
-    service_fn(move |mut request: Request<Incoming>| {
+    let app = TowerToHyperService::new(app);
+    service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
         let in_flight = slot.begin();
         request.extensions_mut().insert(slot.client);
-        let answer = router.call(request);
+        let answer = app.call(request);
         async move {
             let answer: Response<Body> = answer.await?;
             in_flight.answered(answer.status());

@@ -9,7 +9,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::HOST;
 use axum::http::{HeaderValue, Request, Response};
@@ -24,9 +23,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::HEAD_TIMEOUT;
 use super::connection::{self, TrackedBody};
 use super::connections::Slot;
+use super::{App, HEAD_TIMEOUT};
 
 /// How many requests a client may have in flight on one connection.
 const MAX_STREAMS: u32 = 64;
@@ -51,7 +50,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     slot: Slot,
-    router: Router,
+    app: impl App,
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
@@ -65,7 +64,7 @@ pub(super) async fn serve(
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service(router, Arc::clone(&slot)));
+        .serve_connection(TokioIo::new(stream), service(app, Arc::clone(&slot)));
     let stop = stop.run_until_cancelled(unused(&slot));
     connection::serve(pin!(serving), Connection::graceful_shutdown, &slot, stop).await;
 }
@@ -92,17 +91,18 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Spawn {
 }
 
 fn service(
-    router: Router,
+    app: impl App,
     slot: Arc<Slot>,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 {
-    let router = TowerToHyperService::new(router);
-    service_fn(move |mut request: Request<Incoming>| {
+    let app = TowerToHyperService::new(app);
+    service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
         let in_flight = slot.begin();
         let slot = Arc::clone(&slot);
         name_host(&mut request);
         request.extensions_mut().insert(slot.client);
-        let answer = router.call(request);
+        let answer = app.call(request);
         async move {
             let answer: Response<Body> = answer.await?;
             in_flight.answered(answer.status());
@@ -112,7 +112,7 @@ fn service(
 }
 
 /// Handlers find the host where HTTP/1.1 has it (RFC 9113, section 8.3.1).
-fn name_host(request: &mut Request<Incoming>) {
+fn name_host(request: &mut Request<Body>) {
     if request.headers().contains_key(HOST) {
         return;
     }
@@ -129,6 +129,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use axum::Router;
     use axum::body::Bytes;
     use axum::routing::get;
     use futures_util::stream;

@@ -17,13 +17,15 @@ use tracing::warn;
 
 use super::Tls;
 use crate::response::error_response;
+use crate::server::App;
 
 /// How metrics end (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 const END: &str = "# EOF\n";
 
 impl Tls {
     /// Adds the certificate to `/ready` and `/metrics` of a server's routes, as far as it has them.
-    pub(crate) fn monitored(&self, router: Router) -> Router {
+    pub(crate) fn monitored(&self, app: impl App) -> Router {
+        let router = Router::new().fallback_service(app);
         Router::new()
             .route("/ready", get(ready))
             .route("/metrics", get(metrics))

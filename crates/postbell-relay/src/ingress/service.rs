@@ -19,7 +19,7 @@ use super::{Ingress, middleware, push};
 /// Nearly all of them are pushes of users' own subscriptions. Finding their route, and taking the user id out
 /// of it, costs the router a tenth of the push.
 #[derive(Clone)]
-pub(super) struct IngressService {
+pub struct IngressService {
     pub(super) ingress: Ingress,
     pub(super) others: Router,
 }
