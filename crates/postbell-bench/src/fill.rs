@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
 use postbell_core::{
     Clock, DeliveryQueue, HistoryId, Notification, RelayId, Settlement, SystemClock, Timestamp,
 };
@@ -12,6 +11,12 @@ use postbell_store::{Store, StoreOptions};
 use tokio::task::JoinSet;
 
 use crate::world::{WAITING, body, user};
+
+/// The number of the message that every filled-in mailbox has.
+pub(crate) const BACKLOG: u64 = 1;
+
+/// Above the numbers of the world's mailboxes.
+const FIRST_WAITING: usize = 5_000_000;
 
 /// Concurrent calls.
 const AT_ONCE: usize = 1000;
@@ -43,6 +48,15 @@ pub(crate) async fn fill(inbox: &str, mailboxes: usize) -> anyhow::Result<()> {
     accept_all(&queue, waiting, now).await
 }
 
+/// Fills a queue with this many mailboxes that have waited for so long. None of them is one of the world's.
+pub(crate) async fn wait(inbox: &str, mailboxes: usize, time: Duration) -> anyhow::Result<()> {
+    let queue = Store::open(inbox, StoreOptions::service())?.queue();
+    let now = SystemClock::new().now().as_millis();
+    let since = Timestamp::from_millis(now - i64::try_from(time.as_millis())?);
+    let numbers = FIRST_WAITING..FIRST_WAITING + mailboxes;
+    accept_all(&queue, numbers, since).await
+}
+
 async fn accept_all(
     queue: &Arc<dyn DeliveryQueue>,
     numbers: impl Iterator<Item = usize>,
@@ -59,8 +73,8 @@ async fn accept_all(
             address: None,
             message_id: format!("fill-{number}").parse()?,
             published_at: None,
-            history_id: HistoryId::new(1),
-            body: Bytes::clone(&body(1)),
+            history_id: HistoryId::new(BACKLOG),
+            body: body(BACKLOG),
         };
         let queue = Arc::clone(queue);
         running.spawn(async move { queue.accept(notification, now).await });

@@ -71,13 +71,40 @@ pub(crate) async fn accept_to_machine(
     senders: &Arc<Vec<Sender>>,
     time: Duration,
 ) -> anyhow::Result<Latency> {
+    let accepted = push_steadily(relay, senders, machines.clock, time).await?;
+    // Wait for deliveries in flight.
+    sleep(Duration::from_secs(1)).await;
+    let arrivals = machines.arrivals.lock();
+    let mut latency = Latency {
+        times: Histogram::new_with_bounds(1, 60_000_000, 3)?,
+        covered: 0,
+    };
+    for (message, accepted_at) in &accepted {
+        match arrivals.get(&format!("{message:020}")) {
+            Some(arrived_at) => {
+                let took = arrived_at.saturating_sub(*accepted_at);
+                let micros = u64::try_from(took.as_micros())?;
+                latency.times.saturating_record(micros);
+            }
+            None => latency.covered += 1,
+        }
+    }
+    Ok(latency)
+}
+
+/// Pushes a thousand notifications a second, round-robin over users, and returns each with the time of its answer.
+pub(crate) async fn push_steadily(
+    relay: SocketAddr,
+    senders: &Arc<Vec<Sender>>,
+    clock: SystemClock,
+    time: Duration,
+) -> anyhow::Result<Vec<(u64, Duration)>> {
     const CONNECTIONS: u64 = 20;
     let rate = Duration::from_micros(1000 * CONNECTIONS);
     let accepted = Arc::new(Mutex::new(Vec::new()));
     let mut running = JoinSet::new();
     for number in 0..CONNECTIONS {
         let (senders, accepted) = (Arc::clone(senders), Arc::clone(&accepted));
-        let clock = machines.clock;
         running.spawn(async move {
             let mut connection = connect(relay).await?;
             sleep(Duration::from_millis(number)).await;
@@ -98,22 +125,5 @@ pub(crate) async fn accept_to_machine(
     while let Some(ended) = running.join_next().await {
         ended??;
     }
-    // Wait for deliveries in flight.
-    sleep(Duration::from_secs(1)).await;
-    let arrivals = machines.arrivals.lock();
-    let mut latency = Latency {
-        times: Histogram::new_with_bounds(1, 60_000_000, 3)?,
-        covered: 0,
-    };
-    for (message, accepted_at) in accepted.lock().iter() {
-        match arrivals.get(&format!("{message:020}")) {
-            Some(arrived_at) => {
-                let took = arrived_at.saturating_sub(*accepted_at);
-                let micros = u64::try_from(took.as_micros())?;
-                latency.times.saturating_record(micros);
-            }
-            None => latency.covered += 1,
-        }
-    }
-    Ok(latency)
+    Ok(std::mem::take(&mut accepted.lock()))
 }

@@ -13,6 +13,7 @@ mod latency;
 mod load;
 mod mail;
 mod measure;
+mod outage;
 mod platform;
 mod postgres;
 mod report;
@@ -65,6 +66,7 @@ enum Part {
     Controller,
     Deliveries,
     Mail,
+    Outage,
     Platform,
     Postgres,
     Relay,
@@ -125,6 +127,7 @@ async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
         None | Some(Part::Relay) => measure::all(time, cli.mailboxes).await?,
         Some(Part::Accepts) => measure::accepts(time).await?,
         Some(Part::Deliveries) => delivery::all(time).await?,
+        Some(Part::Outage) => outage::all(time).await?,
         Some(_) => (),
     }
     Ok(())

@@ -33,6 +33,11 @@ pub(crate) struct Sender {
     pub(crate) authorization: String,
 }
 
+/// The service account of all users' pushes.
+pub(crate) const fn push_account() -> &'static str {
+    ACCOUNT
+}
+
 /// Whether the users' machines run.
 #[derive(Clone, Copy)]
 pub(crate) enum Machines {

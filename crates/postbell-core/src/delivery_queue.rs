@@ -118,6 +118,16 @@ pub trait DeliveryQueue: Send + Sync {
         limit: usize,
     ) -> Result<Claimed, StoreError>;
 
+    /// The same, the latest due first: with both in turn, new mail does not wait behind a backlog, nor the backlog
+    /// behind new mail.
+    async fn claim_latest(
+        &self,
+        relay: RelayId,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Claimed, StoreError>;
+
     /// Records a heartbeat of `relay`, and releases the claims of relays that have not done so for
     /// [`RELAY_TIMEOUT`]: they are due as if they had never been claimed, and cannot settle anything.
     ///

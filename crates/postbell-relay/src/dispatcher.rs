@@ -147,9 +147,13 @@ impl Dispatcher {
     ) {
         let mut deliveries = JoinSet::new();
         let abort = CancellationToken::new();
+        let mut latest = false;
         while !stop.is_cancelled() {
             let free = self.settings.max_concurrent - deliveries.len();
-            let pause = match self.claim_due(free).await {
+            let claimed = self.claim_due(free, latest).await;
+            // In turn, so that new mail does not wait behind a backlog, nor the backlog behind new mail.
+            latest = !latest;
+            let pause = match claimed {
                 Ok((claims, pause)) => {
                     for claim in claims {
                         let dispatcher = Arc::clone(&self);
@@ -192,16 +196,23 @@ impl Dispatcher {
         }
     }
 
-    /// Claims up to `limit` due deliveries, and returns how long to wait for the next one.
-    async fn claim_due(&self, limit: usize) -> Result<(Vec<Claim>, Duration), StoreError> {
+    /// Claims up to `limit` due deliveries, the latest or the longest due, and returns how long to wait for the next one.
+    async fn claim_due(
+        &self,
+        limit: usize,
+        latest: bool,
+    ) -> Result<(Vec<Claim>, Duration), StoreError> {
         let now = self.clock.now();
         if limit == 0 {
             return Ok((Vec::new(), MAX_PAUSE));
         }
-        let Claimed { claims, next_due } = self
-            .queue
-            .claim(self.relay, now, self.settings.lease, limit)
-            .await?;
+        let (relay, lease) = (self.relay, self.settings.lease);
+        let claimed = if latest {
+            self.queue.claim_latest(relay, now, lease, limit).await
+        } else {
+            self.queue.claim(relay, now, lease, limit).await
+        };
+        let Claimed { claims, next_due } = claimed?;
         let pause = next_due.map_or(MAX_PAUSE, |due| (due - now).min(MAX_PAUSE));
         Ok((claims, pause))
     }

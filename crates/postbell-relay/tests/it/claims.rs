@@ -53,6 +53,17 @@ impl DeliveryQueue for CountedClaims {
         self.queue.claim(relay, now, lease, limit).await
     }
 
+    async fn claim_latest(
+        &self,
+        relay: RelayId,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Claimed, StoreError> {
+        self.claims.fetch_add(1, Ordering::SeqCst);
+        self.queue.claim_latest(relay, now, lease, limit).await
+    }
+
     async fn heartbeat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {
         let fails = |left: usize| left.checked_sub(1);
         let order = Ordering::SeqCst;
@@ -131,6 +142,39 @@ async fn a_relay_that_could_not_say_that_it_lives_claims_nothing() {
     let (at, _) = deliveries.recv().await.unwrap();
     assert_eq!(at - T0, 10 * SECOND);
     tasks.stop(60 * SECOND).await.unwrap();
+}
+
+/// As after an outage: what has waited for an hour and what has just arrived are delivered in turn.
+#[tokio::test(start_paused = true)]
+async fn neither_new_mail_nor_a_backlog_waits_for_the_other() {
+    let store = Arc::new(CountedClaims::default());
+    let clock = Arc::new(PausedClock::starting_at(T0 + 3600 * SECOND));
+    let (machine, mut deliveries) = FakeMachine::new(Arc::clone(&clock));
+    *machine.delivery_time.lock().await = SECOND;
+    let mut dispatcher = dispatcher(&store, &machine, &clock);
+    Arc::get_mut(&mut dispatcher)
+        .unwrap()
+        .settings
+        .max_concurrent = 1;
+    for number in 0..100 {
+        let backlog = notification(&format!("user-{number}"), 1000 + number);
+        let accepted = T0 + SECOND * u32::try_from(number).unwrap();
+        store.queue.accept(backlog, accepted).await.unwrap();
+    }
+    for number in 0..3 {
+        let new = notification(&format!("new-{number}"), number);
+        store.queue.accept(new, clock.now()).await.unwrap();
+    }
+    let tasks = Tasks::new();
+    tasks.start("dispatcher", |stop| dispatcher.run(stop));
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        let (_, body) = deliveries.recv().await.unwrap();
+        order.push(String::from_utf8(body.to_vec()).unwrap());
+    }
+    tasks.stop(60 * SECOND).await.unwrap();
+    let expected = [1000, 2, 1001, 1, 1002, 0].map(|id| format!("body {id}"));
+    assert_eq!(order, expected);
 }
 
 /// Each claim is a commit: it is made for all deliveries that have ended, not for each one.

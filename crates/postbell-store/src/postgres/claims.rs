@@ -1,5 +1,6 @@
 //! Claims of due mailboxes.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use postbell_core::{CLOCK_TOLERANCE, Claim, Claimed, RelayId, StoreError, Timestamp};
@@ -34,6 +35,9 @@ const CLAIM: &str = "
     )
     SELECT * FROM claimed ORDER BY lease";
 
+static CLAIM_LATEST: LazyLock<String> =
+    LazyLock::new(|| CLAIM.replace("due_at, user_id LIMIT", "due_at DESC, user_id DESC LIMIT"));
+
 const STATE: &str = "
     SELECT (SELECT min(due_at) FROM pending WHERE due_at IS NOT NULL) AS due_at,
         (SELECT latest FROM queue_clock) AS latest";
@@ -59,6 +63,13 @@ pub(super) enum Attempt {
     ClockWasAhead(Timestamp),
 }
 
+/// Which of the due mailboxes are claimed first.
+#[derive(Clone, Copy)]
+pub(super) enum First {
+    LongestDue,
+    LatestDue,
+}
+
 /// Claims up to `most` due mailboxes for a relay, in statements that commit by themselves.
 pub(super) async fn claim(
     session: &Session,
@@ -66,7 +77,12 @@ pub(super) async fn claim(
     now: Timestamp,
     lease: Duration,
     most: usize,
+    first: First,
 ) -> Result<Attempt, Failure> {
+    let claim = match first {
+        First::LongestDue => CLAIM,
+        First::LatestDue => &CLAIM_LATEST,
+    };
     let parameters: Vec<Box<dyn Parameter>> = vec![
         Box::new(now.as_millis()),
         Box::new((now + lease).as_millis()),
@@ -74,7 +90,7 @@ pub(super) async fn claim(
         Box::new((now + CLOCK_TOLERANCE).as_millis()),
         Box::new(relay.get()),
     ];
-    let calls = vec![Call::new(CLAIM, parameters), Call::new(STATE, vec![])];
+    let calls = vec![Call::new(claim, parameters), Call::new(STATE, vec![])];
     let mut answers = session.pipeline(calls).await?.into_iter();
     let (rows, state) = (answers.next(), answers.next());
     let state = state.unwrap_or_default();

@@ -30,26 +30,31 @@ impl Columns for Row<'_> {
     }
 }
 
-/// A row of which the columns are read in about the order of the query: SQLite finds a column by comparing the
-/// names of all before it.
+/// A row of which the columns are read in about the order of the query, whose names are known: SQLite finds a column
+/// by comparing the names of all before it.
 pub(super) struct InOrder<'row, 'statement> {
     row: &'row Row<'statement>,
+    names: &'static [&'static str],
     next: Cell<usize>,
 }
 
 impl<'row, 'statement> InOrder<'row, 'statement> {
-    pub(super) fn new(row: &'row Row<'statement>) -> Self {
+    /// Reads a row of a query that selects the columns with these names.
+    pub(super) fn new(row: &'row Row<'statement>, names: &'static [&'static str]) -> Self {
+        let statement: &Statement<'_> = row.as_ref();
+        debug_assert_eq!(statement.column_names(), names);
         let next = Cell::default();
-        Self { row, next }
+        Self { row, names, next }
     }
 
     fn index(&self, column: &str) -> rusqlite::Result<usize> {
-        let statement: &Statement<'_> = self.row.as_ref();
         let next = self.next.get();
-        let index = match statement.column_name(next) {
-            Ok(name) if name == column => next,
-            _ => statement.column_index(column)?,
+        let index = if self.names.get(next) == Some(&column) {
+            Some(next)
+        } else {
+            self.names.iter().position(|name| *name == column)
         };
+        let index = index.ok_or_else(|| rusqlite::Error::InvalidColumnName(column.to_owned()))?;
         self.next.set(index + 1);
         Ok(index)
     }

@@ -1,5 +1,7 @@
 //! Up to where the notifications of each mailbox are settled.
 
+use std::sync::LazyLock;
+
 use postbell_core::{CURSORS_KEPT, Coverage, Notification, QueueCursor, Timestamp, UserId};
 use rusqlite::{Connection, params};
 
@@ -7,9 +9,17 @@ use super::columns::InOrder;
 use super::failure::Failure;
 use crate::columns::{self, in_order};
 
+const COLUMNS: &[&str] = &[
+    "address",
+    "history_id",
+    "message_ids",
+    "settled_at",
+    "published_at",
+];
+
 /// A search for two addresses would build a table of them first.
-pub(super) const OF_USER: &str = "
-    SELECT address, history_id, message_ids, settled_at, published_at FROM cursor WHERE user = ?1";
+pub(super) static OF_USER: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM cursor WHERE user = ?1", COLUMNS.join(", ")));
 
 const PUT: &str = "
     INSERT OR REPLACE INTO cursor (user, address, history_id, message_ids, settled_at, published_at)
@@ -78,11 +88,11 @@ fn find(
     user: &UserId,
     addresses: &[&str],
 ) -> Result<Option<QueueCursor>, Failure> {
-    let mut statement = db.prepare_cached(OF_USER)?;
+    let mut statement = db.prepare_cached(&OF_USER)?;
     let mut rows = statement.query([user.as_str()])?;
     let mut found = None;
     while let Some(row) = rows.next()? {
-        let row = InOrder::new(row);
+        let row = InOrder::new(row, COLUMNS);
         let address = columns::text(&row, "address")?;
         let rank = addresses.iter().position(|it| *it == address);
         if let Some(rank) = rank

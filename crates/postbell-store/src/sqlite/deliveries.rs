@@ -12,6 +12,8 @@ use postbell_core::{
 
 use super::audit::record;
 use super::database::Database;
+use super::failure::Failure;
+use super::writer::Transaction;
 use super::{dead_letter, delivery, marks, pending, relay};
 
 /// The delivery queue and log in one SQLite file.
@@ -63,12 +65,20 @@ impl DeliveryQueue for SqliteDeliveries {
         limit: usize,
     ) -> Result<Claimed, StoreError> {
         self.database
+            .write_at_last(move |db| claimed(db, pending::claim(db, relay, now, lease, limit)?))
+            .await
+    }
+
+    async fn claim_latest(
+        &self,
+        relay: RelayId,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Claimed, StoreError> {
+        self.database
             .write_at_last(move |db| {
-                let claims = pending::claim(db, relay, now, lease, limit)?;
-                let users = claims.iter().map(|claim| &claim.notification.user);
-                users.for_each(|user| db.changed(user));
-                let next_due = pending::next_due(db)?;
-                Ok(Claimed { claims, next_due })
+                claimed(db, pending::claim_latest(db, relay, now, lease, limit)?)
             })
             .await
     }
@@ -119,6 +129,13 @@ impl DeliveryQueue for SqliteDeliveries {
     async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
         self.database.check_ready(now).await
     }
+}
+
+fn claimed(db: &Transaction<'_>, claims: Vec<Claim>) -> Result<Claimed, Failure> {
+    let users = claims.iter().map(|claim| &claim.notification.user);
+    users.for_each(|user| db.changed(user));
+    let next_due = pending::next_due(db)?;
+    Ok(Claimed { claims, next_due })
 }
 
 #[async_trait]

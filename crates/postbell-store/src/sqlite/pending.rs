@@ -3,6 +3,7 @@
 mod list;
 mod settle;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use postbell_core::{
@@ -22,10 +23,24 @@ use crate::mailbox::{Effect, Mailbox};
 
 type Result<T> = std::result::Result<T, Failure>;
 
-const FIND: &str = "
-    SELECT message_id, history_id, address, published_at, merged_ids, due_at, cooldown_until,
-        leased_until, attempt, consecutive_failures, parked_for, checked_in_at
-    FROM pending WHERE user = ?1";
+/// The columns of a [`Mailbox`], in the order in which it reads them.
+const MAILBOX: &[&str] = &[
+    "message_id",
+    "history_id",
+    "address",
+    "published_at",
+    "merged_ids",
+    "due_at",
+    "cooldown_until",
+    "leased_until",
+    "attempt",
+    "consecutive_failures",
+    "parked_for",
+    "checked_in_at",
+];
+
+static FIND: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM pending WHERE user = ?1", MAILBOX.join(", ")));
 
 const ADD: &str = "
     INSERT INTO pending (user, message_id, history_id, address, published_at, body, accepted_at,
@@ -58,9 +73,26 @@ const PROBLEM_IS_OVER: &str = "
 
 const IS_PARKED: &str = "SELECT 1 FROM pending WHERE user = ?1 AND parked_for IS NOT NULL";
 
-const DUE: &str = "
-    SELECT history_id, user, address, message_id, published_at, trace, body, accepted_at, attempt
-    FROM pending WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2";
+/// The columns of a [`Claim`], in the order in which it is read.
+const CLAIM: &[&str] = &[
+    "history_id",
+    "user",
+    "address",
+    "message_id",
+    "published_at",
+    "trace",
+    "body",
+    "accepted_at",
+    "attempt",
+];
+
+static DUE: LazyLock<String> = LazyLock::new(|| {
+    let columns = CLAIM.join(", ");
+    format!("SELECT {columns} FROM pending WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2")
+});
+
+static LATEST_DUE: LazyLock<String> =
+    LazyLock::new(|| DUE.replace("due_at, user LIMIT", "due_at DESC, user DESC LIMIT"));
 
 const LEASE: &str = "
     UPDATE pending SET due_at = ?2, leased_until = ?2, lease = ?3, holder = ?4 WHERE user = ?1";
@@ -224,9 +256,9 @@ fn write(
 }
 
 fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
-    let mut statement = db.prepare_cached(FIND)?;
+    let mut statement = db.prepare_cached(&FIND)?;
     let mut rows = statement.query([user.as_str()])?;
-    let row = rows.next()?.map(InOrder::new);
+    let row = rows.next()?.map(|row| InOrder::new(row, MAILBOX));
     row.as_ref().map(Mailbox::read).transpose()
 }
 
@@ -279,7 +311,27 @@ pub(super) fn claim(
     limit: usize,
 ) -> Result<Vec<Claim>> {
     clock::correct(db, now, lease)?;
-    let mut claims = due(db, now, limit)?;
+    lease_all(db, relay, now, lease, due(db, &DUE, now, limit)?)
+}
+
+pub(super) fn claim_latest(
+    db: &Connection,
+    relay: RelayId,
+    now: Timestamp,
+    lease: Duration,
+    limit: usize,
+) -> Result<Vec<Claim>> {
+    clock::correct(db, now, lease)?;
+    lease_all(db, relay, now, lease, due(db, &LATEST_DUE, now, limit)?)
+}
+
+fn lease_all(
+    db: &Connection,
+    relay: RelayId,
+    now: Timestamp,
+    lease: Duration,
+    mut claims: Vec<Claim>,
+) -> Result<Vec<Claim>> {
     if claims.is_empty() {
         return Ok(claims);
     }
@@ -309,12 +361,12 @@ fn number_leases(db: &Connection, claims: &mut [Claim]) -> Result<()> {
 }
 
 /// Reads the due mailboxes.
-fn due(db: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
-    let mut statement = db.prepare_cached(DUE)?;
+fn due(db: &Connection, statement: &str, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
+    let mut statement = db.prepare_cached(statement)?;
     let mut rows = statement.query(params![now.as_millis(), columns::limit(limit)])?;
     let mut claims = Vec::new();
     while let Some(row) = rows.next()? {
-        let row = InOrder::new(row);
+        let row = InOrder::new(row, CLAIM);
         let notification = columns::notification(&row)?;
         let missing = || columns::corrupt("pending", "a due row has no notification");
         claims.push(Claim {

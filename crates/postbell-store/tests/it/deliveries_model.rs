@@ -40,6 +40,7 @@ enum Step {
     Claim {
         relay: i64,
         most: usize,
+        latest: bool,
     },
     /// Settles one of the claims, counted from the latest, with or without its lease.
     Settle {
@@ -108,7 +109,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (user.clone(), 0..8_u8)
             .prop_map(|(user, message)| Step::DeadLetter { user, message }),
         1 => (0..2_i64).prop_map(|relay| Step::Heartbeat { relay }),
-        4 => (0..2_i64, 1..4_usize).prop_map(|(relay, most)| Step::Claim { relay, most }),
+        4 => (0..2_i64, 1..4_usize, any::<bool>())
+            .prop_map(|(relay, most, latest)| Step::Claim { relay, most, latest }),
         5 => (0..3_usize, settlement)
             .prop_map(|(back, settlement)| Step::Settle { back, settlement }),
         2 => (user, any::<bool>())
@@ -207,13 +209,17 @@ impl Run<'_> {
                 let released = deliveries.queue.heartbeat(RelayId::new(relay), now).await;
                 format!("{released:?}")
             }
-            Step::Claim { relay, most } => {
-                let relay = RelayId::new(relay);
-                let claimed = deliveries
-                    .queue
-                    .claim(relay, now, LEASE, most)
-                    .await
-                    .unwrap();
+            Step::Claim {
+                relay,
+                most,
+                latest,
+            } => {
+                let (queue, relay) = (&deliveries.queue, RelayId::new(relay));
+                let claimed = if latest {
+                    queue.claim_latest(relay, now, LEASE, most).await.unwrap()
+                } else {
+                    queue.claim(relay, now, LEASE, most).await.unwrap()
+                };
                 self.claims.extend(claimed.claims.clone());
                 format!("{claimed:?}")
             }

@@ -85,6 +85,7 @@ macro_rules! deliveries_conformance {
             hours_are_counted_for_a_day
             a_released_claim_is_due_at_once_and_keeps_its_attempt
             the_longest_due_are_claimed_first_up_to_the_limit
+            the_latest_due_are_claimed_first_where_that_is_asked_for
             a_claim_returns_when_the_next_mailbox_is_due
             the_last_thousand_dead_letters_of_a_user_are_kept
             a_parked_mailbox_waits_and_does_not_count_its_attempt

@@ -173,6 +173,42 @@ impl State {
     }
 }
 
+impl MemoryDeliveries {
+    /// Claims those of the due mailboxes, the longest due first, that are selected.
+    fn claim_due(
+        &self,
+        relay: RelayId,
+        now: Timestamp,
+        lease: Duration,
+        select: impl FnOnce(&mut Vec<&mut Mailbox>),
+    ) -> Claimed {
+        let mut state = self.state.lock();
+        state.correct_clock(now, lease);
+        let State {
+            mailboxes,
+            last_lease,
+            ..
+        } = &mut *state;
+        let mut due: Vec<_> = mailboxes
+            .values_mut()
+            .filter(|mailbox| mailbox.is_due(now))
+            .collect();
+        due.sort_by_key(|mailbox| mailbox.due);
+        select(&mut due);
+        let claims = due.into_iter().filter_map(|mailbox| {
+            *last_lease += 1;
+            mailbox.claim(*last_lease, relay, now, lease)
+        });
+        let claims: Vec<_> = claims.collect();
+        for claim in &claims {
+            self.changes.announce(&claim.notification.user);
+            state.mark(now);
+        }
+        let next_due = state.next_due();
+        Claimed { claims, next_due }
+    }
+}
+
 #[async_trait]
 impl DeliveryQueue for MemoryDeliveries {
     async fn accept(
@@ -246,31 +282,20 @@ impl DeliveryQueue for MemoryDeliveries {
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError> {
-        let mut state = self.state.lock();
-        state.correct_clock(now, lease);
-        let State {
-            mailboxes,
-            last_lease,
-            ..
-        } = &mut *state;
-        let mut due: Vec<_> = mailboxes
-            .values_mut()
-            .filter(|mailbox| mailbox.is_due(now))
-            .collect();
-        due.sort_by_key(|mailbox| mailbox.due);
-        let claims = due.into_iter().take(limit);
-        let claims: Vec<_> = claims
-            .filter_map(|mailbox| {
-                *last_lease += 1;
-                mailbox.claim(*last_lease, relay, now, lease)
-            })
-            .collect();
-        for claim in &claims {
-            self.changes.announce(&claim.notification.user);
-            state.mark(now);
-        }
-        let next_due = state.next_due();
-        Ok(Claimed { claims, next_due })
+        Ok(self.claim_due(relay, now, lease, |due| due.truncate(limit)))
+    }
+
+    async fn claim_latest(
+        &self,
+        relay: RelayId,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Claimed, StoreError> {
+        Ok(self.claim_due(relay, now, lease, |due| {
+            due.reverse();
+            due.truncate(limit);
+        }))
     }
 
     async fn heartbeat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {

@@ -1,18 +1,18 @@
 //! The end of a claim.
 
+use std::sync::LazyLock;
+
 use postbell_core::{Claim, Settlement, Timestamp, UserId};
 use rusqlite::{Connection, params};
 
-use super::{BEGIN_TO_WAIT, Result};
+use super::{BEGIN_TO_WAIT, FIND, MAILBOX, Result};
 use crate::mailbox::{Mailbox, Next};
 use crate::sqlite::columns::InOrder;
 use crate::sqlite::{clock, cursor, dead_letter, delivery};
 
 /// Finds the mailbox of a claim, unless the claim lost its lease or was settled.
-pub(super) const LEASED: &str = "
-    SELECT message_id, history_id, address, published_at, merged_ids, due_at, cooldown_until,
-        leased_until, attempt, consecutive_failures, parked_for, checked_in_at
-    FROM pending WHERE user = ?1 AND lease = ?2 AND leased_until > 0";
+pub(super) static LEASED: LazyLock<String> =
+    LazyLock::new(|| format!("{} AND lease = ?2 AND leased_until > 0", *FIND));
 
 const COUNT_FAILURE: &str = "
     UPDATE pending SET consecutive_failures = consecutive_failures + 1,
@@ -97,10 +97,10 @@ fn write(db: &Connection, user: &UserId, next: &Next) -> Result<()> {
 }
 
 fn find(db: &Connection, claim: &Claim) -> Result<Option<Mailbox>> {
-    let mut statement = db.prepare_cached(LEASED)?;
+    let mut statement = db.prepare_cached(&LEASED)?;
     let values = params![claim.notification.user.as_str(), claim.lease];
     let mut rows = statement.query(values)?;
-    let row = rows.next()?.map(InOrder::new);
+    let row = rows.next()?.map(|row| InOrder::new(row, MAILBOX));
     row.as_ref().map(Mailbox::read).transpose()
 }
 

@@ -14,15 +14,16 @@ fn steps(statement: &str) -> Vec<String> {
 #[test]
 fn neither_a_push_nor_its_delivery_builds_a_table_or_sorts() {
     for statement in [
-        FIND,
-        cursor::OF_USER,
+        FIND.as_str(),
+        cursor::OF_USER.as_str(),
         ADD,
         REPLACE,
         MERGE,
-        DUE,
+        DUE.as_str(),
+        LATEST_DUE.as_str(),
         LEASE,
         NEXT_DUE,
-        settle::LEASED,
+        settle::LEASED.as_str(),
         delivery::RECORD,
         settle::DELETE,
     ] {

@@ -158,6 +158,24 @@ pub async fn the_longest_due_are_claimed_first_up_to_the_limit(deliveries: &Deli
     );
 }
 
+/// New mail does not wait behind a backlog.
+pub async fn the_latest_due_are_claimed_first_where_that_is_asked_for(deliveries: &Deliveries) {
+    for (seconds, name) in [(2, "cid"), (0, "ann"), (1, "bob")] {
+        let now = T0 + seconds * SECOND;
+        let accepted = deliveries.queue.accept(notification_of(name, "m1", 7), now);
+        accepted.await.unwrap();
+    }
+    let now = T0 + 2 * SECOND;
+    let claimed = deliveries.queue.claim_latest(RELAY, now, LEASE, 2).await;
+    let claims = claimed.unwrap().claims;
+    let names: Vec<_> = claims
+        .iter()
+        .map(|claim| claim.notification.user.as_str())
+        .collect();
+    assert_eq!(names, ["cid", "bob"]);
+    assert_eq!(claim(deliveries, now).await.notification.user, user("ann"));
+}
+
 /// And stays so after a write.
 pub async fn a_new_store_is_ready(deliveries: &Deliveries) {
     deliveries.queue.check_ready(T0).await.unwrap();
