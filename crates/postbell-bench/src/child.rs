@@ -63,6 +63,12 @@ impl Served {
         resident(self.id()?, "RssAnon:")
     }
 
+    /// Memory that only this process has and that it has written, in MB: neither its code nor pages that it shares.
+    pub(crate) fn private_memory(&self) -> anyhow::Result<f64> {
+        let path = format!("/proc/{}/smaps_rollup", self.id()?);
+        field_in_mb(&std::fs::read_to_string(path)?, "Private_Dirty:")
+    }
+
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         self.child.start_kill()?;
         self.child.wait().await?;
@@ -81,9 +87,14 @@ impl Served {
 /// A memory figure of a process in MB, by its name in proc(5): `VmRSS:` (all), `VmHWM:` (its peak) or `RssAnon:`
 /// (anonymous).
 pub(crate) fn resident(process: u32, name: &str) -> anyhow::Result<f64> {
-    let field = status_of(process, name).context("no such field")?;
-    let kibibytes = field.strip_suffix(" kB").context("no memory")?;
-    let kibibytes: f64 = kibibytes.trim().parse()?;
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    field_in_mb(&status, name)
+}
+
+fn field_in_mb(fields: &str, name: &str) -> anyhow::Result<f64> {
+    let field = fields.lines().find_map(|line| line.strip_prefix(name));
+    let kibibytes = field.and_then(|field| field.strip_suffix(" kB"));
+    let kibibytes: f64 = kibibytes.context("no such field")?.trim().parse()?;
     Ok(kibibytes / 1000.0 * 1.024)
 }
 

@@ -70,6 +70,7 @@ enum Part {
     Platform,
     Postgres,
     Relay,
+    Rest,
     Watcher,
 }
 
@@ -123,6 +124,9 @@ async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
     if is_wanted(Part::Postgres) {
         postgres::all(time, cli.mailboxes, Duration::from_secs(cli.sustained)).await?;
     }
+    if is_wanted(Part::Rest) {
+        rest().await?;
+    }
     match cli.only {
         None | Some(Part::Relay) => measure::all(time, cli.mailboxes).await?,
         Some(Part::Accepts) => measure::accepts(time).await?,
@@ -131,6 +135,14 @@ async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
         Some(_) => (),
     }
     Ok(())
+}
+
+/// Measures start and memory at rest.
+async fn rest() -> anyhow::Result<()> {
+    watcher::rest().await?;
+    controller::rest().await?;
+    platform::rest().await?;
+    measure::rest().await
 }
 
 /// The minimum that a server can do with a push.

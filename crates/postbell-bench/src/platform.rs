@@ -20,6 +20,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::child::{self, Served};
 use crate::report::{Line, Promise, say};
@@ -102,6 +103,23 @@ pub(crate) async fn all(many: usize) -> anyhow::Result<()> {
     };
     line.print()?;
     served.stop().await
+}
+
+/// Measures the memory of the platform with a relay, at rest.
+pub(crate) async fn rest() -> anyhow::Result<()> {
+    say(&format!("serve, {FEW} users"))?;
+    let few = FilledStore::filled(FEW).await?;
+    let served = few.serve().await?;
+    sleep(Duration::from_secs(2)).await;
+    let private = served.private_memory()?;
+    served.stop().await?;
+    let line = Line {
+        what: "private memory at rest",
+        measured: private,
+        promised: Promise::AtMost(15.0),
+        unit: "MB",
+    };
+    Ok(line.print()?)
 }
 
 fn compare(

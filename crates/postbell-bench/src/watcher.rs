@@ -17,13 +17,14 @@ use reqwest::Client;
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::sleep;
 use url::Url;
 
 use crate::child::Served;
+use crate::measure::middle;
 use crate::report::{Line, Promise, say};
 
 const EMAIL: &str = "ann@example.com";
@@ -33,6 +34,9 @@ const TOKEN: &str = "the-watchers-token";
 const SINGLE: usize = 500;
 const MANY: usize = 1000;
 
+/// Rounds of the start; the median counts.
+const STARTS: usize = 11;
+
 /// Concurrent reads of the watcher.
 const READS_AT_ONCE: usize = 4;
 
@@ -41,10 +45,12 @@ type Hooks = UnboundedReceiver<Hook>;
 /// A mailbox in the sandbox and its watcher.
 struct World {
     sandbox: Sandbox,
+    /// Of the watcher's environment.
+    variables: Vec<(&'static str, String)>,
     watcher: Served,
     client: Client,
     tokens: Arc<TokenSource>,
-    _home: TempDir,
+    home: TempDir,
 }
 
 /// Measures the watcher.
@@ -58,6 +64,40 @@ pub(crate) async fn all() -> anyhow::Result<()> {
         what: "resident memory after that",
         measured: world.watcher.resident()?,
         promised: Promise::AtMost(30.0),
+        unit: "MB",
+    }
+    .print()?;
+    world.watcher.stop().await?;
+    world.sandbox.stop().await;
+    Ok(())
+}
+
+/// Measures its start, and its memory at rest.
+pub(crate) async fn rest() -> anyhow::Result<()> {
+    say("the watcher")?;
+    let clock = SystemClock::new();
+    let mut world = World::new().await?;
+    let mut times = Vec::new();
+    for _ in 0..STARTS {
+        world.watcher.terminate().await?;
+        let begun = clock.elapsed();
+        world.watcher = serve(&world.sandbox, world.home.path(), &world.variables).await?;
+        until_connected(&world.watcher).await;
+        world.push().await?;
+        times.push(clock.elapsed().saturating_sub(begun).as_secs_f64() * 1000.0);
+    }
+    Line {
+        what: "from exec to the first push that is accepted",
+        measured: middle(times),
+        promised: Promise::AtMost(20.0),
+        unit: "ms",
+    }
+    .print()?;
+    sleep(Duration::from_secs(2)).await;
+    Line {
+        what: "private memory at rest",
+        measured: world.watcher.private_memory()?,
+        promised: Promise::AtMost(4.0),
         unit: "MB",
     }
     .print()?;
@@ -82,13 +122,17 @@ impl World {
         let admin = PubSubAdmin::new(client.clone(), base, Arc::clone(&tokens));
         admin.create_topic(&topic).await?;
         admin.allow_gmail(&topic).await?;
-        let watcher = start(&sandbox, home.path(), &topic).await?;
+        let variables = variables(&sandbox, home.path())?;
+        start_watch(home.path(), &variables, &topic).await?;
+        let watcher = serve(&sandbox, home.path(), &variables).await?;
+        until_connected(&watcher).await;
         Ok(Self {
             sandbox,
+            variables,
             watcher,
             client,
             tokens,
-            _home: home,
+            home,
         })
     }
 
@@ -185,54 +229,67 @@ impl World {
     }
 }
 
-/// Starts the watch and `watch serve`.
-async fn start(sandbox: &Sandbox, home: &Path, topic: &str) -> anyhow::Result<Served> {
+/// The watcher's environment.
+fn variables(sandbox: &Sandbox, home: &Path) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let (url, home) = (sandbox.url(), std::path::absolute(home)?);
+    let grant = home.join("google.json").display().to_string();
+    Ok(vec![
+        ("HOME", home.display().to_string()),
+        ("GOG_ACCOUNT", EMAIL.to_owned()),
+        ("POSTBELL_GOOGLE__CREDENTIALS_FILE", grant),
+        ("POSTBELL_GOOGLE__TOKEN_URL", format!("{url}/token")),
+        ("POSTBELL_GOOGLE__GMAIL_URL", url.to_owned()),
+        ("POSTBELL_LOG", "warn".to_owned()),
+        ("POSTBELL_WATCH_TOKEN", TOKEN.to_owned()),
+        (
+            "POSTBELL_WATCH_HOOK_TOKEN",
+            sandbox.bot().token().to_owned(),
+        ),
+    ])
+}
+
+/// `postbell` with only these variables.
+fn postbell(home: &Path, variables: &[(&str, String)]) -> anyhow::Result<Command> {
     let program = std::env::current_exe()?.with_file_name("postbell");
     ensure!(
         program.exists(),
         "expected {}: run `cargo build --release` first",
         program.display()
     );
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .current_dir(home);
+    Ok(command)
+}
+
+async fn start_watch(home: &Path, variables: &[(&str, String)], topic: &str) -> anyhow::Result<()> {
+    let mut command = postbell(home, variables)?;
+    command.args(["watch", "start", "--topic", topic]);
+    ensure!(command.output().await?.status.success(), "no watch");
+    Ok(())
+}
+
+/// Starts `watch serve`, which may not listen yet.
+async fn serve(
+    sandbox: &Sandbox,
+    home: &Path,
+    variables: &[(&str, String)],
+) -> anyhow::Result<Served> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address: SocketAddr = listener.local_addr()?;
     drop(listener);
-    let url = sandbox.url();
-    let home = std::path::absolute(home)?;
-    let variables = [
-        ("HOME", home.display().to_string()),
-        ("GOG_ACCOUNT", EMAIL.to_owned()),
-        (
-            "POSTBELL_GOOGLE__CREDENTIALS_FILE",
-            home.join("google.json").display().to_string(),
-        ),
-        ("POSTBELL_GOOGLE__TOKEN_URL", format!("{url}/token")),
-        ("POSTBELL_GOOGLE__GMAIL_URL", url.to_owned()),
-        ("POSTBELL_WATCH_TOKEN", TOKEN.to_owned()),
-        (
-            "POSTBELL_WATCH_HOOK_TOKEN",
-            sandbox.bot().token().to_owned(),
-        ),
-    ];
-    let variables = variables.each_ref().map(|(name, value)| (*name, value));
-    let mut started = Command::new(&program);
-    started
-        .args(["watch", "start", "--topic", topic])
-        .env_clear()
-        .envs(variables)
-        .current_dir(&home);
-    ensure!(started.output().await?.status.success(), "no watch");
-    let mut command = Command::new(&program);
+    let mut command = postbell(home, variables)?;
     command
         .args(["watch", "serve", "--units-per-minute", "4294967295"])
         .args(["--port", &address.port().to_string()])
-        .args(["--hook-url", &sandbox.bot().hook_url()])
-        .env_clear()
-        .envs(variables)
-        .env("POSTBELL_LOG", "warn")
-        .current_dir(&home);
-    let watcher = Served::run(command, address)?;
-    while tokio::net::TcpStream::connect(address).await.is_err() {
-        sleep(Duration::from_millis(10)).await;
+        .args(["--hook-url", &sandbox.bot().hook_url()]);
+    Served::run(command, address)
+}
+
+async fn until_connected(watcher: &Served) {
+    while TcpStream::connect(watcher.address).await.is_err() {
+        sleep(Duration::from_micros(200)).await;
     }
-    Ok(watcher)
 }

@@ -114,9 +114,8 @@ impl Machine {
 }
 
 impl Controller {
-    /// Resident memory in MB.
-    pub(crate) fn resident(&self) -> anyhow::Result<f64> {
-        self.0.resident()
+    pub(crate) fn private_memory(&self) -> anyhow::Result<f64> {
+        self.0.private_memory()
     }
 
     pub(crate) fn own_memory(&self) -> anyhow::Result<f64> {
