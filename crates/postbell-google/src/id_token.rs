@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::keys::{GoogleKeys, KeysUnavailable};
 
 /// The issuers of Google's tokens: its documentation shows one, its samples accept both.
-const ISSUERS: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
+const GOOGLE: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
 
 /// The tolerated difference of clocks, in seconds.
 const LEEWAY: i64 = 60;
@@ -32,6 +32,7 @@ const TOKENS_REMEMBERED: usize = 16_384;
 /// is verified once; audience and times are checked every time.
 pub struct IdTokenVerifier {
     keys: Arc<GoogleKeys>,
+    rules: Rules,
     signed: Cache<Box<str>, Arc<Claims>>,
 }
 
@@ -49,6 +50,9 @@ pub struct Caller {
 
     /// The nonce of a sign-in.
     pub nonce: Option<String>,
+
+    /// The client that the token was issued to (`azp`).
+    pub authorized_party: Option<String>,
 }
 
 /// Why a token was refused.
@@ -67,13 +71,50 @@ pub enum IdTokenError {
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
-    aud: String,
+    aud: Audience,
     exp: i64,
     iat: i64,
     nbf: Option<i64>,
     email: Option<String>,
     email_verified: Option<bool>,
     nonce: Option<String>,
+    azp: Option<String>,
+}
+
+/// One audience, or several (RFC 7519, section 4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// Whose tokens are accepted.
+enum Rules {
+    Google,
+    Issuer(String),
+}
+
+impl Rules {
+    fn accept_issuer(&self, issuer: &str) -> bool {
+        match self {
+            Self::Google => GOOGLE.contains(&issuer),
+            Self::Issuer(own) => own == issuer,
+        }
+    }
+
+    /// Google writes one audience; a list is refused. A token of another issuer may be for several, if it was issued to
+    /// this one (OpenID Connect Core, section 3.1.3.7).
+    fn accept_audience(&self, claims: &Claims, audience: &str) -> bool {
+        match (self, &claims.aud) {
+            (_, Audience::One(one)) => one == audience,
+            (Self::Google, Audience::Several(_)) => false,
+            (Self::Issuer(_), Audience::Several(all)) => {
+                let is_ours = all.len() == 1 || claims.azp.as_deref() == Some(audience);
+                is_ours && all.iter().any(|it| it == audience)
+            }
+        }
+    }
 }
 
 impl IdTokenVerifier {
@@ -86,11 +127,25 @@ impl IdTokenVerifier {
         Ok(self.keys.check_ready().await?)
     }
 
-    /// Verifies with `keys`.
+    /// Verifies Google's tokens with its `keys`.
     #[must_use]
     pub fn new(keys: Arc<GoogleKeys>) -> Self {
-        let signed = Cache::new(TOKENS_REMEMBERED);
-        Self { keys, signed }
+        Self {
+            keys,
+            rules: Rules::Google,
+            signed: Cache::new(TOKENS_REMEMBERED),
+        }
+    }
+
+    /// Verifies the tokens of another issuer with its `keys`. They sign people in, each with a token of their own,
+    /// so few are remembered.
+    #[must_use]
+    pub fn of_issuer(keys: Arc<GoogleKeys>, issuer: String) -> Self {
+        Self {
+            keys,
+            rules: Rules::Issuer(issuer),
+            signed: Cache::new(1),
+        }
     }
 
     /// Checks signature, issuer, audience and times, in this order.
@@ -107,12 +162,12 @@ impl IdTokenVerifier {
         now: Timestamp,
     ) -> Result<Caller, IdTokenError> {
         let claims = if let Some(remembered) = self.signed.get(token) {
-            check(&remembered, audience, now)?;
+            check(&remembered, &self.rules, audience, now)?;
             remembered
         } else {
             let key = self.key(token).await?;
             let claims = Arc::new(signed_claims(token, &key)?);
-            check(&claims, audience, now)?;
+            check(&claims, &self.rules, audience, now)?;
             // Only tokens for this audience, so that others do not displace them.
             self.signed.insert(token.into(), Arc::clone(&claims));
             claims
@@ -122,6 +177,7 @@ impl IdTokenVerifier {
             email_verified: claims.email_verified.unwrap_or(false),
             expires: Timestamp::from_millis(claims.exp.saturating_mul(1000)),
             nonce: claims.nonce.clone(),
+            authorized_party: claims.azp.clone(),
         })
     }
 
@@ -157,16 +213,20 @@ fn signed_claims(token: &str, key: &ParsedPublicKey) -> Result<Claims, IdTokenEr
     if !is_good {
         return Err(IdTokenError::Rejected("expected google's signature"));
     }
-    insecure_decode_claims(token).map_err(|_| {
-        IdTokenError::Rejected("expected the claims iss, aud (one text), exp, iat and email")
-    })
+    insecure_decode_claims(token)
+        .map_err(|_| IdTokenError::Rejected("expected the claims iss, aud, exp, iat and email"))
 }
 
-fn check(claims: &Claims, audience: &str, now: Timestamp) -> Result<(), IdTokenError> {
+fn check(
+    claims: &Claims,
+    rules: &Rules,
+    audience: &str,
+    now: Timestamp,
+) -> Result<(), IdTokenError> {
     let now = now.as_secs();
-    let problem = if !ISSUERS.contains(&claims.iss.as_str()) {
-        "expected google as the issuer"
-    } else if claims.aud != audience {
+    let problem = if !rules.accept_issuer(&claims.iss) {
+        "expected google, or the configured issuer, as the issuer"
+    } else if !rules.accept_audience(claims, audience) {
         "expected this endpoint's own URL as the audience"
     } else if claims.exp.saturating_add(LEEWAY) <= now {
         "expected a token that has not expired"
@@ -193,18 +253,20 @@ mod tests {
     fn claims() -> Claims {
         Claims {
             iss: "https://accounts.google.com".to_owned(),
-            aud: AUDIENCE.to_owned(),
+            aud: Audience::One(AUDIENCE.to_owned()),
             exp: NOW.as_secs() + 3600,
             iat: NOW.as_secs(),
             nbf: None,
             email: Some("push@demo.iam.gserviceaccount.com".to_owned()),
             email_verified: Some(true),
             nonce: None,
+            azp: None,
         }
     }
 
     fn verdict(claims: &Claims) -> String {
-        check(claims, AUDIENCE, NOW).map_or_else(|error| error.to_string(), |()| "ok".to_owned())
+        check(claims, &Rules::Google, AUDIENCE, NOW)
+            .map_or_else(|error| error.to_string(), |()| "ok".to_owned())
     }
 
     #[test]
@@ -232,10 +294,36 @@ mod tests {
             &AUDIENCE.to_uppercase(),
         ] {
             let claims = Claims {
-                aud: audience.to_owned(),
+                aud: Audience::One(audience.to_owned()),
                 ..claims()
             };
             assert!(verdict(&claims).contains("audience"), "{audience}");
+        }
+    }
+
+    #[test]
+    fn a_token_for_several_audiences_must_be_issued_to_the_one_that_accepts_it() {
+        for (audiences, azp, good) in [
+            (&[AUDIENCE, "other"][..], Some(AUDIENCE), true),
+            (&["other", AUDIENCE], Some("other"), false),
+            (&[AUDIENCE, "other"], None, false),
+            (&[AUDIENCE], None, true),
+            (&["other"], Some(AUDIENCE), false),
+            (&[], Some(AUDIENCE), false),
+        ] {
+            let claims = Claims {
+                aud: Audience::Several(audiences.iter().map(|&it| it.to_owned()).collect()),
+                azp: azp.map(str::to_owned),
+                ..claims()
+            };
+            let rules = Rules::Issuer(claims.iss.clone());
+            let is_good = check(&claims, &rules, AUDIENCE, NOW).is_ok();
+            assert_eq!(is_good, good, "{audiences:?} {azp:?}");
+            assert_ne!(
+                verdict(&claims),
+                "ok",
+                "Google's tokens are for one audience"
+            );
         }
     }
 
@@ -259,6 +347,23 @@ mod tests {
                 ..claims()
             };
             assert_eq!(verdict(&claims) == "ok", good, "{exp} {iat} {nbf:?}");
+        }
+    }
+
+    #[test]
+    fn another_issuer_signs_only_for_itself() {
+        let rules = Rules::Issuer("https://id.example.com".to_owned());
+        for (iss, good) in [
+            ("https://id.example.com", true),
+            ("https://id.example.com/", false),
+            ("https://accounts.google.com", false),
+        ] {
+            let claims = Claims {
+                iss: iss.to_owned(),
+                ..claims()
+            };
+            let checked = check(&claims, &rules, AUDIENCE, NOW);
+            assert_eq!(checked.is_ok(), good, "{iss}");
         }
     }
 }

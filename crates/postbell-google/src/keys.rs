@@ -8,11 +8,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
-use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
 use postbell_core::{BoxError, Clock};
 use postbell_http::read_response;
 use reqwest::Client;
 use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,9 @@ const SHORTEST_BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 /// The timeout and the largest response. Google's has about 1.5 KiB.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const SIZE_LIMIT: usize = 256 * 1024;
+
+/// The shortest modulus of a key, in bytes: 2048 bits (RFC 7518, section 3.3).
+const SHORTEST_MODULUS: usize = 256;
 
 /// A cache of Google's public keys.
 ///
@@ -195,25 +199,44 @@ impl GoogleKeys {
     }
 }
 
-/// Reads the RSA keys of a set. An empty set must not replace the present keys.
+/// What is used of a key (RFC 7517, section 4; RFC 7518, section 6.3). Other kinds of keys have other members.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: String,
+    n: String,
+    e: String,
+    r#use: Option<String>,
+}
+
+/// Reads the RSA keys of a set that sign. Others are left out: a set may have keys of any kind. An empty set must
+/// not replace the present keys.
 fn parse(body: &[u8]) -> Result<HashMap<String, Arc<ParsedPublicKey>>, BoxError> {
-    let set: JwkSet = serde_json::from_slice(body)?;
-    let mut keys = HashMap::new();
-    for jwk in &set.keys {
-        if let (Some(id), AlgorithmParameters::RSA(key)) = (&jwk.common.key_id, &jwk.algorithm) {
-            const EXPECTED: &str = "a key's n or e is not base64";
-            let n = decode_base64(&key.n).ok_or(EXPECTED)?;
-            let e = decode_base64(&key.e).ok_or(EXPECTED)?;
-            let key = PublicKeyComponents { n, e };
-            let key = key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256)?;
-            keys.insert(id.clone(), Arc::new(key));
-        }
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<Value>,
     }
+    let set: Set = serde_json::from_slice(body)?;
+    let keys: HashMap<_, _> = set.keys.into_iter().filter_map(signing_key).collect();
     if keys.is_empty() {
         Err("the key set has no RSA key".into())
     } else {
         Ok(keys)
     }
+}
+
+fn signing_key(jwk: Value) -> Option<(String, Arc<ParsedPublicKey>)> {
+    let jwk: Jwk = serde_json::from_value(jwk).ok()?;
+    if jwk.kty != "RSA" || jwk.r#use.is_some_and(|it| it != "sig") {
+        return None;
+    }
+    let (n, e) = (decode_base64(&jwk.n)?, decode_base64(&jwk.e)?);
+    if n.len() < SHORTEST_MODULUS {
+        return None;
+    }
+    let key = PublicKeyComponents { n, e };
+    let key = key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
+    Some((jwk.kid, Arc::new(key.ok()?)))
 }
 
 /// The lifetime of a response: `max-age` minus `Age`.
@@ -265,6 +288,25 @@ mod tests {
         );
         assert_eq!(life_of(&[(CACHE_CONTROL, "no-cache")]), LIFE.as_secs());
         assert_eq!(life_of(&[(CACHE_CONTROL, "max-age=5"), (AGE, "99999")]), 60);
+    }
+
+    #[test]
+    fn keys_of_other_kinds_are_left_out_and_do_not_spoil_the_set() {
+        let n = format!("{}w", "u".repeat(341));
+        let set = serde_json::json!({"keys": [
+            {"kty": "RSA", "kid": "signs", "use": "sig", "alg": "RS256", "n": n, "e": "AQAB"},
+            {"kty": "RSA", "kid": "any", "n": n, "e": "AQAB"},
+            {"kty": "RSA", "kid": "encrypts", "use": "enc", "alg": "RSA-OAEP", "n": n, "e": "AQAB"},
+            {"kty": "RSA", "kid": "short", "n": "uuuu", "e": "AQAB"},
+            {"kty": "RSA", "kid": "odd", "n": "*", "e": "AQAB"},
+            {"kty": "EC", "kid": "curve", "crv": "secp256k1", "x": "AA", "y": "AA"},
+            {"kty": "AKP", "kid": "new", "alg": "ML-DSA-44", "pub": "AA"},
+            7,
+        ]});
+        let keys = parse(set.to_string().as_bytes()).unwrap();
+        let mut ids: Vec<_> = keys.keys().map(String::as_str).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, ["any", "signs"]);
     }
 
     #[test]

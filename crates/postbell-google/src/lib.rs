@@ -10,6 +10,7 @@ mod consent;
 mod credentials;
 mod gmail;
 mod id_token;
+mod issuer;
 mod keys;
 mod oauth;
 mod oauth_client;
@@ -33,6 +34,7 @@ pub use gmail::{
     WatchStarted,
 };
 pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
+pub use issuer::Issuer;
 pub use keys::{GoogleKeys, KeysUnavailable};
 pub use oauth::{TokenError, TokenSource, revoke_grant};
 pub use oauth_client::{OAuthClient, OAuthClientError};

@@ -1,4 +1,4 @@
-//! Sign-in with Google by OpenID Connect's authorization code flow
+//! Sign-in with Google, or with another issuer, by OpenID Connect's authorization code flow
 //! (<https://developers.google.com/identity/openid-connect/openid-connect>).
 //!
 //! It uses the project's own token verifier: the crate `openidconnect` depends on `rsa`, which is
@@ -16,6 +16,7 @@ use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
+use url::form_urlencoded::byte_serialize;
 
 use crate::{IdTokenError, IdTokenVerifier};
 
@@ -25,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest response: a few tokens.
 const LONGEST_ANSWER: usize = 256 * 1024;
 
-/// Signs people in with their Google accounts.
+/// Signs people in with their accounts at an issuer.
 pub struct SignIn {
     /// Must not follow redirects.
     pub client: Client,
@@ -37,6 +38,8 @@ pub struct SignIn {
     pub client_id: String,
     /// The OAuth client's secret.
     pub client_secret: SecretString,
+    /// Whether the secret is sent as HTTP Basic authentication, and not in the form.
+    pub basic_auth: bool,
     /// Verifies the ID token.
     pub id_tokens: Arc<IdTokenVerifier>,
 }
@@ -60,15 +63,15 @@ pub enum SignInError {
     #[error("{0}")]
     Rejected(&'static str),
 
-    /// Google refuses this client. An operator must act.
-    #[error("google refused the pages' oauth client with {status}")]
+    /// The issuer refuses this client. An operator must act.
+    #[error("the pages' oauth client was refused with {status}")]
     Refused {
         /// The answer.
         status: u16,
     },
 
-    /// Google is unavailable. A repeat may succeed.
-    #[error("google cannot be reached")]
+    /// The issuer is unavailable. A repeat may succeed.
+    #[error("the issuer cannot be reached")]
     Unavailable(#[source] BoxError),
 }
 
@@ -121,6 +124,10 @@ impl SignIn {
         if account.nonce.as_deref() != Some(&*attempt.nonce) {
             return Err(SignInError::Rejected("expected this attempt's nonce"));
         }
+        let azp = account.authorized_party.as_deref();
+        if azp.is_some_and(|azp| azp != self.client_id) {
+            return Err(SignInError::Rejected("expected a token for this client"));
+        }
         if !account.email_verified {
             return Err(SignInError::Rejected("expected a verified address"));
         }
@@ -133,15 +140,23 @@ impl SignIn {
         code: &str,
         attempt: &SignInAttempt,
     ) -> Result<SecretString, SignInError> {
-        let form = [
+        let mut form = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
-            ("client_id", &self.client_id),
-            ("client_secret", self.client_secret.expose_secret()),
             ("redirect_uri", &attempt.redirect_uri),
             ("code_verifier", attempt.verifier.expose_secret()),
         ];
-        let request = self.client.post(self.token_url.clone()).form(&form);
+        let secret = self.client_secret.expose_secret();
+        let mut request = self.client.post(self.token_url.clone());
+        if self.basic_auth {
+            // Both are encoded as in a form first (RFC 6749, section 2.3.1).
+            let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+            request = request.basic_auth(encoded(&self.client_id), Some(encoded(secret)));
+        } else {
+            form.push(("client_id", &self.client_id));
+            form.push(("client_secret", secret));
+        }
+        let request = request.form(&form);
         let answer = request.timeout(TIMEOUT).send().await.map_err(unavailable)?;
         match answer.status().as_u16() {
             200..=299 => {
@@ -151,8 +166,9 @@ impl SignIn {
                     .map_err(|_| SignInError::Unavailable("its answer cannot be read".into()))?;
                 Ok(answer.id_token)
             }
-            // `invalid_grant` (RFC 6749, section 5.2): the code is invalid or was used.
-            400 => Err(SignInError::Rejected("expected a code of google's")),
+            400 if is_client_refused(answer).await => Err(SignInError::Refused { status: 400 }),
+            // `invalid_grant`: the code is invalid or was used.
+            400 => Err(SignInError::Rejected("expected a code of the issuer's")),
             status @ (429 | 500..) => {
                 let problem = format!("it answered {status}");
                 Err(SignInError::Unavailable(problem.into()))
@@ -160,6 +176,18 @@ impl SignIn {
             status => Err(SignInError::Refused { status }),
         }
     }
+}
+
+/// Whether the cause is the client's registration and not the code (RFC 6749, section 5.2).
+async fn is_client_refused(answer: reqwest::Response) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+    }
+    let read = read_response(answer, LONGEST_ANSWER).await;
+    let refusal = read.ok().and_then(|it| serde_json::from_slice(&it).ok());
+    refusal
+        .is_some_and(|it: Refusal| matches!(&*it.error, "invalid_client" | "unauthorized_client"))
 }
 
 fn unavailable(error: reqwest::Error) -> SignInError {

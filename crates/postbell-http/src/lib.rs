@@ -21,7 +21,7 @@ pub use client::{
     public_client, require_ca_certificates,
 };
 pub use listener::{InvalidListenAddress, ListenAddress, ListenError, Listener};
-pub use public_address::{is_not_public, is_public};
+pub use public_address::{is_loopback, is_not_public, is_public};
 pub use response::{error_response, health};
 pub use retry_after::retry_after;
 pub use server::{App, ClientAddress, serve, serve_at_most};

@@ -1,9 +1,10 @@
-//! Public addresses: where a server may connect to on behalf of a stranger.
+//! Public addresses, where a server may connect to on behalf of a stranger, and addresses of this machine.
 
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::lookup_host;
 
@@ -53,6 +54,14 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let is_special = a == 0x2001 && (b < 0x0200 || b == 0x0db8);
     let is_documentation = a == 0x3fff && b < 0x1000;
     is_global && !is_special && !is_documentation
+}
+
+/// Returns whether the host of a URL is this machine.
+#[must_use]
+pub fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|it: IpAddr| it.is_loopback())
 }
 
 /// Resolves names, but only to public addresses.
@@ -162,6 +171,19 @@ mod tests {
             "2606:4700::1111",
         ] {
             assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn only_addresses_of_this_machine_are_loopback() {
+        for (url, expected) in [
+            ("https://127.0.0.1:8443/health", true),
+            ("https://[::1]/health", true),
+            ("https://localhost/health", true),
+            ("https://localhost.example.com/health", false),
+            ("https://10.0.0.1/health", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
         }
     }
 }

@@ -35,7 +35,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
 use postbell_alerts::UserTargets;
 use postbell_core::{Changes, DeliveryLog, DeliveryQueue, EmailAddress, Timestamp, UserId};
-use postbell_google::SignIn;
+use postbell_google::{Issuer, SignIn};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +73,13 @@ pub struct PagesParts {
     pub operator: Arc<Operator>,
 
     /// Sign-in with Google, if it is configured.
-    pub google: Option<GoogleSignIn>,
+    pub google: Option<SignIn>,
+
+    /// Sign-in with another issuer, if one is configured.
+    pub issuer: Option<IssuerSignIn>,
+
+    /// What addresses give access to.
+    pub access: SignInAccess,
 
     /// The users' alert targets.
     pub alerts: UserTargets,
@@ -91,10 +97,18 @@ pub struct LocalRelay {
     pub url: String,
 }
 
-/// Sign-in with Google. The connected account always gives access to its user.
-pub struct GoogleSignIn {
-    /// The client of Google's sign-in.
-    pub sign_in: SignIn,
+/// Sign-in with another OpenID Connect issuer.
+pub struct IssuerSignIn {
+    /// What the button calls it.
+    pub name: String,
+    /// The issuer.
+    pub issuer: Issuer,
+}
+
+/// What the addresses of people who sign in give access to. The connected account always gives access to its
+/// user.
+#[derive(Clone, Debug, Default)]
+pub struct SignInAccess {
     /// The addresses of operators.
     pub operators: BTreeSet<EmailAddress>,
     /// The addresses of operators who may only look.
@@ -119,7 +133,7 @@ impl Pages {
     #[must_use]
     pub fn new(parts: PagesParts) -> Self {
         let google = parts.google.as_ref();
-        let sign_in = google.map(|google| &google.sign_in.auth_url);
+        let sign_in = google.map(|google| &google.auth_url);
         let client = parts.users.operator_client.as_ref();
         let consent = sign_in.or(client.map(|client| client.auth_url()));
         let origin = consent.map(|url| url.origin().ascii_serialization());
@@ -200,8 +214,8 @@ impl Pages {
     /// look: an operator may do that, too.
     fn is_operator(&self, address: &str, is_viewer: bool) -> bool {
         let has = |all: &BTreeSet<EmailAddress>| all.iter().any(|it| it.as_str() == address);
-        let google = self.parts().google.as_ref();
-        google.is_some_and(|google| has(&google.operators) || (is_viewer && has(&google.viewers)))
+        let access = &self.parts().access;
+        has(&access.operators) || (is_viewer && has(&access.viewers))
     }
 }
 

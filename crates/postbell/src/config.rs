@@ -34,7 +34,6 @@ pub use self::relay::{RateConfig, RelayConfig, RetryConfig};
 pub use self::store_url::StoreUrl;
 pub use self::telemetry::TelemetryConfig;
 pub use self::tls::TlsConfig;
-pub(crate) use self::values::is_loopback;
 pub use self::watch::{WatchConfig, WebhookConfig};
 
 /// A configuration file with every key, its default and its description.
@@ -259,7 +258,7 @@ impl Config {
         let mut warnings = self.platform.warnings();
         if let Some(audience) = &self.relay.audience
             && audience.scheme() != "https"
-            && !values::is_loopback(audience)
+            && !postbell_http::is_loopback(audience)
         {
             warnings
                 .push("relay.audience is not https, and Google pushes only to https".to_owned());

@@ -101,9 +101,13 @@ impl Perform<ChangeUser> for Operator {
             notifications,
         } = request;
         let location = location(&machine)?;
-        let switch = notifications.map(|is_on| match is_on {
-            true => Change::Notifications(Notifications::On),
-            false => Change::Notifications(Notifications::Off),
+        let switch = notifications.map(|is_on| {
+            let wanted = if is_on {
+                Notifications::On
+            } else {
+                Notifications::Off
+            };
+            Change::Notifications(wanted)
         });
         let users = self.ports.users(by);
         let changed = update_user(&*users, &user, None, &*self.clock, |record| {

@@ -30,7 +30,7 @@ pub(super) enum PageError {
     TooManyConnections,
     /// The store is unavailable.
     Unavailable,
-    GoogleUnavailable,
+    IssuerUnavailable,
     /// An internal error; a retry does not help.
     Internal,
 }
@@ -86,10 +86,10 @@ impl PageError {
                 "Temporarily unavailable",
                 "Postbell cannot reach its store. Nothing was changed; retry in a moment.",
             ),
-            Self::GoogleUnavailable => (
+            Self::IssuerUnavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Temporarily unavailable",
-                "Google could not be reached, so you are not signed in. Retry in a moment.",
+                "The service that confirms your identity could not be reached, so you are not signed in. Retry in a moment.",
             ),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -114,7 +114,7 @@ impl IntoResponse for PageError {
             },
         );
         let mut response = (status, page).into_response();
-        if matches!(self, Self::Unavailable | Self::GoogleUnavailable) {
+        if matches!(self, Self::Unavailable | Self::IssuerUnavailable) {
             let seconds = HeaderValue::from_static("5");
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }

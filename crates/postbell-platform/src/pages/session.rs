@@ -152,9 +152,8 @@ impl Session {
         let (Some(address), Some(user)) = (&self.allowed, &self.principal.user) else {
             return Ok(true);
         };
-        let google = pages.parts().google.as_ref();
-        let allowed = google.and_then(|google| google.allowed.get(address));
-        if allowed == Some(user) || self.is_operator() {
+        let allowed = pages.parts().access.allowed.get(address);
+        if allowed == Some(user) || (self.is_operator() && !self.is_viewer()) {
             return Ok(true);
         }
         let connected = pages.users().store.users_by_email(address).await?;

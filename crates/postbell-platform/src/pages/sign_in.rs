@@ -27,6 +27,8 @@ pub(super) fn routes() -> Router<Pages> {
         )
         .route("/sign-in/google", post(google::start))
         .route(google::CALLBACK, get(google::callback))
+        .route("/sign-in/issuer", get(google::start_at_issuer))
+        .route(google::ISSUER_CALLBACK, get(google::issuer_callback))
         .route(choice::PATH, post(choice::choose))
 }
 
@@ -53,6 +55,11 @@ async fn show(State(pages): State<Pages>, session: Result<Session, PageError>) -
                 form method="post" action="/sign-in/google" {
                     button class="primary wide" { "Sign in with Google" }
                 }
+            }
+            @if let Some(issuer) = &pages.parts().issuer {
+                p { a class="button wide" href="/sign-in/issuer" { "Sign in with " (issuer.name) } }
+            }
+            @if pages.parts().google.is_some() || pages.parts().issuer.is_some() {
                 p class="hint" { "Or open the one-time link that your operator sends you." }
             } @else {
                 p { "Open the one-time link that your operator sends you." }

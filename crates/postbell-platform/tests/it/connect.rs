@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::test_browser::{Answer, Browser, TestPages};
+use crate::test_browser::{Answer, Browser, SignInWays, TestPages};
 use crate::test_platform::{OPERATOR_TOPIC, Operator, PUSH_ACCOUNT, TestPlatform, sandbox};
 
 /// The sandbox's first OAuth client is a desktop app's, so redirects go to this machine.
@@ -34,7 +34,7 @@ fn put_topic(sandbox: &Sandbox) {
 async fn pages(sandbox: &Sandbox) -> (TestPages, Browser) {
     put_topic(sandbox);
     let world = TestPlatform::with_operator(&Operator::of(sandbox)).await;
-    let pages = TestPages::at(URL, world, None);
+    let pages = TestPages::at(URL, world, SignInWays::default());
     let browser = pages.signed_in(Some("ann"), false).await;
     (pages, browser)
 }
@@ -136,7 +136,7 @@ async fn each_way_to_fail_says_what_to_do_and_can_be_repeated() {
         ..Operator::of(&sandbox)
     };
     let world = TestPlatform::with_operator(&operator).await;
-    let pages = TestPages::at(URL, world, None);
+    let pages = TestPages::at(URL, world, SignInWays::default());
     let browser = pages.signed_in(Some("ann"), false).await;
 
     let no = decide(&browser, &[("allow", "no")]).await;
@@ -330,7 +330,7 @@ async fn a_permission_without_a_refresh_token_is_of_no_use() {
         ..Operator::of(&sandbox)
     };
     let world = TestPlatform::with_operator(&operator).await;
-    let pages = TestPages::at(URL, world, None);
+    let pages = TestPages::at(URL, world, SignInWays::default());
     let browser = pages.signed_in(Some("ann"), false).await;
     let answer = connect(&browser, "ann@example.com").await;
     assert_shows(&answer, 502, "Google gave no lasting permission");

@@ -7,7 +7,7 @@ use postbell_core::{
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_testkit::RELAY;
 
-use crate::test_browser::{Browser, TestPages};
+use crate::test_browser::{Browser, SignInWays, TestPages};
 use crate::test_platform::{TestPlatform, sandbox};
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn a_failed_sync_is_shown_until_a_retry_succeeds() {
     let sandbox = sandbox().await;
     sandbox.fly().put("bot", "m", "started", &[]);
     let world = TestPlatform::on_fly(&sandbox).await;
-    let pages = TestPages::at("http://bell.example.com", world, None);
+    let pages = TestPages::at("http://bell.example.com", world, SignInWays::default());
     pages.world.connect("ann").await;
     let browser = pages.signed_in(Some("ann"), false).await;
     let refuse = Kind::Refuse {

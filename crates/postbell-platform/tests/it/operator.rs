@@ -1,6 +1,8 @@
-use postbell_core::{MailProblem, ProblemCode, Users};
+use std::time::Duration;
 
-use crate::test_browser::TestPages;
+use postbell_core::{MailProblem, ProblemCode, UnparseableMessage, UserRecord, Users};
+
+use crate::test_browser::{Browser, TestPages};
 
 #[tokio::test]
 async fn users_are_paged_and_searched_without_addresses_in_urls() {
@@ -81,4 +83,145 @@ async fn users_are_filtered_by_their_problem() {
         assert!(second.contains("user-59") && !second.contains("user-54"));
         assert!(second.contains("aria-current"), "{second}");
     }
+}
+
+/// The path of a user's page, as the list links to it.
+async fn page_of(operator: &Browser, user: &str) -> String {
+    let list = operator.get("/operator").await.body;
+    link(&list, user)
+}
+
+#[tokio::test]
+async fn the_counts_that_matter_are_filters() {
+    let pages = TestPages::new().await;
+    let world = &pages.world;
+    for (name, code, hours) in [
+        ("bob", Some(ProblemCode::GrantRevoked), 100),
+        ("cid", None, 1),
+        ("dan", None, 100),
+    ] {
+        world.add_another(name).await;
+        let now = pages.now();
+        let change = |record: &mut UserRecord| {
+            record.notifications_enabled = true;
+            record.problem = code.map(|code| MailProblem { code, since: now });
+            record.watch_expires_at = Some(now + Duration::from_secs(hours * 3600));
+        };
+        world.change(name, change).await;
+    }
+    let operator = pages.signed_in(None, true).await;
+    let list = operator.get("/operator").await.body;
+    for (name, found) in [
+        ("Without mail (1)", "bob"),
+        ("Watch ends (1)", "cid"),
+        ("With a problem (1)", "bob"),
+        ("grant_revoked (1)", "bob"),
+    ] {
+        let page = operator.get(&link(&list, name)).await.body;
+        let users: Vec<_> = ["bob", "cid", "dan"]
+            .into_iter()
+            .filter(|user| page.contains(&format!(">{user}</a>")))
+            .collect();
+        assert_eq!(users, [found], "{name}");
+    }
+    for name in [
+        "bots get no mail",
+        "dead grants",
+        "watches end within a day",
+    ] {
+        assert!(list.contains(name), "{list}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_has_a_page_with_an_invitation_and_sign_out_everywhere() {
+    let pages = TestPages::new().await;
+    pages.world.connect("ann").await;
+    let ann = pages.signed_in(Some("ann"), false).await;
+    let operator = pages.signed_in(None, true).await;
+    let path = page_of(&operator, "ann").await;
+    assert!(!path.contains("ann"), "{path}");
+    let page = operator.get(&path).await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("a…@example.com") && !page.body.contains("ann@example.com"));
+
+    let invite = format!("{path}/invite");
+    let invited = operator.submit(&path, &invite, &[]).await.body;
+    assert!(invited.contains("/sign-in/link/") && invited.contains("within 7 days"));
+    assert!(
+        !operator.get(&path).await.body.contains("/sign-in/link/"),
+        "shown once"
+    );
+
+    let sign_out = format!("{path}/sign-out");
+    let answer = operator.submit(&path, &sign_out, &[]).await;
+    assert_eq!(answer.status, 303);
+    assert_eq!(ann.get("/bot").await.leads_to(), "/sign-in");
+    let shown = operator.get(&path).await.body;
+    assert!(shown.contains("signed out everywhere"), "{shown}");
+    for action in ["link.issue", "session.end"] {
+        assert!(shown.contains(action), "{shown}");
+    }
+    // A user's own session sees none of it.
+    let ann = pages.signed_in(Some("ann"), false).await;
+    assert_eq!(ann.get(&path).await.status, 403);
+    for wrong in ["/operator/users/x", "/operator/users/ann"] {
+        assert_eq!(operator.get(wrong).await.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_looks_at_everything_and_changes_nothing() {
+    let pages = TestPages::new().await;
+    pages.world.connect("ann").await;
+    let message = UnparseableMessage {
+        user: "ann".parse().unwrap(),
+        message_id: "m1".parse().unwrap(),
+        body: bytes::Bytes::from_static(b"?"),
+        cause: "expected JSON".to_owned(),
+    };
+    pages.queue.dead_letter(message, pages.now()).await.unwrap();
+    let operator = pages.signed_in(None, true).await;
+    let viewer = pages.browser();
+    let link = pages.viewer_link().await;
+    assert_eq!(viewer.post(&link, &[]).await.leads_to(), "/operator");
+    let list = viewer.get("/operator").await.body;
+    assert!(
+        list.contains("Unparseable") && !list.contains("/dead-letters/"),
+        "{list}"
+    );
+    let path = page_of(&operator, "ann").await;
+    let page = viewer.get(&path).await.body;
+    assert!(page.contains("Unparseable"), "{page}");
+    for hidden in ["/invite", "/sign-out\"", "/dead-letters/"] {
+        let hidden = format!("{path}{hidden}");
+        assert!(!page.contains(&hidden), "{hidden}");
+    }
+    let search = [("by", "user"), ("text", "ann")];
+    let found = viewer
+        .submit("/operator", "/operator/search", &search)
+        .await;
+    assert_eq!(found.status, 303, "a search changes nothing");
+    for action in [
+        format!("{path}/invite"),
+        format!("{path}/sign-out"),
+        format!("{path}/dead-letters/1/drop"),
+        "/operator/dead-letters/1/drop".to_owned(),
+    ] {
+        let answer = viewer.submit("/operator", &action, &[]).await;
+        assert_eq!(answer.status, 403, "{action}");
+        assert!(answer.body.contains("as a viewer"), "{}", answer.body);
+    }
+    assert_eq!(
+        pages.log.dead_letters(None, None, 9).await.unwrap().len(),
+        1
+    );
+
+    let dropped = operator.submit("/operator", "/operator/dead-letters/1/drop", &[]);
+    assert_eq!(dropped.await.status, 303);
+    let shown = operator.get("/operator").await.body;
+    assert!(
+        shown.contains("dead_letter.drop"),
+        "the change is shown: {shown}"
+    );
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::http::Method;
 use postbell_core::{Sessions, Users};
 
-use crate::test_browser::{TestPages, form};
+use crate::test_browser::{SignInWays, TestPages, form};
 use crate::test_platform::TestPlatform;
 
 #[tokio::test]
@@ -359,7 +359,11 @@ async fn every_response_has_security_headers_and_is_not_cached() {
 
 #[tokio::test]
 async fn over_https_cookies_are_secure_and_bound_to_the_host() {
-    let pages = TestPages::at("https://bell.example.com", TestPlatform::new().await, None);
+    let pages = TestPages::at(
+        "https://bell.example.com",
+        TestPlatform::new().await,
+        SignInWays::default(),
+    );
     let link = pages.link(Some("ann"), false).await;
     let answer = pages.browser().post(&link, &[]).await;
     let cookie = answer.headers["set-cookie"].to_str().unwrap();

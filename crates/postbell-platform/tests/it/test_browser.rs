@@ -13,8 +13,10 @@ use postbell_alerts::{AlertClient, Reach, UserTargets};
 use postbell_core::{
     DeliveryLog, DeliveryQueue, Principal as Who, Sessions, SystemClock, Timestamp,
 };
+use postbell_google::SignIn;
 use postbell_platform::{
-    CookieCipher, GoogleSignIn, LocalRelay, Pages, PagesParts, SignInLinks, system_random,
+    CookieCipher, IssuerSignIn, LocalRelay, Pages, PagesParts, SignInAccess, SignInLinks,
+    system_random,
 };
 use postbell_testkit::MemorySessions;
 use secrecy::ExposeSecret;
@@ -35,23 +37,27 @@ pub(crate) struct TestPages {
 
 impl TestPages {
     pub(crate) async fn new() -> Self {
-        Self::at("http://bell.example.com", TestPlatform::new().await, None)
+        Self::at(
+            "http://bell.example.com",
+            TestPlatform::new().await,
+            SignInWays::default(),
+        )
     }
 
     /// Restarts the pages with another configuration.
-    pub(crate) fn start_again(&mut self, google: Option<GoogleSignIn>) {
+    pub(crate) fn start_again(&mut self, ways: SignInWays) {
         let sessions = Arc::clone(&self.sessions);
         let relay = (Arc::clone(&self.queue), Arc::clone(&self.log));
-        self.pages = pages(&self.url, &self.world, relay, &sessions, google);
+        self.pages = pages(&self.url, &self.world, relay, &sessions, ways);
     }
 
-    pub(crate) fn at(url: &str, world: TestPlatform, google: Option<GoogleSignIn>) -> Self {
+    pub(crate) fn at(url: &str, world: TestPlatform, ways: SignInWays) -> Self {
         let store = Arc::new(world.operated.deliveries.clone());
         let queue: Arc<dyn DeliveryQueue> = Arc::clone(&store) as _;
         let log: Arc<dyn DeliveryLog> = store;
         let sessions = Arc::new(world.operated.sessions.clone());
         let relay = (Arc::clone(&queue), Arc::clone(&log));
-        let pages = pages(url, &world, relay, &sessions, google);
+        let pages = pages(url, &world, relay, &sessions, ways);
         Self {
             world,
             queue,
@@ -73,13 +79,27 @@ impl TestPages {
 
     /// The path of a new sign-in link.
     pub(crate) async fn link(&self, user: Option<&str>, operator: bool) -> String {
-        let links = links(&self.sessions, &self.url);
-        let who = Who {
+        self.link_of(&Who {
             user: user.map(|user| user.parse().unwrap()),
             operator: operator.then(|| "op".to_owned()),
             is_viewer: false,
-        };
-        let link = links.issue(&who, Duration::from_secs(60), self.now()).await;
+        })
+        .await
+    }
+
+    /// The path of a new sign-in link of an operator who may only look.
+    pub(crate) async fn viewer_link(&self) -> String {
+        self.link_of(&Who {
+            user: None,
+            operator: Some("guest".to_owned()),
+            is_viewer: true,
+        })
+        .await
+    }
+
+    async fn link_of(&self, who: &Who) -> String {
+        let links = links(&self.sessions, &self.url);
+        let link = links.issue(who, Duration::from_secs(60), self.now()).await;
         let link = link.unwrap().expose_secret().to_owned();
         link.strip_prefix(&self.url).unwrap().to_owned()
     }
@@ -107,7 +127,7 @@ fn pages(
     world: &TestPlatform,
     (queue, log): (Arc<dyn DeliveryQueue>, Arc<dyn DeliveryLog>),
     sessions: &Arc<MemorySessions>,
-    google: Option<GoogleSignIn>,
+    ways: SignInWays,
 ) -> Pages {
     let secret = "a secret of the tests".into();
     Pages::new(PagesParts {
@@ -123,7 +143,9 @@ fn pages(
         links: links(sessions, url),
         cipher: CookieCipher::new(&secret),
         operator: Arc::clone(&world.operator),
-        google,
+        google: ways.google,
+        issuer: ways.issuer,
+        access: ways.access,
         alerts: UserTargets {
             targets: Arc::clone(&world.alerts) as _,
             client: AlertClient::new(Reach::Anywhere, Arc::new(SystemClock::new())).unwrap(),
@@ -137,6 +159,14 @@ fn links(sessions: &Arc<MemorySessions>, url: &str) -> SignInLinks {
         random: system_random(),
         url: url.parse().unwrap(),
     }
+}
+
+/// How people sign in.
+#[derive(Default)]
+pub(crate) struct SignInWays {
+    pub(crate) google: Option<SignIn>,
+    pub(crate) issuer: Option<IssuerSignIn>,
+    pub(crate) access: SignInAccess,
 }
 
 /// A browser with its cookies.

@@ -88,6 +88,8 @@ pub(super) async fn exchange(
         if grant.scope.split(' ').any(|scope| scope == "openid") {
             let claims = IdTokenClaims {
                 nonce,
+                // The client that asked (<https://developers.google.com/identity/openid-connect/openid-connect#an-id-tokens-payload>).
+                azp: grant.client_id.clone(),
                 ..IdTokenClaims::of(&grant.email, &grant.client_id, now)
             };
             answer["id_token"] = oauth.id_token(&claims).into();

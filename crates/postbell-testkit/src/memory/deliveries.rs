@@ -456,9 +456,9 @@ impl DeliveryLog for MemoryDeliveries {
         };
         state.dead_letters.remove(&dead_letter);
         self.changes.announce(&notification.user);
-        let (action, detail) = (AuditAction::ReplayDeadLetter, dead_letter.to_string());
-        let user = Some(&notification.user);
-        self.recorder.record(action, user, &detail);
+        let (user, number) = (Some(&notification.user), dead_letter.to_string());
+        self.recorder
+            .record(AuditAction::ReplayDeadLetter, user, &number);
         let mailbox = state.mailbox(&notification.user.clone());
         mailbox.put(notification, now);
         mailbox.make_due(now);
@@ -468,11 +468,11 @@ impl DeliveryLog for MemoryDeliveries {
 
     async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, StoreError> {
         let dropped = self.state.lock().dead_letters.remove(&dead_letter);
-        if let Some(stored) = &dropped {
-            let user = &stored.dead_letter.user;
+        if let Some(user) = dropped.as_ref().map(|stored| &stored.dead_letter.user) {
             self.changes.announce(user);
-            let (action, detail) = (AuditAction::DropDeadLetter, dead_letter.to_string());
-            self.recorder.record(action, Some(user), &detail);
+            let number = dead_letter.to_string();
+            self.recorder
+                .record(AuditAction::DropDeadLetter, Some(user), &number);
         }
         Ok(dropped.is_some())
     }
@@ -485,8 +485,10 @@ impl DeliveryLog for MemoryDeliveries {
             .extract_if(..=last, |_, stored| stored.dead_letter.user == *user);
         let dropped = dropped.count() as u64;
         if dropped > 0 {
-            let detail = format!("{dropped} up to {last}");
-            let action = AuditAction::DropDeadLetter;
+            let (action, detail) = (
+                AuditAction::DropDeadLetter,
+                format!("{dropped} up to {last}"),
+            );
             self.recorder.record(action, Some(user), &detail);
         }
         Ok(dropped)

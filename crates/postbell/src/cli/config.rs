@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use url::Url;
 
 use super::users::base_url;
-use crate::config::is_loopback;
+use postbell_http::is_loopback;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {

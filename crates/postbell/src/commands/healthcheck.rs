@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
+use postbell_http::is_loopback;
 use serde_json::Value;
 use url::Url;
 
 use crate::cli::HealthcheckArgs;
-use crate::config::is_loopback;
 
 /// Time limit of the whole check. Container engines give up after 30 seconds unless told otherwise.
 const TIME_LIMIT: Duration = Duration::from_secs(5);

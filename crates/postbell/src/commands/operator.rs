@@ -77,7 +77,9 @@ impl Target {
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         if let Some(url) = &remote.platform {
-            postbell_http::require_ca_certificates()?;
+            if url.scheme() == "https" {
+                postbell_http::require_ca_certificates()?;
+            }
             return Ok(Self::There {
                 client: postbell_http::client()?,
                 url: url.clone(),

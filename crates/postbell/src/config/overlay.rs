@@ -16,7 +16,7 @@ const PREFIX: &str = "POSTBELL_";
 const SEPARATOR: &str = "__";
 
 /// The secrets, and URLs with a password, as tables and key. Each can be set as `key_file` instead.
-const SECRETS: [(&[&str], &str); 15] = [
+const SECRETS: [(&[&str], &str); 16] = [
     (&["controller"], "hook_token"),
     (&["alerts"], "targets"),
     (&["directory"], "api_key"),
@@ -29,6 +29,7 @@ const SECRETS: [(&[&str], &str); 15] = [
     (&["platform", "fly"], "env_key"),
     (&["platform", "fly"], "token"),
     (&["platform", "sign_in"], "client_secret"),
+    (&["platform", "sign_in", "issuer"], "client_secret"),
     (&["relay"], "inbox"),
     (&["relay"], "url_token_secret"),
     (&["telemetry"], "otlp_headers"),

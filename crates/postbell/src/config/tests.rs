@@ -50,6 +50,7 @@ fn the_example_names_every_key() {
         .replace("/etc/postbell/platform.pem", "/secret")
         .replace("/etc/postbell/fly-token", "/secret")
         .replace("/etc/postbell/sign-in-secret", "/secret")
+        .replace("/etc/postbell/issuer-secret", "/secret")
         .replace("/etc/postbell/hook-token", "/secret")
         .replace("/etc/postbell/env-key", "/secret")
         .replace("/etc/postbell/google-client-secret", "/secret")
@@ -67,6 +68,7 @@ fn the_example_names_every_key() {
         platform.fly.token,
         platform.fly.env_key,
         platform.sign_in.client_secret,
+        platform.sign_in.issuer.client_secret,
     ] {
         assert_eq!(secret.unwrap().expose_secret(), "hunter2");
     }

@@ -4,7 +4,7 @@ use postbell_store::OpenError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use url::{Host, Url};
+use url::Url;
 
 use super::{ConfigError, StoreUrl};
 
@@ -18,16 +18,6 @@ pub(super) fn is_http(url: &Url) -> bool {
 pub(super) fn is_plain_base(url: &Url) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/%[]".contains(&byte);
     is_http(url) && url.path() == "/" && url.as_str().bytes().all(is_plain)
-}
-
-/// Whether the host of a URL is this machine.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 /// Checks that a secret can be sent in a header. Some secrets contain a space, such as Fly's tokens.
@@ -92,22 +82,4 @@ pub(super) fn one_per_line<'de, D: Deserializer<'de>>(
             keys
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_of_this_machine_are_loopback() {
-        for (url, expected) in [
-            ("https://127.0.0.1:8443/health", true),
-            ("https://[::1]/health", true),
-            ("https://localhost/health", true),
-            ("https://localhost.example.com/health", false),
-            ("https://10.0.0.1/health", false),
-        ] {
-            assert_eq!(is_loopback(&url.parse().unwrap()), expected, "{url}");
-        }
-    }
 }

@@ -352,6 +352,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         targets: store.alert_targets(),
         client: users_client(&clock)?,
     };
+    let issuer = pages::issuer(settings, client.clone(), Arc::clone(&clock))?;
     let (google, keys) = pages::google(config, client, clock, keys)?;
     let parts = PagesParts {
         users: Arc::clone(&users),
@@ -362,6 +363,8 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         cipher: CookieCipher::new(settings.gateway_secret()?),
         operator,
         google,
+        issuer,
+        access: pages::access(settings),
         alerts: alert_targets,
     };
     Ok(PlatformService {

@@ -35,6 +35,7 @@ mod support;
 mod telemetry;
 mod terminal;
 mod users;
+mod users_anywhere;
 mod watch;
 mod watch_account;
 mod watch_alerts;

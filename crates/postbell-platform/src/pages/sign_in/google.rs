@@ -1,12 +1,14 @@
-//! Signing in with Google.
+//! Signing in with Google, or with another issuer that the configuration names.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 use postbell_core::{EmailAddress, Principal, Timestamp, UserId};
-use postbell_google::{SignInAttempt, SignInError};
+use postbell_google::{SignIn, SignInAttempt, SignInError};
 use postbell_http::constant_time_eq;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
@@ -16,29 +18,80 @@ use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::SameOriginForm;
 use crate::pages::extract::{Origin, QueryParams};
 use crate::pages::session::Session;
-use crate::pages::{GoogleSignIn, PageError, Pages};
+use crate::pages::{PageError, Pages};
 use crate::random::random_text;
 
-/// The path to which Google redirects.
+/// The paths to which the issuers redirect.
 pub(super) const CALLBACK: &str = "/sign-in/google/back";
+pub(super) const ISSUER_CALLBACK: &str = "/sign-in/issuer/back";
 
-/// How long a sign-in at Google may take.
+/// How long a sign-in at an issuer may take.
 const ATTEMPT_LIFETIME: Duration = Duration::from_secs(600);
 
 const NOT_CONFIGURED: PageError =
-    PageError::SignInFailed("Sign-in with Google is not configured. Ask your operator for a link.");
+    PageError::SignInFailed("This sign-in is not configured. Ask your operator for a link.");
 const EXPIRED: PageError = PageError::SignInFailed(
     "This sign-in has expired or was started in another browser. Start again.",
 );
 const NOT_CONFIRMED: PageError =
-    PageError::SignInFailed("Google did not confirm your identity. Start again.");
+    PageError::SignInFailed("Your identity was not confirmed. Start again.");
 const NO_ACCESS: PageError = PageError::SignInFailed(
-    "No bot is connected to this Google account. Use the account that your bot watches, or ask your operator for a link.",
+    "No bot is connected to this account. Use the account that your bot watches, or ask your operator for a link.",
 );
+
+/// Who confirms an identity.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+enum Provider {
+    Google,
+    Issuer,
+}
+
+/// The client of a provider's endpoints.
+enum Client<'a> {
+    Google(&'a SignIn),
+    Issuer(Arc<SignIn>),
+}
+
+impl Deref for Client<'_> {
+    type Target = SignIn;
+
+    fn deref(&self) -> &SignIn {
+        match self {
+            Self::Google(sign_in) => sign_in,
+            Self::Issuer(sign_in) => sign_in,
+        }
+    }
+}
+
+impl Provider {
+    async fn client(self, pages: &Pages) -> Result<Client<'_>, PageError> {
+        let parts = pages.parts();
+        match self {
+            Self::Google => {
+                let google = parts.google.as_ref().ok_or(NOT_CONFIGURED)?;
+                Ok(Client::Google(google))
+            }
+            Self::Issuer => {
+                let configured = parts.issuer.as_ref().ok_or(NOT_CONFIGURED)?;
+                let discovered = configured.issuer.sign_in().await;
+                discovered.map(Client::Issuer).map_err(sign_in_error)
+            }
+        }
+    }
+
+    const fn callback(self) -> &'static str {
+        match self {
+            Self::Google => CALLBACK,
+            Self::Issuer => ISSUER_CALLBACK,
+        }
+    }
+}
 
 /// A sign-in that has begun, stored in a cookie.
 #[derive(Deserialize, Serialize)]
 struct Attempt {
+    /// The answer of another one is not one to this sign-in.
+    provider: Provider,
     state: String,
     nonce: String,
     verifier: String,
@@ -52,7 +105,7 @@ impl Attempt {
             state: self.state,
             nonce: self.nonce,
             verifier: self.verifier.into(),
-            redirect_uri: format!("{base}{CALLBACK}"),
+            redirect_uri: format!("{base}{}", self.provider.callback()),
         }
     }
 }
@@ -69,9 +122,22 @@ pub(in crate::pages) async fn start(
     State(pages): State<Pages>,
     _: SameOriginForm,
 ) -> Result<Response, PageError> {
-    let google = pages.parts().google.as_ref().ok_or(NOT_CONFIGURED)?;
+    begin(&pages, Provider::Google).await
+}
+
+/// Redirects to the other issuer. By a link: the policy of forms would have to name the issuer's pages, which
+/// are not known before they are discovered.
+pub(in crate::pages) async fn start_at_issuer(
+    State(pages): State<Pages>,
+) -> Result<Response, PageError> {
+    begin(&pages, Provider::Issuer).await
+}
+
+async fn begin(pages: &Pages, provider: Provider) -> Result<Response, PageError> {
+    let client = provider.client(pages).await?;
     let random = &pages.parts().links.random;
     let attempt = Attempt {
+        provider,
         state: random_text(random),
         nonce: random_text(random),
         verifier: random_text(random),
@@ -79,7 +145,7 @@ pub(in crate::pages) async fn start(
     };
     let cookies = pages.cookies();
     let cookie = cookies.set(CookieName::SignInAttempt, &attempt, ATTEMPT_LIFETIME);
-    let url = google.sign_in.consent_url(&attempt.into_sign_in(&pages));
+    let url = client.consent_url(&attempt.into_sign_in(pages));
     Ok((cookie, Redirect::to(url.as_str())).into_response())
 }
 
@@ -90,47 +156,70 @@ pub(in crate::pages) async fn callback(
     Origin(origin): Origin,
     QueryParams(query): QueryParams<CallbackQuery>,
 ) -> Result<Response, PageError> {
-    let google = pages.parts().google.as_ref().ok_or(NOT_CONFIGURED)?;
-    let attempt: Option<Attempt> = pages.cookies().read(CookieName::SignInAttempt, &headers);
+    finish(&pages, Provider::Google, &headers, query, origin).await
+}
+
+/// The same with the other issuer's code.
+pub(in crate::pages) async fn issuer_callback(
+    State(pages): State<Pages>,
+    headers: HeaderMap,
+    Origin(origin): Origin,
+    QueryParams(query): QueryParams<CallbackQuery>,
+) -> Result<Response, PageError> {
+    finish(&pages, Provider::Issuer, &headers, query, origin).await
+}
+
+async fn finish(
+    pages: &Pages,
+    provider: Provider,
+    headers: &HeaderMap,
+    query: CallbackQuery,
+    origin: String,
+) -> Result<Response, PageError> {
+    let client = provider.client(pages).await?;
+    let attempt: Option<Attempt> = pages.cookies().read(CookieName::SignInAttempt, headers);
     let now = pages.now();
-    let attempt = attempt.filter(|attempt| now < attempt.started_at + ATTEMPT_LIFETIME);
-    let attempt = attempt.ok_or(EXPIRED)?.into_sign_in(&pages);
+    let attempt = attempt.filter(|attempt| {
+        attempt.provider == provider && now < attempt.started_at + ATTEMPT_LIFETIME
+    });
+    let attempt = attempt.ok_or(EXPIRED)?.into_sign_in(pages);
     let state = query.state.unwrap_or_default();
     if !constant_time_eq(&attempt.state, state) {
         return Err(EXPIRED);
     }
     let code = query.code.ok_or(NOT_CONFIRMED)?;
-    let address = google.sign_in.finish(&code, &attempt, now).await;
+    let address = client.finish(&code, &attempt, now).await;
     let address = address.map_err(sign_in_error)?;
-    let (mut users, mut principal) = access_of(&pages, google, &address).await?;
+    let (mut users, mut principal) = access_of(pages, &address).await?;
     let remove = pages.cookies().remove(CookieName::SignInAttempt);
     if users.len() > 1 {
-        return Ok((remove, choice::ask(&pages, users, principal)).into_response());
+        return Ok((remove, choice::ask(pages, users, principal)).into_response());
     }
     principal.user = users.pop();
     if principal.user.is_none() && principal.operator.is_none() {
         return Err(NO_ACCESS);
     }
     let name = log_name(&principal);
-    let allowed = google.allowed.contains_key(&address).then_some(address);
-    let started = Session::start(&pages, principal, allowed, origin).await?;
+    let allowed = pages.parts().access.allowed.contains_key(&address);
+    let allowed = allowed.then_some(address);
+    let started = Session::start(pages, principal, allowed, origin).await?;
     let started = started.ok_or(NO_ACCESS)?;
-    info!(principal = name, "Signed in with Google");
+    info!(principal = name, ?provider, "Signed in");
     Ok((remove, started).into_response())
 }
 
 /// Returns whose bots an address opens, by the connected accounts and the configuration, and what it is beside that.
 async fn access_of(
     pages: &Pages,
-    google: &GoogleSignIn,
     address: &EmailAddress,
 ) -> Result<(Vec<UserId>, Principal), PageError> {
-    let users = match google.allowed.get(address) {
+    let access = &pages.parts().access;
+    let users = match access.allowed.get(address) {
         Some(user) => vec![user.clone()],
         None => pages.parts().mailboxes.of_person(address).await?,
     };
-    let is_operator = google.operators.contains(address);
-    let is_viewer = !is_operator && google.viewers.contains(address);
+    let is_operator = access.operators.contains(address);
+    let is_viewer = !is_operator && access.viewers.contains(address);
     let operator = (is_operator || is_viewer).then(|| address.as_str().to_owned());
     let principal = Principal {
         user: None,
@@ -144,16 +233,16 @@ fn sign_in_error(error: SignInError) -> PageError {
     let shown = &error as &dyn std::error::Error;
     match &error {
         SignInError::Rejected(_) => {
-            info!(error = shown, "A sign-in with Google was rejected");
+            info!(error = shown, "A sign-in was rejected");
             NOT_CONFIRMED
         }
         SignInError::Refused { .. } => {
-            warn!(error = shown, "Google refuses the sign-in client");
+            warn!(error = shown, "The issuer refuses the sign-in client");
             PageError::Internal
         }
         SignInError::Unavailable(_) => {
-            warn!(error = shown, "Google is unavailable for sign-ins");
-            PageError::GoogleUnavailable
+            warn!(error = shown, "The issuer is unavailable for sign-ins");
+            PageError::IssuerUnavailable
         }
     }
 }

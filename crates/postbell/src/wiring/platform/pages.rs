@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use postbell_core::{Clock, Sessions};
-use postbell_google::{GoogleKeys, IdTokenVerifier, SignIn};
-use postbell_platform::{GoogleSignIn, SignInLinks, system_random};
+use postbell_google::{GoogleKeys, IdTokenVerifier, Issuer, SignIn};
+use postbell_platform::{IssuerSignIn, SignInAccess, SignInLinks, system_random};
 use reqwest::Client;
 
 use crate::config::{Config, ConfigError, PlatformConfig};
@@ -16,7 +16,7 @@ pub(super) fn google(
     client: Client,
     clock: Arc<dyn Clock>,
     relay_keys: Option<Arc<GoogleKeys>>,
-) -> Result<(Option<GoogleSignIn>, Option<Arc<GoogleKeys>>), ConfigError> {
+) -> Result<(Option<SignIn>, Option<Arc<GoogleKeys>>), ConfigError> {
     let settings = &config.platform.sign_in;
     let Some((client_id, client_secret)) = settings.client()? else {
         return Ok((None, None));
@@ -35,15 +35,36 @@ pub(super) fn google(
         token_url: config.google.token_url.clone(),
         client_id: client_id.to_owned(),
         client_secret: client_secret.clone(),
+        basic_auth: false,
         id_tokens: Arc::new(IdTokenVerifier::new(keys)),
     };
-    let google = GoogleSignIn {
-        sign_in,
+    Ok((Some(sign_in), own))
+}
+
+/// Builds the sign-in with another issuer, if one is configured. Requests nothing yet.
+pub(super) fn issuer(
+    config: &PlatformConfig,
+    client: Client,
+    clock: Arc<dyn Clock>,
+) -> Result<Option<IssuerSignIn>, ConfigError> {
+    let Some(issuer) = config.sign_in.issuer.configured()? else {
+        return Ok(None);
+    };
+    let (id, secret) = (issuer.client_id.to_owned(), issuer.client_secret.clone());
+    Ok(Some(IssuerSignIn {
+        name: issuer.name,
+        issuer: Issuer::new(client, issuer.url.to_owned(), id, secret, clock),
+    }))
+}
+
+/// What addresses give access to.
+pub(super) fn access(config: &PlatformConfig) -> SignInAccess {
+    let settings = &config.sign_in;
+    SignInAccess {
         operators: settings.operators.clone(),
         viewers: settings.viewers.clone(),
         allowed: settings.allowed.clone(),
-    };
-    Ok((Some(google), own))
+    }
 }
 
 /// Builds one-time sign-in links to the pages.
