@@ -110,15 +110,16 @@ impl TerminalUi {
     #[must_use]
     pub fn new(output: Box<dyn Output>, options: UiOptions) -> Self {
         let colours = options.is_terminal && options.colours;
+        let style = Style::new(colours, options.is_terminal.then(columns).flatten());
         let prompts = match (
             options.interactive,
             stdin().is_terminal() && stderr().is_terminal(),
         ) {
             (false, _) => Prompts::None,
-            (true, true) => Prompts::Terminal { colours },
+            (true, true) => Prompts::Terminal(style),
             (true, false) => Prompts::Lines,
         };
-        let is_prompting = matches!(prompts, Prompts::Terminal { .. });
+        let is_prompting = matches!(prompts, Prompts::Terminal(_));
         Self {
             output,
             format: match (options.json, options.is_terminal) {
@@ -127,7 +128,7 @@ impl TerminalUi {
                 (false, false) => Format::Plain,
             },
             prompts,
-            style: Style::new(colours, options.is_terminal.then(columns).flatten()),
+            style,
             task: options.task,
             home: options.home,
             initial_modes: is_prompting.then(disable_echo).flatten(),

@@ -1,5 +1,7 @@
 //! Judges a watch's state: does mail get through?
 
+use std::time::Duration;
+
 use postbell_core::{ProblemCode, Timestamp};
 use postbell_protocol::watch_state::WatchState;
 
@@ -46,6 +48,17 @@ pub fn assess(state: &WatchState, now: Timestamp) -> Assessment {
         renewal_problem: state.renewal_problem.clone(),
         dead_letters: state.dead_letters.len(),
     }
+}
+
+/// After how long without a sign of life a running watcher counts as hung: it syncs, and saves its state, every
+/// ten minutes.
+const HUNG_AFTER: Duration = Duration::from_secs(30 * 60);
+
+/// Since when a running watcher has saved nothing, if it should have: it hangs, or the machine has just woken up.
+#[must_use]
+pub fn hung_since(state: &WatchState, now: Timestamp) -> Option<Timestamp> {
+    let saved = millis(state.updated_at_ms.max(state.last_poll_at_ms));
+    (saved + HUNG_AFTER < now).then_some(saved)
 }
 
 fn problem(state: &WatchState, now: Timestamp) -> Option<FoundProblem> {

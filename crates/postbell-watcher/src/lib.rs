@@ -54,7 +54,7 @@ pub use error::{NotSynced, SyncError};
 pub use extras::Extras;
 pub use failing::MessageRetries;
 pub use filter::{Filter, SenderProof};
-pub use health::{Assessment, FoundProblem, assess};
+pub use health::{Assessment, FoundProblem, assess, hung_since};
 pub use hook_options::HookOptions;
 pub use mailbox_identity::{AddressMatch, IdentityError, MailboxIdentity, WrongAccount};
 pub use monitor::{MONITOR_PATHS, Monitor, Monitors};

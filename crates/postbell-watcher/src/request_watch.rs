@@ -56,7 +56,11 @@ async fn carry_out_one(poster: &Poster) -> Result<bool, StateError> {
             let problem = tested.err().and_then(|error| error.problem());
             let detail = problem.as_ref().map(|problem| problem.detail.clone());
             let detail = detail.unwrap_or_default();
-            info!(problem = detail, "Tested the webhook");
+            if detail.is_empty() {
+                info!("The webhook accepted a test");
+            } else {
+                warn!(problem = detail, "The webhook did not accept a test");
+            }
             let mut state = poster.state.lock().await;
             state.last_test = Some(WebhookTest {
                 id: test,

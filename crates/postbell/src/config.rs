@@ -26,6 +26,7 @@ use url::Url;
 pub use self::alerts::AlertsConfig;
 pub use self::controller::{ControllerConfig, WatcherChoice};
 pub use self::env::Env;
+pub(crate) use self::env::open_secret;
 pub use self::error::ConfigError;
 pub(crate) use self::error::{BadSetting, Mistakes};
 pub use self::google_client::{GoogleClient, GoogleClientConfig};
@@ -263,6 +264,18 @@ impl Config {
             warnings
                 .push("relay.audience is not https, and Google pushes only to https".to_owned());
         }
+        let stores = [
+            ("relay.inbox", &self.relay.inbox),
+            ("platform.store", &self.platform.store),
+        ];
+        let unencrypted = stores
+            .iter()
+            .filter(|(_, url)| url.is_unencrypted_elsewhere());
+        warnings.extend(unencrypted.map(|(key, _)| {
+            format!(
+                "{key} has sslmode=disable: password and data are sent unencrypted to another machine"
+            )
+        }));
         warnings
     }
 

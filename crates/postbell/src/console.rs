@@ -61,6 +61,11 @@ impl Console {
         self.raw_error(&format!("{}\n", wrap(text, self.stderr)));
     }
 
+    /// Whether [`Console::error`] changes a text.
+    pub(crate) fn wraps(self, text: &str) -> bool {
+        wrap(text, self.stderr) != text.trim_end_matches('\n')
+    }
+
     /// Writes to stderr as it is, for example to restore a terminal. Ignores a closed stderr.
     pub(crate) fn raw_error(self, text: &str) {
         let mut stderr = stderr().lock();

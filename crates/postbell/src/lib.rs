@@ -35,13 +35,23 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// Exit code for an invalid configuration: `EX_CONFIG` of `sysexits.h`.
 const BAD_CONFIGURATION: u8 = 78;
 
+/// Exit code for wrong usage, as clap has it.
+const WRONG_USAGE: u8 = 2;
+
 /// Runs the command that the process was started with.
 ///
 /// Invalid usage ends the process with code 2, as clap does.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::read(std::env::args_os().collect()).unwrap_or_else(|error| error.exit());
     let console = Console::from_process();
+    let cli = match Cli::read(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && console.wraps(&error.to_string()) => {
+            console.error(error.to_string().trim_end());
+            return ExitCode::from(WRONG_USAGE);
+        }
+        Err(help) => help.exit(),
+    };
     let env = match Env::from_process(cli.config.clone()) {
         Ok(env) => env,
         Err(error) => return fail(&console, &error.into()),

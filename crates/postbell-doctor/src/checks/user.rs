@@ -37,10 +37,17 @@ fn judge(checker: &Checker<'_>, account: &Account) -> CheckResult {
     if !account.google_connected {
         return CheckResult::failed(
             format!("{user} has no Google account connected"),
-            format!(
-                "Run `postbell setup --platform URL --user {user}`, with POSTBELL_USER_TOKEN set to \
-                 the output of `postbell users token {user}`."
-            ),
+            if checker.facts.operator.is_some() {
+                format!(
+                    "Send the user the output of `postbell users invite {user}`: they connect it on the page \
+                     that opens."
+                )
+            } else {
+                format!(
+                    "Run `postbell setup --platform URL --user {user}`, with POSTBELL_USER_TOKEN set to \
+                     the output of `postbell users token {user}`."
+                )
+            },
         );
     }
     let email = account
@@ -56,10 +63,7 @@ fn judge(checker: &Checker<'_>, account: &Account) -> CheckResult {
     if !account.notifications_enabled {
         return CheckResult::failed(
             format!("{user} is connected as {email}, but notifications are turned off"),
-            format!(
-                "Turn them on: `curl -X POST URL/api/platform/gmail-notifications -H \
-                 \"x-internal-api-key: $KEY\" --json '{{\"userId\":\"{user}\"}}'`."
-            ),
+            format!("Turn them on: `postbell users change {user} --notifications true`."),
         );
     }
     CheckResult::ok(format!("{user}, connected as {email}"))

@@ -6,13 +6,16 @@
 use std::io::{BufRead, stdin};
 use std::thread;
 
+use inquire::list_option::ListOption;
 use inquire::ui::RenderConfig;
 use inquire::{Confirm, InquireError, Password, PasswordDisplayMode, Select, Text};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use secrecy::SecretString;
 use tokio::sync::oneshot;
+use unicode_width::UnicodeWidthStr;
 
+use super::style::Style;
 use crate::ui::{NoAnswer, Question};
 
 /// How often a thread that waits for pasted text checks whether it is still needed.
@@ -21,12 +24,17 @@ const LOOK_INTERVAL: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
+/// The columns that follow a question: the brackets, blanks and cursor around a default,
+const BRACKETS: usize = 4;
+/// the stars in place of a secret,
+const HIDDEN: usize = 9;
+/// and ` (y/N) ` with an answer.
+const YES_OR_NO: usize = 10;
+
 /// How questions are asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Prompts {
-    Terminal {
-        colours: bool,
-    },
+    Terminal(Style),
     /// Lines of standard input.
     Lines,
     /// No questions.
@@ -43,10 +51,15 @@ impl Prompts {
         let (text, flag, options) = (question.text.clone(), question.flag, options.to_vec());
         match self {
             Self::None => Err(NoAnswer::NonInteractive(flag)),
-            Self::Terminal { colours } => {
+            Self::Terminal(style) => {
                 on_thread(move || {
-                    let chosen = Select::new(&text, options)
-                        .with_render_config(render_config(colours))
+                    let text = style.question(&text, 0);
+                    let lines = options.iter().map(|option| style.option(option)).collect();
+                    let formatter =
+                        |chosen: ListOption<&String>| style.answer(&text, &options[chosen.index]);
+                    let chosen = Select::new(&text, lines)
+                        .with_formatter(&formatter)
+                        .with_render_config(render_config(style))
                         .raw_prompt();
                     chosen
                         .map(|chosen| Some(chosen.index))
@@ -65,11 +78,17 @@ impl Prompts {
         let default = question.default.clone();
         match self {
             Self::None => default.ok_or(NoAnswer::NonInteractive(flag)),
-            Self::Terminal { colours } => {
+            Self::Terminal(style) => {
                 on_thread(move || {
-                    let mut prompt = Text::new(&text).with_render_config(render_config(colours));
                     // An empty one would be shown as `()`.
-                    if let Some(default) = default.as_deref().filter(|text| !text.is_empty()) {
+                    let default = default.as_deref().filter(|text| !text.is_empty());
+                    let shown = default.map_or(0, |text| text.width() + BRACKETS);
+                    let text = style.question(&text, shown);
+                    let formatter = |answer: &str| style.answer(&text, answer);
+                    let mut prompt = Text::new(&text)
+                        .with_formatter(&formatter)
+                        .with_render_config(render_config(style));
+                    if let Some(default) = default {
                         prompt = prompt.with_default(default);
                     }
                     prompt.prompt().map_err(|error| no_answer(&error, flag))
@@ -90,12 +109,12 @@ impl Prompts {
         let (text, flag) = (question.text.clone(), question.flag);
         match self {
             Self::None => Err(NoAnswer::NonInteractive(flag)),
-            Self::Terminal { colours } => {
+            Self::Terminal(style) => {
                 on_thread(move || {
-                    let answer = Password::new(&text)
+                    let answer = Password::new(&style.question(&text, HIDDEN))
                         .without_confirmation()
                         .with_display_mode(PasswordDisplayMode::Hidden)
-                        .with_render_config(render_config(colours))
+                        .with_render_config(render_config(style))
                         .prompt();
                     answer
                         .map(SecretString::from)
@@ -110,7 +129,7 @@ impl Prompts {
     /// Waits for a line that is pasted into the terminal.
     pub(super) async fn pasted(self) -> SecretString {
         let line = match self {
-            Self::Terminal { .. } => pasted_line().await,
+            Self::Terminal(_) => pasted_line().await,
             Self::Lines | Self::None => None,
         };
         match line {
@@ -125,11 +144,11 @@ impl Prompts {
         match self {
             // --yes confirms also what a user would have to confirm explicitly.
             Self::None => Ok(default || flag == "--yes"),
-            Self::Terminal { colours } => {
+            Self::Terminal(style) => {
                 on_thread(move || {
-                    Confirm::new(&text)
+                    Confirm::new(&style.question(&text, YES_OR_NO))
                         .with_default(default)
-                        .with_render_config(render_config(colours))
+                        .with_render_config(render_config(style))
                         .prompt()
                         .map_err(|error| no_answer(&error, flag))
                 })
@@ -164,8 +183,8 @@ fn find_option(answer: &str, options: &[String]) -> Option<usize> {
     (option == answer || found.next().is_none()).then_some(index)
 }
 
-fn render_config(colours: bool) -> RenderConfig<'static> {
-    if colours {
+fn render_config(style: Style) -> RenderConfig<'static> {
+    if style.has_colours() {
         RenderConfig::default_colored()
     } else {
         RenderConfig::empty()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postbell_core::{Clock, Timestamp, printable};
 use postbell_protocol::api::operator::{AuditRecord, ListAudit};
 
-use super::operator::{Access, Target};
+use super::operator::{Access, Target, is_unknown, missing};
 use super::table;
 use crate::cli::AuditArgs;
 use crate::config::Env;
@@ -28,6 +28,11 @@ pub(crate) async fn run(
     let entries = target.perform(request).await?.entries;
     if args.json {
         console.data(&serde_json::to_string(&entries)?)?;
+    } else if let Some(user) = &args.user
+        && entries.is_empty()
+        && is_unknown(&target, user).await?
+    {
+        return Ok(missing(user, console));
     } else if entries.is_empty() {
         console.error("There are no entries.");
     } else {

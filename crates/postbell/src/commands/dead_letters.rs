@@ -8,7 +8,7 @@ use postbell_protocol::api::operator::{
     DeadLetterOutcome, DeadLetterSelection, DropDeadLetters, ListDeadLetters, ReplayDeadLetters,
 };
 
-use super::operator::{Access, Target};
+use super::operator::{Access, Target, is_unknown, missing};
 use super::table;
 use crate::cli::{DeadLettersArgs, DeadLettersCommand, DeadLettersCommandArgs, Which};
 use crate::config::Env;
@@ -34,6 +34,12 @@ pub(crate) async fn run(
         } => {
             let target = open(Access::ReadQueue)?;
             let dead_letters = read(&target, user.as_ref(), *before, *limit).await?;
+            if let Some(user) = user
+                && dead_letters.is_empty()
+                && is_unknown(&target, user).await?
+            {
+                return Ok(missing(user, console));
+            }
             list(&dead_letters, *json, console)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -41,13 +47,13 @@ pub(crate) async fn run(
             let which = selection(&args.which);
             let target = open(Access::WriteQueue)?;
             let outcome = target.perform(ReplayDeadLetters { which }).await?;
-            report(&outcome, "Replayed", args, console)
+            report(&target, &outcome, "Replayed", args, console).await
         }
         DeadLettersCommand::Drop(args) => {
             let which = selection(&args.which);
             let target = open(Access::WriteQueue)?;
             let outcome = target.perform(DropDeadLetters { which }).await?;
-            report(&outcome, "Dropped", args, console)
+            report(&target, &outcome, "Dropped", args, console).await
         }
     }
 }
@@ -112,13 +118,20 @@ fn row(dead_letter: &DeadLetter) -> Vec<String> {
     ]
 }
 
-/// Prints the result. Fails if a number given on the command line was not processed.
-fn report(
+/// Prints the result. Fails if a number given on the command line was not processed, or the user is unknown.
+async fn report(
+    target: &Target,
     outcome: &DeadLetterOutcome,
     verb: &str,
     args: &DeadLettersArgs,
     console: &Console,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(user) = &args.which.user
+        && outcome.done.is_empty()
+        && is_unknown(target, user).await?
+    {
+        return Ok(missing(user, console));
+    }
     if args.json {
         console.data(&serde_json::to_string(outcome)?)?;
     } else {

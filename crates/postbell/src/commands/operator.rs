@@ -12,7 +12,7 @@ use postbell_platform::{
     OperatedQueue, Operator, OperatorError, Perform, UserTokens, system_random,
 };
 use postbell_protocol::api::Problem;
-use postbell_protocol::api::operator::Operation;
+use postbell_protocol::api::operator::{Operation, ShowUser};
 use postbell_store::{OpenError, Store, StoreOptions};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
@@ -276,6 +276,12 @@ pub(super) fn found<T>(answer: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
             if is_unknown { Ok(None) } else { Err(error) }
         }
     }
+}
+
+/// Whether there is no such user, as far as the platform can tell.
+pub(super) async fn is_unknown(target: &Target, user: &UserId) -> anyhow::Result<bool> {
+    let user_id = user.clone();
+    Ok(target.knows_users() && found(target.perform(ShowUser { user_id }).await)?.is_none())
 }
 
 /// Says that there is no such user.

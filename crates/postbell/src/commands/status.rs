@@ -8,7 +8,7 @@ use postbell_http::ListenAddress;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateFile, WatchState};
 use postbell_store::StoreOptions;
-use postbell_watcher::assess;
+use postbell_watcher::{assess, hung_since};
 use serde::Serialize;
 use url::Url;
 
@@ -134,7 +134,11 @@ async fn service(name: &str, listen: &ListenAddress, is_secured: bool) -> Line {
             } else {
                 "Run `postbell doctor`, and see its log.".to_owned()
             };
-            line(false, format!("{error:#}"), next)
+            // What the library says between the two explains nothing to a person.
+            let cause = error.root_cause().to_string();
+            let detail = error.to_string();
+            let cause = (cause != detail).then(|| format!(": {cause}"));
+            line(false, detail + &cause.unwrap_or_default(), next)
         }
     }
 }
@@ -209,6 +213,12 @@ fn watcher(state: &WatchState, is_running: bool, now: Timestamp) -> Line {
         let next = "Start `postbell watch pull` (or `serve`), or its service.";
         return line(false, "no watcher runs".to_owned(), next);
     }
+    if let Some(since) = hung_since(state, now) {
+        let since = table::time(since);
+        let detail = format!("a watcher runs, but has done nothing since {since}");
+        let next = "If this machine has not just woken up, restart the watcher.";
+        return line(false, detail, next);
+    }
     if !assessment.renewal_problem.is_empty() {
         let detail = format!(
             "the renewal of Gmail's watch failed: {}",
@@ -246,6 +256,7 @@ mod tests {
             account: "ann@example.com".to_owned(),
             topic: "projects/p/topics/t".to_owned(),
             expiration_ms: NOW.as_millis() + 1,
+            updated_at_ms: NOW.as_millis(),
             ..WatchState::default()
         };
         change(&mut state);
@@ -295,6 +306,11 @@ mod tests {
                 "Gmail's watch has expired",
             ),
             (|state| state.topic.clear(), true, "names no topic"),
+            (
+                |state| state.updated_at_ms -= 31 * 60 * 1000,
+                true,
+                "a watcher runs, but has done nothing since 2026-09-21T",
+            ),
             (
                 |state| state.renewal_problem = "gmail refused".to_owned(),
                 true,

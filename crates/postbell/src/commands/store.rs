@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::table;
 use crate::cli::{CopyArgs, StoreCommand};
-use crate::config::{BadSetting, StoreUrl};
+use crate::config::{BadSetting, StoreUrl, open_secret};
 use crate::console::Console;
 
 /// How often a line says how far a copy is.
@@ -25,6 +25,13 @@ pub(crate) async fn run(command: &StoreCommand, console: &Console) -> anyhow::Re
 /// Copies a store, and says what has to be stopped during the copy.
 async fn copy(args: &CopyArgs, console: &Console) -> anyhow::Result<ExitCode> {
     let (from, to) = (url(&args.from, "FROM")?, url(&args.to, "TO")?);
+    for (argument, url) in [(&args.from, &from), (&args.to, &to)] {
+        let file = argument.strip_prefix("file:").map(Path::new);
+        let open = file.filter(|_| has_password(url.expose()));
+        if let Some(warning) = open.and_then(open_secret) {
+            console.error(&format!("warning: {warning}"));
+        }
+    }
     console.error(&format!(
         "Copying {from} to {to}. Until it is done, every relay and platform that uses {from} must be stopped: \
          pushes are not lost, because Google repeats them for seven days. {from} is not changed. If this is \

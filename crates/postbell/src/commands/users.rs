@@ -143,7 +143,11 @@ async fn list(args: &ListArgs, context: &Context<'_>) -> anyhow::Result<ExitCode
 fn row(user: &UserStatus) -> Vec<String> {
     vec![
         user.user_id.clone(),
-        user.status.as_str().to_owned(),
+        match user.unreachable_since {
+            Some(_) => "no answer",
+            None => user.status.as_str(),
+        }
+        .to_owned(),
         machine(user),
         account(user),
         on_or_off(user.gmail_notifications_enabled),
@@ -151,6 +155,17 @@ fn row(user: &UserStatus) -> Vec<String> {
             .map_or("-", |problem| problem.code.as_str())
             .to_owned(),
     ]
+}
+
+fn status(user: &UserStatus) -> String {
+    let status = user.status.as_str();
+    match user.unreachable_since {
+        Some(since) => format!(
+            "{status}, but it has not answered since {}",
+            table::time(Timestamp::from_millis(since))
+        ),
+        None => status.to_owned(),
+    }
 }
 
 fn machine(user: &UserStatus) -> String {
@@ -190,7 +205,7 @@ fn show(user: &UserStatus, json: bool, console: &Console) -> anyhow::Result<Exit
     let rows = [
         ("user", user.user_id.clone()),
         ("sandbox id", user.sandbox_id.clone()),
-        ("status", user.status.as_str().to_owned()),
+        ("status", status(user)),
         ("machine", machine(user)),
         ("google account", account(user)),
         ("pushes signed by", or_none(&user.gmail_push_oidc_email)),

@@ -136,10 +136,7 @@ impl Env {
                 .into_iter()
                 .chain(itself)
                 .filter(|file| is_readable_by_all(file));
-            warnings.extend(open.map(|file| {
-                let file = file.display();
-                format!("every user of this machine can read {file}, which has a secret: chmod 600 {file}")
-            }));
+            warnings.extend(open.map(|file| readable_by_all(&file)));
         }
         let names = variables.iter().map(|(name, _)| name);
         warnings.extend(names.filter_map(|name| unknown_variable(name)));
@@ -229,6 +226,16 @@ fn unknown_variable(name: &str) -> Option<String> {
             format!(": two underscores separate table and key, as in POSTBELL_{table}__{key}")
         });
     Some(format!("the variable {name} sets nothing{advice}"))
+}
+
+fn readable_by_all(file: &Path) -> String {
+    let file = file.display();
+    format!("every user of this machine can read {file}, which has a secret: chmod 600 {file}")
+}
+
+/// Warns of a file with a secret that every user of this machine can read.
+pub(crate) fn open_secret(file: &Path) -> Option<String> {
+    is_readable_by_all(file).then(|| readable_by_all(file))
 }
 
 /// Whether others than owner and group can read a file.

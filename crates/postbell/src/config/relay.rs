@@ -17,6 +17,11 @@ use super::{ConfigError, Mistakes, StoreUrl};
 /// Minimum length of a secret, in bytes.
 pub(super) const MIN_SECRET: usize = 16;
 
+/// Longest delay before the first retry.
+const LONGEST_DELAY: Duration = Duration::from_secs(24 * 3600);
+/// Longest time limit of a delivery, and of a stop that waits for deliveries.
+const LONGEST_DELIVERY: Duration = Duration::from_secs(600);
+
 /// The `[relay]` table: receiving pushes and delivering them.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -182,9 +187,24 @@ impl RelayConfig {
             "a number from 1 to 1000",
         );
         mistakes.refuse_if(
-            self.delivery_timeout.is_zero(),
+            self.retry.attempts == 0,
+            "relay.retry.attempts",
+            "1 or more, so that a machine that restarts gets its mail",
+        );
+        mistakes.refuse_if(
+            self.retry.first.is_zero() || self.retry.first > LONGEST_DELAY,
+            "relay.retry.first",
+            "more than 0s, and at most 24h",
+        );
+        mistakes.refuse_if(
+            self.delivery_timeout.is_zero() || self.delivery_timeout > LONGEST_DELIVERY,
             "relay.delivery_timeout",
-            "more than 0s",
+            "more than 0s, and at most 10m",
+        );
+        mistakes.refuse_if(
+            self.grace > LONGEST_DELIVERY,
+            "relay.grace",
+            "at most 10m: service managers kill a process that takes longer to stop",
         );
         mistakes.into_result()
     }

@@ -30,7 +30,10 @@ async fn what_is_known_is_found_and_what_was_entered_survives_an_interruption() 
     let world = World::new().await;
     let home = world.home.path();
     std::fs::create_dir(home.join("Downloads")).unwrap();
-    let downloaded = home.join("Downloads/client_secret_1.json");
+    // As long as Google's names are: a terminal would break it anywhere.
+    let client = "500000000001-a1d2bf85b69beb38184b18e9654628da";
+    let name = format!("client_secret_{client}.apps.googleusercontent.com.json");
+    let downloaded = home.join("Downloads").join(name);
     std::fs::rename(home.join("client.json"), downloaded).unwrap();
     let hook = world.sandbox.bot().hook_url();
     let variables = [("POSTBELL_WATCH_HOOK_TOKEN", "")];
@@ -42,8 +45,14 @@ async fn what_is_known_is_found_and_what_was_entered_survives_an_interruption() 
     terminal.answer("URL of the bot's webhook", &hook).await;
     let token = world.sandbox.bot().token();
     terminal.answer("Bearer token of the webhook", token).await;
+    terminal.wait_for("Another file").await;
+    let unbroken = |screen: &str| screen.matches(&client[13..]).count();
+    let screen = terminal.seen().screen;
+    assert_eq!(unbroken(&screen), 1, "{screen}");
     terminal.answer("Which file is the OAuth client?", "").await;
     terminal.wait_for("Changes:").await;
+    let screen = terminal.seen().screen;
+    assert_eq!(unbroken(&screen), 2, "{screen}");
     terminal.wait_for("Apply these changes?").await;
     terminal.type_in("\x03");
     assert_eq!(terminal.ended().await.0, 1);

@@ -72,6 +72,35 @@ async fn a_user_is_added_shown_and_removed() {
 }
 
 #[tokio::test]
+async fn a_user_who_does_not_exist_is_an_error_of_every_command() {
+    let operator = Operator::new();
+    operator.json(&["add", "bob"]).await;
+    for command in [
+        "audit ann",
+        "users show ann",
+        "users change ann --notifications true",
+        "users remove ann",
+        "users token ann",
+        "users link ann",
+        "users sign-out ann",
+        "deliveries ann",
+        "dead-letters list ann",
+        "dead-letters replay --user ann",
+        "dead-letters drop --user ann",
+    ] {
+        let arguments: Vec<_> = command.split(' ').collect();
+        let (code, _, stderr) = operator.run(&arguments).await;
+        assert_eq!(code, Some(1), "{command}: {stderr}");
+        assert!(
+            stderr.contains("there is no user ann"),
+            "{command}: {stderr}"
+        );
+    }
+    let (code, _, stderr) = operator.run(&["dead-letters", "list", "bob"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+}
+
+#[tokio::test]
 async fn a_machine_can_be_changed_without_its_other_settings() {
     let operator = Operator::new();
     let added = operator

@@ -13,8 +13,8 @@ use crate::demo::{Delivered, Latencies, Summary};
 const SUBJECT: usize = 31;
 
 /// What to try after the demo.
-const NEXT: &str = "\nNext: `postbell demo --eml FILE_OR_FOLDER` sends mails of yours, `postbell setup` connects your
-mailbox to your bot.";
+const NEXT: &str = "\nNext: `postbell demo --eml FILE_OR_FOLDER` sends mails of yours, `postbell setup` connects your \
+                    mailbox to your bot.";
 
 /// Prints the demo as a table or as JSON lines.
 pub(super) struct Show {

@@ -160,7 +160,7 @@ fn check(command: &InstallCommand, env: &Env, clock: Arc<dyn Clock>) -> anyhow::
 #[cfg(target_os = "macos")]
 const STARTS: &str = "when you log in";
 #[cfg(not(target_os = "macos"))]
-const STARTS: &str = "with your services";
+const STARTS: &str = "with the other services of your user";
 
 impl Service {
     fn of(address: &str, env: &Env) -> anyhow::Result<Self> {

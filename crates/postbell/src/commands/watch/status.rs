@@ -7,7 +7,7 @@ use std::time::Duration;
 use postbell_core::{Clock, Timestamp, printable};
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateFile, WatchState};
-use postbell_watcher::{Assessment, MailboxIdentity, Verified, assess, verify};
+use postbell_watcher::{Assessment, MailboxIdentity, Verified, assess, hung_since, verify};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -32,8 +32,10 @@ pub(super) async fn run(
     let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(&address);
     let state = account::started_watch(&folder, &address)?;
     let now = clock.now();
+    let is_running = StateFile::is_in_use(&folder, &address);
     let mut status = Status {
-        is_running: Some(StateFile::is_in_use(&folder, &address)),
+        is_running: Some(is_running),
+        hung_since: hung_since(&state, now).filter(|_| is_running),
         service: install::installed(&address, env),
         ..Status::of(state, now)
     };
@@ -52,6 +54,8 @@ pub(super) struct Status {
     assessment: Assessment,
     /// Whether a watcher is running; `None` after a command that needs none.
     is_running: Option<bool>,
+    /// Since when the running watcher has done nothing, if it hangs.
+    hung_since: Option<Timestamp>,
     /// How to see the service that `watch install` made, if there is one.
     service: Option<String>,
     /// What Gmail and Pub/Sub were not asked, and why.
@@ -65,6 +69,7 @@ impl Status {
             assessment: assess(&state, now),
             state,
             is_running: None,
+            hung_since: None,
             service: None,
             unanswered: Vec::new(),
         }
@@ -88,7 +93,7 @@ impl Status {
 
     /// Whether every mail gets through: nothing keeps it, and a watcher runs.
     fn is_well(&self) -> bool {
-        self.assessment.is_well() && self.is_running != Some(false)
+        self.assessment.is_well() && self.is_running != Some(false) && self.hung_since.is_none()
     }
 
     /// Prints the status. Fails if a mail does not get through.
@@ -129,6 +134,7 @@ impl Status {
             "watch": watch,
             "advice": advice,
             "running": self.is_running,
+            "hungSinceMs": self.hung_since.map(Timestamp::as_millis),
             "unanswered": self.unanswered,
         })
         .to_string())
@@ -171,12 +177,16 @@ impl Status {
             ("not_asked", self.unanswered.join("; ")),
         ];
         let running = self.is_running.map(|is_running| {
-            let text = if is_running {
-                "running"
-            } else {
-                "not running: start `postbell watch pull` (or `serve`), or its service"
+            let text = match self.hung_since {
+                Some(since) => format!(
+                    "running, but it has done nothing since {}: restart it",
+                    table::time(since)
+                ),
+                None if is_running => "running".to_owned(),
+                None => "not running: start `postbell watch pull` (or `serve`), or its service"
+                    .to_owned(),
             };
-            ("watcher", text.to_owned())
+            ("watcher", text)
         });
         let lines = state_lines(&self.state)
             .into_iter()

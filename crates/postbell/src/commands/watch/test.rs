@@ -112,15 +112,15 @@ fn receiving_problem(state: &WatchState, now: Timestamp) -> Option<(ProblemCode,
 }
 
 fn not_notified(problem: Option<(ProblemCode, String)>, waited: Duration) -> anyhow::Error {
-    let missed = format!(
-        "no notification reached the watcher within {} s",
-        waited.as_secs()
-    );
     match problem {
-        Some((code, detail)) => anyhow!("{missed}: {detail}. {}", code.advice()),
+        Some((code, detail)) => anyhow!(
+            "no notification reaches the watcher: {detail}. {}",
+            code.advice()
+        ),
         None => anyhow!(
-            "{missed}. The subscription may be missing, or push to another address: `postbell doctor` checks \
-             what setup has set up"
+            "no notification reached the watcher within {} s. The subscription may be missing, or push to another address: `postbell doctor` checks \
+             what setup has set up",
+            waited.as_secs()
         ),
     }
 }

@@ -81,6 +81,70 @@ fn one_mistake_is_reported_once() {
 }
 
 #[test]
+fn times_and_attempts_that_would_lose_or_hold_mail_are_refused() {
+    for (setting, expected) in [
+        (
+            "retry = { attempts = 0 }",
+            "relay.retry.attempts: expected 1 or more",
+        ),
+        (
+            "retry = { first = \"0s\" }",
+            "relay.retry.first: expected more than 0s",
+        ),
+        ("grace = \"100d\"", "relay.grace: expected at most 10m"),
+        (
+            "delivery_timeout = \"1h\"",
+            "relay.delivery_timeout: expected more than 0s",
+        ),
+    ] {
+        let file = format!(
+            "[relay]\naudience = \"https://a\"\n{setting}\n[directory]\napi_key = \"k\"\nurl = \"https://b\""
+        );
+        let found = mistakes(&file, &[]);
+        assert!(
+            found.len() == 1 && found[0].starts_with(expected),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_database_elsewhere_without_encryption_is_warned_of() {
+    for (url, is_warned) in [
+        (
+            "postgres://postbell@db.example.com/postbell?sslmode=disable",
+            true,
+        ),
+        (
+            "postgres://postbell@localhost,db2.example.com/postbell?sslmode=disable",
+            true,
+        ),
+        (
+            "postgres:///postbell?host=db.example.com&sslmode=disable",
+            true,
+        ),
+        ("postgres://postbell@db.example.com/postbell", false),
+        (
+            "postgres://postbell@localhost:5432,127.0.0.1,[::1]:5/postbell?sslmode=disable",
+            false,
+        ),
+        (
+            "postgres:///postbell?sslmode=disable&host=/run/postgresql",
+            false,
+        ),
+        (
+            "postgres://%2Frun%2Fpostgresql/postbell?sslmode=disable",
+            false,
+        ),
+    ] {
+        let file = format!("[relay]\ninbox = \"{url}\"");
+        let warnings = parse(&file, &[]).unwrap().warnings();
+        let is_about = |warning: &String| warning.starts_with("relay.inbox has sslmode=disable");
+        assert_eq!(warnings.iter().any(is_about), is_warned, "{url}");
+    }
+}
+
+#[test]
 fn an_audience_that_no_push_could_have_is_refused() {
     let with = |audience: &str| {
         let file = format!(
