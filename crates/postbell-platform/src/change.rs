@@ -6,6 +6,8 @@ use postbell_core::{
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use serde::{Deserialize, Serialize};
 
+use crate::stored_credentials::to_stored;
+
 /// A change of a user's settings that the reconciler applies.
 pub(crate) enum Change {
     Notifications(Notifications),
@@ -63,14 +65,15 @@ pub struct NewConnection {
     pub connection: GoogleConnection,
     /// When Gmail's watch ends, if the platform has started it.
     pub watch_expires_at: Option<Timestamp>,
+    /// Whether Gmail has said that the credentials open the account's mailbox.
+    pub is_proven: bool,
 }
 
 impl NewConnection {
     /// The form in which the credentials are stored.
     pub(crate) fn stored_credentials(&self) -> Result<StoredCredentials, StoreError> {
-        let text = serde_json::to_string(&self.envelope);
-        let text = text.map_err(|error| StoreError::Unavailable(error.into()))?;
-        Ok(StoredCredentials::from(text))
+        let email = self.connection.email.clone();
+        to_stored(self.envelope.clone(), email.filter(|_| self.is_proven))
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use postbell_core::{
-    Clock, Credentials, EmailAddress, StoreError, StoredCredentials, UserId, Users,
+    Clock, Credentials, EmailAddress, GoogleConnection, StoreError, StoredCredentials, UserId,
+    UserRecord, Users, UsersError, update_user,
 };
 use postbell_google::{Gmail, GmailError, Patience, TokenError, TokenSource};
 use postbell_protocol::credential_envelope::PlatformKey;
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 use url::Url;
 
-use crate::stored_credentials::decrypt_credentials;
+use crate::stored_credentials::{decrypt_credentials, is_proven, with_proof};
 use crate::{ChangeError, Changed, NewConnection, UserService};
 
 /// How long Gmail may take to name a mailbox. A relay waits for the answer.
@@ -151,28 +152,57 @@ impl MailboxUsers {
         Ok(proven)
     }
 
-    /// Returns the users whose bot a person may open who has signed in as this address: those who are proven, or if there is
-    /// none, those whose credentials open no other mailbox. A revoked grant does not keep its owner from the page that renews it.
+    /// Returns the users whose bot a person may open who has signed in as this address: those whose credentials open its mailbox,
+    /// or have opened it and open none now. A revoked grant does not keep its owner from the page that renews it, and a user
+    /// who only names the address gets no visitor.
     ///
     /// # Errors
     ///
     /// [`StoreError`]
     pub(crate) async fn of_person(&self, email: &EmailAddress) -> Result<Vec<UserId>, StoreError> {
-        let users = self.parts.store.users_by_email(email).await?;
-        let Some(key) = &self.parts.key else {
-            return Ok(users);
-        };
-        let outcomes = self.outcomes(key, &users).await?;
-        let with = |is_wanted: &dyn Fn(&Outcome) -> bool| {
-            let users = users.iter().zip(&outcomes);
-            let users = users.filter(|(_, outcome)| is_wanted(outcome));
-            users.map(|(user, _)| user.clone()).collect::<Vec<_>>()
-        };
-        let proven = with(&|outcome| outcome.proves(email));
-        if !proven.is_empty() {
-            return Ok(proven);
+        let mut users = self.parts.store.users_by_email(email).await?;
+        if let Some(key) = &self.parts.key {
+            // Stores the proofs of those who have it.
+            self.outcomes(key, &users).await?;
         }
-        Ok(with(&|outcome| !matches!(outcome, Outcome::Opens(_))))
+        let proven = join_all(users.iter().map(|user| self.is_proven(user, email))).await;
+        let proven: Vec<bool> = proven.into_iter().collect::<Result<_, _>>()?;
+        let mut proven = proven.into_iter();
+        users.retain(|_| proven.next() == Some(true));
+        Ok(users)
+    }
+
+    /// Returns whether a user's credentials have ever opened the mailbox with this address, as far as is stored.
+    pub(crate) async fn is_proven(
+        &self,
+        user: &UserId,
+        email: &EmailAddress,
+    ) -> Result<bool, StoreError> {
+        let stored = self.parts.credentials.credentials(user).await?;
+        Ok(stored.is_some_and(|stored| is_proven(&stored, email)))
+    }
+
+    /// Stores that the credentials of this connection have opened its mailbox.
+    async fn store_proof(
+        &self,
+        user: &UserId,
+        google: &GoogleConnection,
+        stored: &StoredCredentials,
+    ) -> Result<(), StoreError> {
+        let email = google.email.as_ref();
+        let Some(proven) = email.and_then(|email| with_proof(stored, email)) else {
+            return Ok(());
+        };
+        let is_same = |record: &mut UserRecord| match &record.google {
+            Some(now) if now == google => Ok(()),
+            _ => Err(UsersError::Changed { user: user.clone() }),
+        };
+        let store = &*self.parts.store;
+        match update_user(store, user, Some(&proven), &*self.parts.clock, is_same).await {
+            Err(UsersError::Store(error)) => Err(error),
+            // It was connected anew, which is proven by itself.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Connects a Google account, also if as many users have its address as may, but one of them with credentials that do not
@@ -185,8 +215,11 @@ impl MailboxUsers {
         &self,
         users: &UserService,
         user: &UserId,
-        new: NewConnection,
+        mut new: NewConnection,
     ) -> Result<Changed, ChangeError> {
+        if !new.is_proven {
+            new.is_proven = self.proves(&new).await?;
+        }
         match users.connect(user, new.clone()).await {
             Err(ChangeError::AddressTaken) => (),
             connected => return connected,
@@ -202,14 +235,22 @@ impl MailboxUsers {
         users.connect(user, new).await
     }
 
+    /// Returns whether Gmail says that new credentials open the mailbox that they name.
+    async fn proves(&self, new: &NewConnection) -> Result<bool, ChangeError> {
+        let (Some(key), Some(email)) = (&self.parts.key, &new.connection.email) else {
+            return Ok(false);
+        };
+        let offered = new.stored_credentials()?;
+        let asked = timeout(LIMIT, self.ask(key, &offered, email)).await;
+        Ok(asked.is_ok_and(|outcome| outcome.proves(email)))
+    }
+
     /// Returns a user who names the same address and does not prove it, if the new credentials do.
     async fn unproven_beside(&self, new: &NewConnection) -> Result<Option<UserId>, ChangeError> {
         let (Some(key), Some(email)) = (&self.parts.key, &new.connection.email) else {
             return Ok(None);
         };
-        let offered = new.stored_credentials()?;
-        let asked = timeout(LIMIT, self.ask(key, &offered, email)).await;
-        if !asked.is_ok_and(|outcome| outcome.proves(email)) {
+        if !new.is_proven {
             return Ok(None);
         }
         let users = self.parts.store.users_by_email(email).await?;
@@ -252,7 +293,7 @@ impl MailboxUsers {
         let Some(google) = record.and_then(|record| record.google) else {
             return Ok(Outcome::Nothing);
         };
-        let Some(email) = google.email else {
+        let Some(email) = &google.email else {
             return Ok(Outcome::Nothing);
         };
         let connection = (user.clone(), google.connected_at.as_millis());
@@ -265,8 +306,12 @@ impl MailboxUsers {
         }
         let answer = match self.parts.credentials.credentials(user).await? {
             Some(stored) => {
-                let asked = timeout(LIMIT, self.ask(key, &stored, &email)).await;
-                asked.unwrap_or(Outcome::Unknown)
+                let asked = timeout(LIMIT, self.ask(key, &stored, email)).await;
+                let answer = asked.unwrap_or(Outcome::Unknown);
+                if answer.proves(email) {
+                    self.store_proof(user, &google, &stored).await?;
+                }
+                answer
             }
             None => Outcome::Nothing,
         };

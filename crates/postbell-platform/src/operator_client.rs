@@ -210,6 +210,7 @@ impl OperatorClient {
                 connected_at: parts.clock.now(),
             },
             watch_expires_at: Some(watch.expiration),
+            is_proven: true,
         };
         Ok((new, grant.ends_in))
     }

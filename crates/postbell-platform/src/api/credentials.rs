@@ -47,6 +47,7 @@ fn new_connection(
         envelope,
         connection,
         watch_expires_at: None,
+        is_proven: false,
     })
 }
 

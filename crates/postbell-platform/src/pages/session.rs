@@ -146,8 +146,8 @@ impl Session {
             && epoch(pages, &self.principal).await? == self.epoch)
     }
 
-    /// Returns whether the address that gave access is still in the configuration or is the connected
-    /// account. Operators have access to every user.
+    /// Returns whether the address that gave access is still in the configuration or is that of the connected mailbox.
+    /// Operators have access to every user.
     async fn is_allowed_still(&self, pages: &Pages) -> Result<bool, PageError> {
         let (Some(address), Some(user)) = (&self.allowed, &self.principal.user) else {
             return Ok(true);
@@ -156,8 +156,7 @@ impl Session {
         if allowed == Some(user) || (self.is_operator() && !self.is_viewer()) {
             return Ok(true);
         }
-        let connected = pages.users().store.users_by_email(address).await?;
-        Ok(connected.contains(user))
+        Ok(pages.parts().mailboxes.is_proven(user, address).await?)
     }
 
     /// Returns the record of the session's user. `None` if the user was removed since the session

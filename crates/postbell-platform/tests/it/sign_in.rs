@@ -28,9 +28,11 @@ use crate::test_platform::{TestPlatform, sandbox};
 const URL: &str = "http://localhost:8081";
 
 async fn with_google(sandbox: &Sandbox) -> TestPages {
-    let pages = TestPages::at(URL, TestPlatform::new().await, google(sandbox));
+    let world = TestPlatform::with_google(sandbox).await;
+    let pages = TestPages::at(URL, world, google(sandbox));
     pages.world.add_another("bob").await;
-    pages.world.connect("ann").await;
+    let connected = connect(&pages.world, sandbox, "ann", "ann@example.com").await;
+    assert_eq!(connected, 200);
     pages
 }
 
@@ -162,6 +164,68 @@ async fn a_person_with_several_bots_chooses_one_of_theirs() {
     assert!(page.body.contains("--user=work"), "{}", page.body);
     let used = browser.post("/sign-in/bot", &[("user", "home")]).await;
     assert_eq!(used.status, 403, "the choice was made");
+    sandbox.stop().await;
+}
+
+/// Signs in as ann@example.com in a new browser.
+async fn sign_in(pages: &TestPages, sandbox: &Sandbox) -> (Browser, Answer) {
+    let browser = pages.browser();
+    let back = consent(&browser, sandbox, "ann@example.com").await;
+    let answer = come_back(&browser, &back).await;
+    (browser, answer)
+}
+
+/// Else a person would connect their mailbox to the bot of whoever has named their address.
+#[tokio::test]
+async fn a_user_who_only_names_an_address_gets_no_visitor() {
+    let sandbox = sandbox().await;
+    let world = TestPlatform::with_google(&sandbox).await;
+    world.add_another("eve").await;
+    // Credentials that open nothing, and those of another mailbox, whose grant has ended.
+    assert_eq!(world.connect("eve").await.0, 200);
+    let mut google = google(&sandbox);
+    google.access.allowed.clear();
+    let pages = TestPages::at(URL, world, google);
+    assert_eq!(sign_in(&pages, &sandbox).await.1.status, 403);
+    let claimed = connect(&pages.world, &sandbox, "eve", "eve@example.com").await;
+    assert_eq!(claimed, 200);
+    sandbox.oauth().revoke("eve@example.com");
+    assert_eq!(sign_in(&pages, &sandbox).await.1.status, 403);
+    // The owner gets to their own bot at once.
+    let connected = connect(&pages.world, &sandbox, "ann", "ann@example.com").await;
+    assert_eq!(connected, 200);
+    let (browser, answer) = sign_in(&pages, &sandbox).await;
+    assert_eq!((answer.status, answer.leads_to()), (303, "/bot"));
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Signed in as <strong>ann"), "{page}");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_grant_does_not_keep_its_owner_out() {
+    let sandbox = sandbox().await;
+    let world = TestPlatform::with_google(&sandbox).await;
+    let faults = sandbox.faults();
+    faults.add(
+        FaultPoint::GmailProfile,
+        Kind::refuse(503),
+        Frequency::Always,
+    );
+    let connected = connect(&world, &sandbox, "ann", "ann@example.com").await;
+    assert_eq!(connected, 200);
+    let mut google = google(&sandbox);
+    google.access.allowed.clear();
+    let pages = TestPages::at(URL, world, google);
+    let refused = sign_in(&pages, &sandbox).await.1;
+    assert_eq!(refused.status, 403, "Gmail has never answered");
+    faults.clear();
+    pages.world.pass(Duration::from_secs(11));
+    assert_eq!(sign_in(&pages, &sandbox).await.1.leads_to(), "/bot");
+    sandbox.oauth().revoke("ann@example.com");
+    pages.world.pass(Duration::from_secs(2 * 60 * 60));
+    let passed = i64::try_from(pages.world.passed().as_secs()).unwrap();
+    sandbox.clock().set_skew(passed);
+    assert_eq!(sign_in(&pages, &sandbox).await.1.leads_to(), "/bot");
     sandbox.stop().await;
 }
 
