@@ -55,6 +55,12 @@ pub enum Attempt {
         problem: Option<ProblemCode>,
     },
 
+    /// The directory did not answer. A later attempt may succeed as soon as it does.
+    Unanswered {
+        /// The failure, of the kind [`FailureKind::Directory`].
+        failure: Failure,
+    },
+
     /// It failed because of a problem that the machine has reported and that stops deliveries. An
     /// attempt may succeed once the problem is over.
     Blocked {
@@ -201,10 +207,9 @@ fn no_answer(error: DirectoryError) -> Attempt {
         error = &error as &dyn std::error::Error,
         "The directory did not answer"
     );
-    failed(
-        Failure::new(FailureKind::Directory, error.to_string()),
-        None,
-    )
+    Attempt::Unanswered {
+        failure: Failure::new(FailureKind::Directory, error.to_string()),
+    }
 }
 
 fn failed(failure: Failure, retry_after: Option<Duration>) -> Attempt {

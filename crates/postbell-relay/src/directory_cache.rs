@@ -137,6 +137,11 @@ impl DirectoryCache {
         Ok(found)
     }
 
+    /// Returns whether the directory answers a question about a user.
+    pub(crate) async fn answers(&self, user: &UserId) -> bool {
+        self.directory.look_up(user).await.is_ok()
+    }
+
     /// Returns whether `email` is the service account that signs a user's pushes, or `None` if none
     /// is stored.
     pub(crate) async fn is_push_account(

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Claim, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure, HEARTBEAT_INTERVAL, RelayId,
-    RetrySchedule, SettleError, Settlement, Span, SpanKind, StoreError, Tracer, jittered,
+    Claim, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure, HEARTBEAT_INTERVAL,
+    Notification, ProblemCode, RelayId, RetrySchedule, SettleError, Settlement, Span, SpanKind,
+    StoreError, Tracer, jittered,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use tracing::{info, warn};
 use crate::Metrics;
 use crate::delivery::{Attempt, Deliverer};
 use crate::history_reports::HistoryReports;
+use crate::unanswered_lookups::UnansweredLookups;
 
 /// The longest pause between two polls of the queue: another process may have changed it.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -76,12 +78,18 @@ pub struct DispatcherSettings {
     pub grace: Duration,
 }
 
+/// What follows from deliveries, in tasks of its own.
+#[derive(Default)]
+struct Aftermath {
+    reports: HistoryReports,
+    unanswered: UnansweredLookups,
+}
+
 impl Dispatcher {
     /// Works until `stop` is cancelled. Running deliveries are finished first, unless they take longer
     /// than the grace: then they are due again.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let reports = Arc::new(HistoryReports::default());
-        let mut reporting = JoinSet::new();
+        let aftermath = Arc::new(Aftermath::default());
         let no_more = CancellationToken::new();
         // Before the first claim, which another relay would take for that of an expired one.
         if stop
@@ -91,27 +99,51 @@ impl Dispatcher {
         {
             return;
         }
-        reporting.spawn({
-            let (dispatcher, no_more) = (Arc::clone(&self), no_more.clone());
-            async move {
-                while no_more
-                    .run_until_cancelled(sleep(HEARTBEAT_INTERVAL))
-                    .await
-                    .is_some()
-                {
-                    dispatcher.heartbeat().await;
-                }
-            }
-        });
-        reporting.spawn({
-            let (reports, no_more) = (Arc::clone(&reports), no_more.clone());
-            let directory = Arc::clone(&self.deliverer.directory);
-            async move { reports.run(directory, no_more).await }
-        });
-        self.deliver_until(stop, &reports).await;
+        let mut beside = self.start_beside(&aftermath, &no_more);
+        Arc::clone(&self).deliver_until(stop, &aftermath).await;
         no_more.cancel();
         // What is lost by then is reported with the next mail.
-        let _ = timeout(REPORT_GRACE, join_all(&mut reporting)).await;
+        let _ = timeout(REPORT_GRACE, join_all(&mut beside)).await;
+    }
+
+    /// Starts what runs beside the deliveries.
+    fn start_beside(
+        self: &Arc<Self>,
+        aftermath: &Arc<Aftermath>,
+        no_more: &CancellationToken,
+    ) -> JoinSet<()> {
+        let mut beside = JoinSet::new();
+        let (dispatcher, stop) = (Arc::clone(self), no_more.clone());
+        beside.spawn(async move {
+            while stop
+                .run_until_cancelled(sleep(HEARTBEAT_INTERVAL))
+                .await
+                .is_some()
+            {
+                dispatcher.heartbeat().await;
+            }
+        });
+        let (dispatcher, stop) = (Arc::clone(self), no_more.clone());
+        let for_reports = Arc::clone(aftermath);
+        beside.spawn(async move {
+            let directory = Arc::clone(&dispatcher.deliverer.directory);
+            for_reports.reports.run(directory, stop).await;
+        });
+        let (dispatcher, stop) = (Arc::clone(self), no_more.clone());
+        let aftermath = Arc::clone(aftermath);
+        beside.spawn(async move {
+            let Dispatcher {
+                deliverer,
+                queue,
+                clock,
+                ..
+            } = &*dispatcher;
+            let unanswered = &aftermath.unanswered;
+            unanswered
+                .run(&deliverer.directory, &**queue, &**clock, stop)
+                .await;
+        });
+        beside
     }
 
     /// Repeats the first heartbeat until it is recorded.
@@ -140,11 +172,7 @@ impl Dispatcher {
         }
     }
 
-    async fn deliver_until(
-        self: Arc<Self>,
-        stop: CancellationToken,
-        reports: &Arc<HistoryReports>,
-    ) {
+    async fn deliver_until(self: Arc<Self>, stop: CancellationToken, aftermath: &Arc<Aftermath>) {
         let mut deliveries = JoinSet::new();
         let abort = CancellationToken::new();
         let mut latest = false;
@@ -157,9 +185,9 @@ impl Dispatcher {
                 Ok((claims, pause)) => {
                     for claim in claims {
                         let dispatcher = Arc::clone(&self);
-                        let (abort, reports) = (abort.clone(), Arc::clone(reports));
+                        let (abort, aftermath) = (abort.clone(), Arc::clone(aftermath));
                         deliveries.spawn(async move {
-                            dispatcher.deliver(claim, &abort, &reports).await;
+                            dispatcher.deliver(claim, &abort, &aftermath).await;
                         });
                     }
                     pause
@@ -217,7 +245,7 @@ impl Dispatcher {
         Ok((claims, pause))
     }
 
-    async fn deliver(&self, mut claim: Claim, abort: &CancellationToken, reports: &HistoryReports) {
+    async fn deliver(&self, mut claim: Claim, abort: &CancellationToken, aftermath: &Aftermath) {
         let started = self.clock.elapsed();
         let before = claim.notification.trace;
         let span = self
@@ -243,8 +271,13 @@ impl Dispatcher {
         self.end(span, &claim, &settlement);
         log_attempt(&claim, &attempt, &settlement);
         self.settle(&claim, settlement, abort).await;
-        if matches!(attempt, Attempt::Delivered) {
-            reports.add(&claim.notification.user, claim.notification.history_id);
+        let Notification {
+            user, history_id, ..
+        } = &claim.notification;
+        match &attempt {
+            Attempt::Delivered => aftermath.reports.add(user, *history_id),
+            Attempt::Unanswered { .. } => aftermath.unanswered.add(user),
+            _ => (),
         }
     }
 
@@ -304,29 +337,40 @@ impl Dispatcher {
                 failure: failure.clone(),
                 cooldown: first,
             },
+            Attempt::Unanswered { failure } => self.retry(failures, failure, None, None),
             Attempt::Failed {
                 failure,
                 retry_after,
                 problem,
-            } => {
-                let failure = failure.clone();
-                let cooldown = first.max(retry_after.unwrap_or_default());
-                match self.settings.retry.wait_after(failures.saturating_add(1)) {
-                    Some(wait) => Settlement::Retry {
-                        failure,
-                        wait: jittered(wait, first, (self.jitter)()).max(cooldown),
-                        cooldown,
-                    },
-                    None => match problem {
-                        Some(problem) => self.park(failure.because_of(*problem)),
-                        None => Settlement::DeadLetter {
-                            reason: DeadLetterReason::Exhausted,
-                            failure,
-                            cooldown,
-                        },
-                    },
-                }
-            }
+            } => self.retry(failures, failure, *retry_after, *problem),
+        }
+    }
+
+    /// Returns the settlement of a delivery that failed after `failures` failed ones.
+    fn retry(
+        &self,
+        failures: u32,
+        failure: &Failure,
+        retry_after: Option<Duration>,
+        problem: Option<ProblemCode>,
+    ) -> Settlement {
+        let failure = failure.clone();
+        let RetrySchedule { first, .. } = self.settings.retry;
+        let cooldown = first.max(retry_after.unwrap_or_default());
+        match self.settings.retry.wait_after(failures.saturating_add(1)) {
+            Some(wait) => Settlement::Retry {
+                failure,
+                wait: jittered(wait, first, (self.jitter)()).max(cooldown),
+                cooldown,
+            },
+            None => match problem {
+                Some(problem) => self.park(failure.because_of(problem)),
+                None => Settlement::DeadLetter {
+                    reason: DeadLetterReason::Exhausted,
+                    failure,
+                    cooldown,
+                },
+            },
         }
     }
 
@@ -360,7 +404,9 @@ fn log_attempt(claim: &Claim, attempt: &Attempt, settlement: &Settlement) {
             user.id = %user, trace.id = trace, cause = failure.detail,
             "Parked the notification for the machine of {user} until its problem is over"
         ),
-        Attempt::Refused { failure } | Attempt::Failed { failure, .. } => warn!(
+        Attempt::Refused { failure }
+        | Attempt::Unanswered { failure }
+        | Attempt::Failed { failure, .. } => warn!(
             user.id = %user, trace.id = trace, failures = claim.attempt + 1,
             cause = failure.detail, ?settlement,
             "Could not deliver a notification to the machine of {user}"

@@ -17,6 +17,7 @@ mod http_machine;
 mod ingress;
 mod metrics;
 mod rate_limit;
+mod unanswered_lookups;
 
 pub use delivery::{Attempt, Deliverer};
 pub use directory_cache::DirectoryCache;

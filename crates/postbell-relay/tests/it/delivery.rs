@@ -123,11 +123,9 @@ async fn a_notification_of_another_mailbox_is_not_delivered() {
 async fn an_unavailable_directory_is_a_failure() {
     let machine = machine();
     *machine.directory_is_away.lock().await = true;
-    let away = failed(Failure::new(
-        FailureKind::Directory,
-        "the directory cannot be reached",
-    ));
-    assert_eq!(attempt(&machine).await, away);
+    let kind = FailureKind::Directory;
+    let failure = Failure::new(kind, "the directory cannot be reached");
+    assert_eq!(attempt(&machine).await, Attempt::Unanswered { failure });
 }
 
 /// The directory's answer to the push serves for its delivery.

@@ -25,6 +25,8 @@ pub(crate) struct FakeMachine {
     pub(crate) results: Mutex<VecDeque<Delivery>>,
     pub(crate) instance: Mutex<Option<Instance>>,
     pub(crate) directory_is_away: Mutex<bool>,
+    /// Questions that it answers although it is away.
+    pub(crate) answers_left: AtomicUsize,
     /// How often the directory was asked for the machine.
     pub(crate) questions: AtomicUsize,
     pub(crate) delivery_time: Mutex<Duration>,
@@ -84,6 +86,7 @@ impl FakeMachine {
             results: Mutex::default(),
             instance: Mutex::new(Some(running())),
             directory_is_away: Mutex::new(false),
+            answers_left: AtomicUsize::new(0),
             questions: AtomicUsize::new(0),
             delivery_time: Mutex::default(),
             concurrent: AtomicUsize::new(0),
@@ -123,7 +126,14 @@ impl Directory for FakeMachine {
 
     async fn instance(&self, _: &UserId) -> Result<Option<Instance>, DirectoryError> {
         self.questions.fetch_add(1, Ordering::SeqCst);
-        if *self.directory_is_away.lock().await {
+        let one_less = |left: usize| left.checked_sub(1);
+        let order = Ordering::SeqCst;
+        if *self.directory_is_away.lock().await
+            && self
+                .answers_left
+                .fetch_update(order, order, one_less)
+                .is_err()
+        {
             return Err(DirectoryError::Unavailable("on purpose".into()));
         }
         Ok(self.instance.lock().await.clone())

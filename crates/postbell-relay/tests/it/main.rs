@@ -15,5 +15,6 @@ mod push;
 mod relays;
 mod shared_subscription;
 mod trace;
+mod unanswered;
 mod url_token;
 mod world;

@@ -17,7 +17,7 @@ use crate::fake_machine::{FakeMachine, notification};
 const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);
 
-fn dispatcher(
+pub(crate) fn dispatcher(
     relay: i64,
     store: &Arc<MemoryDeliveries>,
     machine: &Arc<FakeMachine>,
