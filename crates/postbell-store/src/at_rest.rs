@@ -54,11 +54,17 @@ pub(crate) struct Secrets {
     keys: Option<Arc<KeyRing>>,
 }
 
+/// After how many secrets the progress is logged.
+const PROGRESS: u64 = 10_000;
+
 /// How many secrets were encrypted again, and how many cannot be.
-#[derive(Clone, Copy, Default)]
 pub(crate) struct Reencrypted {
-    resealed: usize,
-    lost: usize,
+    /// A plural.
+    what: &'static str,
+    /// How many older keys had encrypted at the beginning.
+    old: u64,
+    resealed: u64,
+    lost: u64,
 }
 
 impl Secrets {
@@ -90,6 +96,20 @@ impl Secrets {
 }
 
 impl Reencrypted {
+    /// Begins with the `old` secrets that older keys have encrypted. `what` names them, as a plural.
+    pub(crate) fn begin(what: &'static str, old: u64) -> Self {
+        info!(
+            number = old,
+            "Encrypting {what} again, with the first storage key"
+        );
+        Self {
+            what,
+            old,
+            resealed: 0,
+            lost: 0,
+        }
+    }
+
     /// Encrypts with the current key what an older one has encrypted; `None` if no key opens it.
     pub(crate) fn reencrypt(
         &mut self,
@@ -110,9 +130,26 @@ impl Reencrypted {
         }
     }
 
-    /// Logs the numbers that are not zero. `what` is a plural.
-    pub(crate) fn log(self, what: &str) {
-        let Self { resealed, lost } = self;
+    /// Logs how far it is after every ten thousandth secret, and returns whether it did: a million takes minutes, in which
+    /// the process serves nothing. Called after a batch of at most so many.
+    pub(crate) fn log_progress(&self, batch: usize) -> bool {
+        let done = self.resealed + self.lost;
+        let before = done.saturating_sub(batch as u64);
+        let is_due = done / PROGRESS > before / PROGRESS;
+        if is_due {
+            info!(done, of = self.old, "Encrypting {} again", self.what);
+        }
+        is_due
+    }
+
+    /// Logs the numbers that are not zero.
+    pub(crate) fn log(self) {
+        let Self {
+            what,
+            resealed,
+            lost,
+            ..
+        } = self;
         if resealed > 0 {
             info!(
                 number = resealed,
@@ -235,6 +272,20 @@ mod tests {
         let ring = ring("key", &[]);
         let sealed = ring.encrypt(&user("ann"), "hunter2").unwrap();
         assert_eq!(ring.open(&user("bob"), &sealed), Err(AtRestError::Forged));
+    }
+
+    #[test]
+    fn every_ten_thousandth_secret_is_logged_while_they_are_encrypted_again() {
+        let sealed = ring("old", &[]).encrypt(&user("ann"), "hunter2").unwrap();
+        let keys = ring("new", &["old"]);
+        let mut again = Reencrypted::begin("credentials", 25_000);
+        let logged = (0..250).filter(|_| {
+            for _ in 0..100 {
+                again.reencrypt(&keys, &user("ann"), &sealed).unwrap();
+            }
+            again.log_progress(100)
+        });
+        assert_eq!(logged.collect::<Vec<_>>(), [99, 199]);
     }
 
     #[test]

@@ -1,19 +1,18 @@
 //! Encrypts with the first key what older ones have encrypted, so that those can be thrown away.
 
 use postbell_core::UserId;
-use tracing::info;
 
 use super::connection::Connection;
 use super::failure::Failure;
 use super::session::Session;
 use crate::at_rest::{KeyRing, Reencrypted};
-use crate::columns::{Columns, parsed, sealed, text};
+use crate::columns::{number, parsed, sealed, text};
 
 /// A table with secrets of users.
 struct Table {
     /// The name of its contents, as a plural.
     what: &'static str,
-    has_old_keys: &'static str,
+    old: &'static str,
     /// Rows that another process encrypts again at the same time are left to it.
     of_old_keys: &'static str,
     put: &'static str,
@@ -23,9 +22,9 @@ const TABLES: [Table; 2] = [
     Table {
         what: "credentials",
         // Two ranges of the index: next to nothing is read where all are of the current key.
-        has_old_keys: "
-            SELECT EXISTS (SELECT FROM credential WHERE key_id < $1)
-                OR EXISTS (SELECT FROM credential WHERE key_id > $1) AS has_old_keys",
+        old: "
+            SELECT (SELECT count(*) FROM credential WHERE key_id < $1)
+                + (SELECT count(*) FROM credential WHERE key_id > $1) AS old",
         // A user has one, which has no id.
         of_old_keys: "
             SELECT user_id, '' AS id, key_id, ciphertext FROM credential
@@ -36,8 +35,7 @@ const TABLES: [Table; 2] = [
     },
     Table {
         what: "alert targets",
-        has_old_keys: "
-            SELECT EXISTS (SELECT FROM alert_target WHERE key_id <> $1) AS has_old_keys",
+        old: "SELECT count(*) AS old FROM alert_target WHERE key_id <> $1",
         of_old_keys: "
             SELECT user_id, id, key_id, ciphertext FROM alert_target
             WHERE key_id <> $1 AND (user_id, id) > ($2, $3)
@@ -51,26 +49,21 @@ const TABLES: [Table; 2] = [
 pub(super) async fn reencrypt(connection: &mut Connection, keys: &KeyRing) -> Result<(), Failure> {
     let session = connection.session();
     for table in &TABLES {
-        let has_old_keys = async {
-            let found = session
-                .query_one(table.has_old_keys, &[&keys.current()])
-                .await?;
-            found.flag("has_old_keys")
+        let old = async {
+            let found = session.query_one(table.old, &[&keys.current()]).await?;
+            Ok(number(&found, "old")?)
         };
-        if !connection.run(has_old_keys).await? {
+        let old = connection.run(old).await?;
+        if old == 0 {
             continue;
         }
-        info!(
-            "Encrypting the {} again, with the first key: until it is done, requests are answered 503",
-            table.what
-        );
-        let mut again = Reencrypted::default();
+        let mut again = Reencrypted::begin(table.what, old.unsigned_abs());
         let mut after = Some((String::new(), String::new()));
         while let Some(last) = after {
             let batch = batch(&session, table, keys, &last, &mut again);
             after = connection.run_write(batch).await?;
         }
-        again.log(table.what);
+        again.log();
     }
     Ok(())
 }
@@ -102,5 +95,6 @@ async fn batch(
         last = Some((user.to_string(), id));
     }
     db.batch("COMMIT").await?;
+    again.log_progress(rows.len());
     Ok(last)
 }

@@ -24,6 +24,8 @@ const REMOVE: &str = "DELETE FROM alert_target WHERE user = ?1 AND id = ?2";
 
 const REMOVE_OF_USER: &str = "DELETE FROM alert_target WHERE user = ?1";
 
+const COUNT_OLD: &str = "SELECT count(*) FROM alert_target WHERE key_id <> ?1";
+
 const OF_OLD_KEYS: &str = "
     SELECT user, id, key_id, ciphertext, added_at FROM alert_target
     WHERE key_id <> ?1 AND (user, id) > (?2, ?3) ORDER BY user, id LIMIT 100";
@@ -43,7 +45,11 @@ pub(super) fn list(db: &Connection, user: &UserId) -> Result<Vec<SealedTarget>> 
 
 /// Encrypts what older keys have encrypted with the current one, as `credential::encrypt_again` does.
 pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<()> {
-    let mut again = Reencrypted::default();
+    let old = db.query_row(COUNT_OLD, [keys.current()], |row| row.get::<_, i64>(0))?;
+    if old == 0 {
+        return Ok(());
+    }
+    let mut again = Reencrypted::begin("alert targets", old.unsigned_abs());
     let mut last = (String::new(), String::new());
     loop {
         let found = of_old_keys(db, keys.current(), &last)?;
@@ -52,14 +58,16 @@ pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<()> {
         };
         last = (user.to_string(), target.id.to_string());
         let batch = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let targets = found.len();
         for (user, target) in found {
             if let Some(text) = again.reencrypt(keys, &user, &target.text) {
                 put(&batch, &user, &SealedTarget { text, ..target })?;
             }
         }
         batch.commit()?;
+        again.log_progress(targets);
     }
-    again.log("alert targets");
+    again.log();
     Ok(())
 }
 

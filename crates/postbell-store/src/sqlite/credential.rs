@@ -16,9 +16,9 @@ const FIND: &str = "SELECT key_id, ciphertext FROM credential WHERE user = ?1";
 const DROP: &str = "DELETE FROM credential WHERE user = ?1";
 
 /// Two ranges of the index: next to nothing is read where all are of the current key.
-const HAS_OLD_KEYS: &str = "
-    SELECT EXISTS (SELECT 1 FROM credential WHERE key_id < ?1)
-        OR EXISTS (SELECT 1 FROM credential WHERE key_id > ?1)";
+const COUNT_OLD: &str = "
+    SELECT (SELECT count(*) FROM credential WHERE key_id < ?1)
+        + (SELECT count(*) FROM credential WHERE key_id > ?1)";
 
 const OF_OLD_KEYS: &str = "
     SELECT user, key_id, ciphertext FROM credential
@@ -43,10 +43,11 @@ pub(super) fn forget(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
 /// keys can be thrown away. What no key opens stays as it is.
 pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<(), Failure> {
     // If there are none, no process that writes has to be waited for.
-    if !db.query_row(HAS_OLD_KEYS, [keys.current()], |row| row.get(0))? {
+    let old = db.query_row(COUNT_OLD, [keys.current()], |row| row.get::<_, i64>(0))?;
+    if old == 0 {
         return Ok(());
     }
-    let mut again = Reencrypted::default();
+    let mut again = Reencrypted::begin("credentials", old.unsigned_abs());
     let mut last = String::new();
     loop {
         // No other process may write in between: it could be newer.
@@ -60,8 +61,9 @@ pub(super) fn encrypt_again(db: &mut Connection, keys: &KeyRing) -> Result<(), F
             }
         }
         batch.commit()?;
+        again.log_progress(found.len());
     }
-    again.log("credentials");
+    again.log();
     Ok(())
 }
 
@@ -88,7 +90,7 @@ mod tests {
     fn a_look_for_old_keys_reads_an_index_and_no_credentials() {
         let db = schema::in_memory();
         let mut explain = db
-            .prepare(&format!("EXPLAIN QUERY PLAN {HAS_OLD_KEYS}"))
+            .prepare(&format!("EXPLAIN QUERY PLAN {COUNT_OLD}"))
             .unwrap();
         let steps = explain.query_map(["key"], |row| row.get::<_, String>("detail"));
         let steps: Vec<_> = steps.unwrap().map(|step| step.unwrap()).collect();
