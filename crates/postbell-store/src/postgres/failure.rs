@@ -58,6 +58,9 @@ impl SqlError {
         };
         let hint = match *error.code() {
             SqlState::INSUFFICIENT_PRIVILEGE => "; its role must own the database",
+            SqlState::LOCK_NOT_AVAILABLE => {
+                "; another session, as of a backup, keeps a table locked"
+            }
             _ => "",
         };
         Self {
@@ -79,6 +82,11 @@ impl Failure {
             Self::Sql(error) => conflicts.contains(&error.code),
             other => matches!(other, Self::Conflict),
         }
+    }
+
+    /// Returns whether another session kept a lock for longer than the transaction waits.
+    pub(super) fn is_locked(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.code == SqlState::LOCK_NOT_AVAILABLE)
     }
 
     /// Returns whether it is about the values of one write, or about a row, so that others can succeed.

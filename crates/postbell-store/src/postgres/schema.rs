@@ -4,6 +4,11 @@
 //! migration that has been released is never edited. The versions are counted separately. The table
 //! `schema_version` holds the version of the database and the oldest version whose code can work with it.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::warn;
+
 use super::advisory_locks;
 use super::failure::Failure;
 use super::session::Session;
@@ -38,6 +43,14 @@ const IS_COPY: &str = "SELECT to_regclass('store_copy') IS NOT NULL AS is_copy";
 const VERSION: &str = "SELECT version, min_version FROM schema_version";
 
 const SET_VERSION: &str = "UPDATE schema_version SET version = $1, min_version = $2";
+
+/// How long a migration waits for a table. Whatever comes after it waits behind it, so it must not wait for the end of a
+/// backup or a report, which hold a lock all the time.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
+
+/// How often a migration tries to lock the tables, and the pause in between.
+const ATTEMPTS: u32 = 6;
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// The versions that a database contains.
 #[derive(Clone, Copy)]
@@ -98,15 +111,36 @@ fn check_minimum(version: Version) -> Result<(), OpenError> {
 
 /// Brings a database to the latest version in one transaction. Two processes do it one after the other.
 pub(super) async fn migrate(session: &Session) -> Result<Migrated, Failure> {
+    for _ in 1..ATTEMPTS {
+        match attempt(session).await {
+            Err(failure) if failure.is_locked() => {
+                warn!(
+                    "A migration gives way to a session that keeps a table locked, and is repeated"
+                );
+                sleep(PAUSE).await;
+            }
+            migrated => return migrated,
+        }
+    }
+    attempt(session).await
+}
+
+async fn attempt(session: &Session) -> Result<Migrated, Failure> {
     session.batch("BEGIN").await?;
-    let migrated = apply(session).await?;
-    session.batch("COMMIT").await?;
-    Ok(migrated)
+    let migrated = apply(session).await;
+    let end = if migrated.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
+    session.batch(end).await?;
+    migrated
 }
 
 /// Does the same in a transaction that writes more.
 pub(super) async fn apply(session: &Session) -> Result<Migrated, Failure> {
     session.batch(advisory_locks::SCHEMA).await?;
+    session.batch(LOCK_TIMEOUT).await?;
     let version = version(session).await?;
     if let Some(version) = version {
         check_minimum(version).map_err(|error| Failure::Unusable(error.into()))?;

@@ -33,6 +33,35 @@ fn two_processes_may_migrate_at_once() {
     assert_eq!(from, [0, migrated[0].to]);
 }
 
+/// What comes after a migration waits behind it, so one that waited for the end of a backup would stop everything.
+#[test]
+fn a_migration_gives_way_to_a_session_that_keeps_a_table_locked() {
+    let database = PostgresDatabase::create();
+    std::thread::scope(|scope| {
+        // The table that every migration changes.
+        scope.spawn(|| {
+            database.execute(
+                "BEGIN; LOCK TABLE pg_class IN SHARE MODE;
+                DO $$ DECLARE waits bool := false; BEGIN
+                    FOR tenth IN 1..300 LOOP
+                        PERFORM pg_sleep(0.1);
+                        IF EXISTS (SELECT FROM pg_locks WHERE relation = 'pg_class'::regclass AND NOT granted) THEN
+                            waits := true;
+                        ELSIF waits THEN
+                            RETURN;
+                        END IF;
+                    END LOOP;
+                    RAISE EXCEPTION 'the migration does not give way';
+                END $$; COMMIT",
+            );
+        });
+        while !database.refuses("BEGIN; LOCK TABLE pg_class IN ROW EXCLUSIVE MODE NOWAIT; COMMIT") {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(Store::migrate(&database.url()).unwrap().from, 0);
+    });
+}
+
 #[test]
 fn a_database_of_an_incompatible_release_is_refused() {
     let database = PostgresDatabase::create();
@@ -64,6 +93,43 @@ fn a_server_that_would_lose_acknowledged_writes_is_refused() {
         assert!(matches!(refused, OpenError::Unreachable(_)), "{refused:?}");
     }
     Store::migrate(&database.url()).unwrap();
+}
+
+/// A function of the database stands for that of another server.
+fn refused_with(function: &str) -> String {
+    let database = PostgresDatabase::create();
+    database.execute(&format!(
+        "CREATE SCHEMA other; GRANT USAGE ON SCHEMA other TO PUBLIC;
+        CREATE FUNCTION other.{function};
+        DO $$ BEGIN
+            EXECUTE format('ALTER DATABASE %I SET search_path = public, other, pg_catalog', current_database());
+        END $$"
+    ));
+    match Store::migrate(&database.url()).unwrap_err() {
+        OpenError::Unreachable(reason) => reason.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_server_that_does_not_flush_is_refused() {
+    let reason = refused_with(
+        "current_setting(name text) RETURNS text LANGUAGE sql AS
+        'SELECT CASE name WHEN ''fsync'' THEN ''off'' ELSE pg_catalog.current_setting(name) END'",
+    );
+    assert!(reason.contains("fsync off"), "{reason}");
+}
+
+/// Leases are compared between machines.
+#[test]
+fn a_server_whose_clock_differs_is_refused() {
+    for difference in ["+ interval $$3 s$$", "- interval $$3 s$$"] {
+        let reason = refused_with(&format!(
+            "clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
+            'SELECT pg_catalog.clock_timestamp() {difference}'"
+        ));
+        assert!(reason.contains("clock of the server"), "{reason}");
+    }
 }
 
 #[test]
