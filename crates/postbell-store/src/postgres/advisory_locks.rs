@@ -15,3 +15,6 @@ pub(super) const MACHINE: &str =
 /// The alert targets of a user.
 pub(super) const ALERT_TARGETS: &str =
     "SELECT pg_advisory_xact_lock(hashtextextended($1, 5209834))";
+
+/// The audit log. Until its transaction ends, no other one appends: so numbers rise in the order of the commits.
+pub(super) const AUDIT: &str = "SELECT pg_advisory_xact_lock(7077071843353)";

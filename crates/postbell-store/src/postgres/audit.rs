@@ -5,14 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use postbell_core::{AUDIT_KEPT, Actor, AuditAction, AuditEntry, AuditLog, StoreError, UserId};
 
+use super::advisory_locks;
 use super::database::Database;
 use super::failure::Failure;
 use super::session::Session;
 use crate::columns::{audit_entry, limit, without_nul};
-
-/// Until the transaction ends, no other one appends: so numbers rise in the order of the commits. The
-/// number of the lock is arbitrary.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(7077071843353)";
 
 const APPEND: &str = "
     INSERT INTO audit (number, at, actor, origin, action, user_id, detail)
@@ -83,7 +80,7 @@ pub(super) async fn record(
     let Some(by) = by else {
         return Ok(());
     };
-    db.query(LOCK, &[]).await?;
+    db.query(advisory_locks::AUDIT, &[]).await?;
     let user = user.map(UserId::as_str);
     db.execute(
         APPEND,

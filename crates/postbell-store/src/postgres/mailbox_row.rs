@@ -379,6 +379,11 @@ impl LoadedMailbox {
         }
     }
 
+    /// Returns whether something has to be stored.
+    pub(super) fn is_changed(&self) -> bool {
+        self.is_row_changed || self.changes_more_than_its_row()
+    }
+
     /// Returns whether a change beside the row must not be stored without it.
     pub(super) fn changes_more_than_its_row(&self) -> bool {
         self.takes_exhausted

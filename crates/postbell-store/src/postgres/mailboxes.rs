@@ -40,11 +40,13 @@ const EXHAUSTED: &str = "
     FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'
     ORDER BY user_id, history_id DESC";
 
-/// A row that another transaction has added since is not returned.
+/// A row that another transaction has added since is not returned. Nor is any if the transaction began a second ago: until
+/// then no notification is repeated, but after it another relay may have delivered the repeat, whose cursor was not read.
 const ADD: &str = "
     INSERT INTO pending (user_id, message_id, history_id, address, published_at, accepted_at,
         merged_ids, waiting_since, due_at, body, trace)
     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS new (user_id)
+    WHERE clock_timestamp() < now() + interval '1 second'
     ORDER BY new.user_id
     ON CONFLICT (user_id) DO NOTHING RETURNING user_id";
 
@@ -94,9 +96,9 @@ const DELETE_CURSORS: &str = "
     DELETE FROM cursor USING unnest($1, $2) AS old (user_id, address)
     WHERE cursor.user_id = old.user_id AND cursor.address = old.address";
 
-/// Only a transaction with an id waits for the standby when it commits. What one has read that changes nothing, and
-/// confirms, is then on the standby as well.
-const ASSIGN_ID: &str = "SELECT pg_current_xact_id()";
+/// Only a transaction that has written to the log waits for the standby when it commits. What one has read that changes
+/// nothing, and confirms, is then on the standby as well.
+const CONFIRM: &str = "SELECT pg_logical_emit_message(true, 'postbell', '')";
 
 const TAKE_EXHAUSTED: &str = "
     DELETE FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'";
@@ -206,8 +208,7 @@ impl Mailboxes {
 
     /// Whether something has to be stored.
     pub(super) fn are_changed(&self) -> bool {
-        let mut mailboxes = self.by_user.values();
-        mailboxes.any(|one| one.is_row_changed || one.changes_more_than_its_row())
+        self.by_user.values().any(LoadedMailbox::is_changed)
     }
 
     /// Stores what has changed, with the `last` statements, and returns the mailboxes of which nothing
@@ -229,6 +230,7 @@ impl Mailboxes {
             stale = missing(&std::mem::take(&mut returned), answers)?;
             kept.retain(|mailbox| !stale.contains(&mailbox.user));
         }
+        let uncertain = calls.len();
         Changes::of(&kept, self.locking).push_to(&mut calls);
         delivery::record(
             &kept
@@ -239,8 +241,9 @@ impl Mailboxes {
         );
         let letters: Vec<_> = kept.iter().flat_map(|one| &one.dead_letters).collect();
         dead_letter::add(&letters, &mut calls);
-        if calls.is_empty() {
-            calls.push(Call::new(ASSIGN_ID, vec![]));
+        let confirms = !self.by_user.values().all(LoadedMailbox::is_changed);
+        if confirms && calls.len() == uncertain {
+            calls.push(Call::new(CONFIRM, vec![]));
         }
         calls.extend(last);
         let answers = session.pipeline(calls).await?;

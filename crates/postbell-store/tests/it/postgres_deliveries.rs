@@ -1,5 +1,6 @@
 //! PostgreSQL against every promise of the delivery queue and log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -125,4 +126,34 @@ async fn every_change_is_announced_once_it_is_committed() {
     let options = StoreOptions::service().changes(changes.clone());
     let store = Store::open(&database.url(), options).unwrap();
     deliveries_are_announced(&deliveries(&store), &changes).await;
+}
+
+/// Another relay got the repeat, and delivered it, while this one had read that the mailbox is empty and stood still.
+#[tokio::test]
+async fn a_notification_that_was_delivered_since_its_mailbox_was_read_is_a_duplicate() {
+    let (store, database) = temporary();
+    let database = Arc::new(database);
+    let queue = store.queue;
+    queue.accept(notification("bob", "m1"), T0).await.unwrap();
+    let other = Arc::clone(&database);
+    let delivered = tokio::task::spawn_blocking(move || {
+        other.execute(&format!(
+            "BEGIN; LOCK TABLE pending IN SHARE MODE;
+            DO $$ BEGIN WHILE NOT EXISTS (
+                SELECT FROM pg_locks WHERE relation = 'pending'::regclass AND NOT granted
+            ) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
+            SELECT pg_sleep(1.1);
+            INSERT INTO cursor (user_id, address, history_id, message_ids, settled_at)
+            VALUES ('ann', '', '{:020}', 'm1', {});
+            COMMIT",
+            7,
+            T0.as_millis()
+        ));
+    });
+    while !database.refuses("BEGIN; LOCK TABLE pending IN ROW EXCLUSIVE MODE NOWAIT; COMMIT") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let accepted = queue.accept(notification("ann", "m1"), T0).await;
+    assert_eq!(accepted.unwrap(), Accepted::Duplicate);
+    delivered.await.unwrap();
 }

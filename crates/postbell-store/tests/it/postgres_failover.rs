@@ -62,7 +62,8 @@ async fn a_write_whose_wait_for_a_standby_is_cancelled_fails() {
     server.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'nobody')::int");
 
     let mut waiting = JoinSet::new();
-    waiting.spawn(async move { queue.accept(notification("bob"), T0).await });
+    let accepting = Arc::clone(&queue);
+    waiting.spawn(async move { accepting.accept(notification("bob"), T0).await });
     tokio::task::block_in_place(|| {
         server.wait_for(
             "SELECT 1 / count(pg_cancel_backend(pid)) FROM pg_stat_activity
@@ -77,6 +78,13 @@ async fn a_write_whose_wait_for_a_standby_is_cancelled_fails() {
         cause.to_string().contains("warned about a write"),
         "{cause}"
     );
+
+    // The repeat finds the row, which only this server has: it must not be acknowledged before a standby has it, too.
+    waiting.spawn(async move { queue.accept(notification("bob"), T0).await });
+    tokio::task::block_in_place(|| {
+        server.wait_for("SELECT 1 / count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+    });
+    assert!(waiting.try_join_next().is_none());
 }
 
 /// Of the writes that a server without its standby lets wait, it keeps the sessions: those of all that can connect.
