@@ -44,21 +44,55 @@ pub(crate) async fn all(
         "the queue on PostgreSQL beside bare inserts, 256 callers, 4 connections, each push durable",
     )?;
     let server = Server::start()?;
-    accepts(&server, time).await?;
-    claims(&server).await?;
-    size(&server, time, mailboxes).await?;
-    table(&server, sustained).await
+    let databases = Databases::fill(&server, mailboxes).await?;
+    say("  the databases are filled")?;
+    accepts(&databases.accepts, time).await?;
+    claims(&databases.claims).await?;
+    // Before the large database has something to vacuum.
+    table(&databases.sustained, sustained).await?;
+    size(&databases, time, mailboxes).await
 }
 
-async fn accepts(server: &Server, time: Duration) -> anyhow::Result<()> {
-    let database = server.database("accepts").await?;
+/// What is measured, filled before the first measurement.
+struct Databases {
+    accepts: Database,
+    claims: Database,
+    sustained: Database,
+    small: Database,
+    large: Database,
+}
+
+impl Databases {
+    async fn fill(server: &Server, mailboxes: u64) -> anyhow::Result<Self> {
+        let databases = Self {
+            accepts: server.database("accepts").await?,
+            claims: server.database("claims").await?,
+            sustained: server.database("sustained").await?,
+            small: server.database("small").await?,
+            large: server.database("large").await?,
+        };
+        databases.claims.fill(WAITING).await?;
+        databases.sustained.fill(MAILBOXES).await?;
+        databases.small.fill(FEW).await?;
+        say(&format!("  filling a database with {mailboxes} mailboxes"))?;
+        databases.large.fill(mailboxes).await?;
+        let size = "SELECT pg_database_size('large')";
+        let size = databases.large.number(size).await?;
+        say(&format!("  it has {:.0} MB", sustained::float(size) / 1e6))?;
+        // What was filled is not written during a measurement.
+        databases.large.session.batch_execute("CHECKPOINT").await?;
+        Ok(databases)
+    }
+}
+
+async fn accepts(database: &Database, time: Duration) -> anyhow::Result<()> {
     let pushes = Pushes::over(MAILBOXES);
     let warm = Duration::from_secs(1);
     let (mut shares, mut multiples) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        bare::insert(&database, &pushes, warm, BATCH).await?;
-        let batched = bare::insert(&database, &pushes, time, BATCH).await?;
-        let single = bare::insert(&database, &pushes, time, 1).await?;
+        bare::insert(database, &pushes, warm, BATCH).await?;
+        let batched = bare::insert(database, &pushes, time, BATCH).await?;
+        let single = bare::insert(database, &pushes, time, 1).await?;
         database.forget().await?;
         load::accept(&database.queue, &pushes, warm).await?;
         let queue = load::accept(&database.queue, &pushes, time).await?;
@@ -89,9 +123,7 @@ async fn accepts(server: &Server, time: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn claims(server: &Server) -> anyhow::Result<()> {
-    let database = server.database("claims").await?;
-    database.fill(WAITING).await?;
+async fn claims(database: &Database) -> anyhow::Result<()> {
     let body = body(1);
     let clock = SystemClock::new();
     let (mut claimed, mut delivered) = (Vec::new(), Vec::new());
@@ -118,22 +150,14 @@ async fn claims(server: &Server) -> anyhow::Result<()> {
     Ok(line.print()?)
 }
 
-async fn size(server: &Server, time: Duration, mailboxes: u64) -> anyhow::Result<()> {
-    say(&format!("  filling a database with {mailboxes} mailboxes"))?;
-    let (small, large) = (
-        server.database("small").await?,
-        server.database("large").await?,
-    );
-    small.fill(FEW).await?;
-    large.fill(mailboxes).await?;
-    let size = large.number("SELECT pg_database_size('large')").await?;
-    say(&format!("  it has {:.0} MB", sustained::float(size) / 1e6))?;
+async fn size(databases: &Databases, time: Duration, mailboxes: u64) -> anyhow::Result<()> {
+    let Databases { small, large, .. } = databases;
     let (few, many) = (Pushes::over(FEW), Pushes::over(mailboxes));
     let (mut shares, mut same) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let of_small = while_delivering("small", &small, &few, time).await?;
-        let of_large = while_delivering("large", &large, &many, time).await?;
-        let of_same = while_delivering("large, few", &large, &few, time).await?;
+        let of_small = while_delivering("small", small, &few, time).await?;
+        let of_large = while_delivering("large", large, &many, time).await?;
+        let of_same = while_delivering("large, few", large, &few, time).await?;
         shares.push(of_large / of_small);
         same.push(of_same / of_small);
     }
@@ -169,15 +193,13 @@ async fn while_delivering(
     Ok(load.per_second)
 }
 
-async fn table(server: &Server, time: Duration) -> anyhow::Result<()> {
-    let database = server.database("sustained").await?;
-    database.fill(MAILBOXES).await?;
+async fn table(database: &Database, time: Duration) -> anyhow::Result<()> {
     say(&format!(
         "  {} pushes a second to {MAILBOXES} mailboxes for {} seconds",
         sustained::RATE,
         time.as_secs()
     ))?;
-    let parts = sustained::run(&database, MAILBOXES, time).await?;
+    let parts = sustained::run(database, MAILBOXES, time).await?;
     let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
         return Ok(());
     };
