@@ -60,6 +60,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         orphaned_machines: Arc::clone(&memory) as _,
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
+        operator_client: None,
         clock: Arc::clone(&shared),
     });
     runtime.spawn(reconciler.run(CancellationToken::new()));

@@ -6,6 +6,7 @@ use postbell_core::{
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use serde::{Deserialize, Serialize};
 
+use crate::operator_client::{MailboxGrant, Permission};
 use crate::stored_credentials::to_stored;
 
 /// A change of a user's settings that the reconciler applies.
@@ -28,6 +29,7 @@ impl Change {
                 record.notifications_enabled = *wanted == Notifications::On;
             }
             Self::Connect(new, _) => {
+                new.check(record)?;
                 record.connect(new.connection.clone());
                 record.watch_expires_at = new.watch_expires_at;
             }
@@ -36,6 +38,19 @@ impl Change {
         }
         record.mark_pending_sync();
         Ok(())
+    }
+
+    /// Returns the grant of the operator's client that the change stores.
+    pub(crate) fn new_grant(&self) -> Option<&MailboxGrant> {
+        match self {
+            Self::Connect(new, _) => new.grant.as_ref(),
+            Self::Notifications(_) | Self::Disconnect | Self::RetrySync => None,
+        }
+    }
+
+    /// Returns whether the change may end a connection.
+    pub(crate) const fn ends_connections(&self) -> bool {
+        matches!(self, Self::Connect(..) | Self::Disconnect)
     }
 
     /// Returns the credentials that are stored with the change.
@@ -67,9 +82,28 @@ pub struct NewConnection {
     pub watch_expires_at: Option<Timestamp>,
     /// Whether Gmail has said that the credentials open the account's mailbox.
     pub is_proven: bool,
+    /// When the user was added for whom the account is connected: another one may have the same id by now.
+    pub added: Option<Timestamp>,
+    /// The grant, if it was given to the operator's client in the browser.
+    pub(crate) grant: Option<MailboxGrant>,
 }
 
 impl NewConnection {
+    /// Returns why the account must not be connected to a user, although that was possible when the connection began.
+    fn check(&self, record: &UserRecord) -> Result<(), ChangeError> {
+        if self.added.is_some_and(|added| added != record.created_at) {
+            return Err(ChangeError::UnknownUser);
+        }
+        let google = record.google.as_ref().filter(|_| self.grant.is_some());
+        let connected = google.and_then(|google| google.email.as_ref());
+        let new = self.connection.email.as_ref();
+        let both = connected.zip(new);
+        if both.is_some_and(|(connected, new)| !connected.is_same_mailbox(new.as_str())) {
+            return Err(ChangeError::OtherAccount);
+        }
+        Ok(())
+    }
+
     /// The form in which the credentials are stored.
     pub(crate) fn stored_credentials(&self) -> Result<StoredCredentials, StoreError> {
         let email = self.connection.email.clone();
@@ -84,6 +118,8 @@ pub struct Changed {
     pub record: UserRecord,
     /// The result of the machine's sync.
     pub machine: SyncOutcome,
+    /// What became of the permission of an account that is connected no longer.
+    pub permission: Permission,
 }
 
 /// The result of syncing a machine with the stored configuration.
@@ -115,6 +151,14 @@ pub enum ChangeError {
     /// The account is connected to as many other users as it may be.
     #[error("the account has too many users")]
     AddressTaken,
+
+    /// Another account was connected while the user was at Google.
+    #[error("another account is connected")]
+    OtherAccount,
+
+    /// Google no longer accepts the new grant: it was revoked meanwhile.
+    #[error("the grant was revoked")]
+    GrantRevoked,
 
     /// The change could not be stored.
     #[error(transparent)]

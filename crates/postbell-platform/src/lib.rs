@@ -13,6 +13,7 @@ mod contact_poll;
 mod controllers;
 mod directory;
 mod fleet;
+mod keyed_locks;
 mod links;
 mod machines;
 mod mailbox_users;

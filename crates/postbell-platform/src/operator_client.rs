@@ -4,18 +4,18 @@
 //! ([`WatchRenewer`]), and takes the permission back when the user disconnects; the machine gets the same credentials as from
 //! `postbell setup`.
 
+mod grants;
 mod renewer;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Clock, Credentials, EmailAddress, GoogleConnection, HistoryId, StoreError, StoredCredentials,
-    UserId, UserRecord, Users,
+    Clock, Credentials, EmailAddress, GoogleConnection, HistoryId, UserRecord, Users,
 };
 use postbell_google::{
     Api, AuthorizedUser, CloudError, ConsentRequest, ConsentSecrets, Grant, Mailbox, OAuthClient,
-    RefusalKind, TokenError, TokenSource, WatchStarted, revoke_grant,
+    RefusalKind, TokenError, TokenSource, WatchStarted,
 };
 use postbell_protocol::credential_envelope::{CredentialEnvelope, PlatformKey};
 use postbell_protocol::gog_keyring::GogCredentials;
@@ -23,15 +23,16 @@ use postbell_protocol::tarball;
 use postbell_protocol::watch_state::WatchState;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::warn;
 use url::Url;
 
+pub(crate) use self::grants::MailboxGrant;
+pub use self::grants::Permission;
 pub use self::renewer::WatchRenewer;
-use crate::NewConnection;
+use crate::keyed_locks::KeyedLocks;
 use crate::random::{Random, fill};
-use crate::stored_credentials::decrypt_credentials;
+use crate::reconciler::UnusedGrant;
+use crate::{CommandQueue, NewConnection};
 
 /// The scope of the watcher.
 const READ_MAIL: &str = "https://www.googleapis.com/auth/gmail.readonly";
@@ -39,12 +40,11 @@ const READ_MAIL: &str = "https://www.googleapis.com/auth/gmail.readonly";
 /// The labels that are watched, as by `postbell setup`.
 const LABELS: [&str; 1] = ["INBOX"];
 
-/// How long the end of the watch and of the permission may take: a person waits for it.
-const RELEASE_LIMIT: Duration = Duration::from_secs(15);
-
 /// The operator's OAuth client of type web application.
 pub struct OperatorClient {
     parts: OperatorClientParts,
+    /// By the mailbox: a grant is not stored while another one of the mailbox is revoked.
+    locks: KeyedLocks<String>,
 }
 
 /// The dependencies of an [`OperatorClient`].
@@ -109,30 +109,21 @@ pub(crate) enum ConnectError {
     NotEncrypted,
 }
 
-/// What became of the permission of an account that was disconnected.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Permission {
-    /// It was not given to the operator's client.
-    NotOurs,
-    /// Google has taken it back.
-    Revoked,
-    /// It stays, because another user has connected the same mailbox.
-    Shared,
-    /// Google could not take it back now.
-    NotRevoked,
-}
-
-/// The credentials of an account that is being disconnected.
-pub(crate) struct Release {
-    user: AuthorizedUser,
-    email: EmailAddress,
+/// An account to which its owner has consented.
+pub(crate) struct Consented {
+    pub(crate) new: NewConnection,
+    /// Its grant, until the connection is stored.
+    pub(crate) unused: UnusedGrant,
+    /// When Google ends the permission, if it does.
+    pub(crate) ends_in: Option<Duration>,
 }
 
 impl OperatorClient {
     /// Creates a client. Sends nothing.
     #[must_use]
-    pub const fn new(parts: OperatorClientParts) -> Self {
-        Self { parts }
+    pub fn new(parts: OperatorClientParts) -> Self {
+        let locks = KeyedLocks::default();
+        Self { parts, locks }
     }
 
     /// Google's consent page.
@@ -170,13 +161,14 @@ impl OperatorClient {
 
     /// Redeems a code: checks what was granted and whose mailbox it opens, starts Gmail's watch, and encrypts the credentials.
     ///
-    /// A user whose account is connected must consent with the same one. Also returns when Google ends the permission, if it does.
+    /// A user whose account is connected must consent with the same one. A grant of another account is revoked by `queue`.
     pub(crate) async fn connect(
         &self,
         request: &ConsentRequest,
         code: &SecretString,
         record: &UserRecord,
-    ) -> Result<(NewConnection, Option<Duration>), ConnectError> {
+        queue: &CommandQueue,
+    ) -> Result<Consented, ConnectError> {
         let parts = &self.parts;
         let now = parts.clock.now();
         let grant = request.exchange(&parts.http, &parts.token_url, code, now);
@@ -195,7 +187,9 @@ impl OperatorClient {
         let email: EmailAddress = named.map_err(CloudError::unavailable)?;
         let before = record.google.as_ref();
         let before = before.and_then(|google| google.email.as_ref());
+        let opens = MailboxGrant::new(user.clone(), email.clone());
         if before.is_some_and(|before| !before.is_same_mailbox(email.as_str())) {
+            UnusedGrant::new(opens, queue.clone()).give_back().await;
             return Err(ConnectError::OtherAccount);
         }
         let watch = self.watch(&mailbox).await?;
@@ -211,8 +205,14 @@ impl OperatorClient {
             },
             watch_expires_at: Some(watch.expiration),
             is_proven: true,
+            added: Some(record.created_at),
+            grant: Some(opens.clone()),
         };
-        Ok((new, grant.ends_in))
+        Ok(Consented {
+            new,
+            unused: UnusedGrant::new(opens, queue.clone()),
+            ends_in: grant.ends_in,
+        })
     }
 
     fn authorized_user(&self, grant: &Grant) -> Result<AuthorizedUser, ConnectError> {
@@ -278,82 +278,6 @@ impl OperatorClient {
         let packed = packed.expose_secret().as_bytes();
         CredentialEnvelope::encrypt(packed, self.parts.key.public_pem(), &random)
             .map_err(|_| ConnectError::NotEncrypted)
-    }
-
-    /// Reads what is needed to end a user's permission, before it is deleted. `None` if it was not given to this client.
-    pub(crate) async fn prepare_release(
-        &self,
-        user: &UserId,
-    ) -> Result<Option<Release>, StoreError> {
-        let record = self.parts.users.get(user).await?;
-        let google = record.and_then(|record| record.google);
-        let Some(google) = google.filter(|google| self.has_made(google)) else {
-            return Ok(None);
-        };
-        let Some((user, email)) = self.open(user, &google).await? else {
-            return Ok(None);
-        };
-        Ok(Some(Release { user, email }))
-    }
-
-    /// The credentials of a connection that was made with this client.
-    async fn open(
-        &self,
-        user: &UserId,
-        google: &GoogleConnection,
-    ) -> Result<Option<(AuthorizedUser, EmailAddress)>, StoreError> {
-        let stored = self.parts.credentials.credentials(user).await?;
-        let (Some(stored), Some(email)) = (stored, google.email.clone()) else {
-            return Ok(None);
-        };
-        let opened = self.decrypt(&stored, &email).await;
-        Ok(opened.map(|opened| (opened, email)))
-    }
-
-    async fn decrypt(
-        &self,
-        stored: &StoredCredentials,
-        email: &EmailAddress,
-    ) -> Option<AuthorizedUser> {
-        let user = decrypt_credentials(&self.parts.key, stored, email).await?;
-        Some(user).filter(|user| user.client_id == self.parts.client.id)
-    }
-
-    /// Ends Gmail's watch and the permission of an account that no user has connected.
-    ///
-    /// Google takes back everything that the account has granted to the client's project, and ends its only watch.
-    pub(crate) async fn release(&self, Release { user, email }: Release) -> Permission {
-        match self.parts.users.users_by_email(&email).await {
-            Ok(others) if others.is_empty() => (),
-            Ok(_) => return Permission::Shared,
-            Err(_) => return Permission::NotRevoked,
-        }
-        match timeout(RELEASE_LIMIT, self.revoke(&user)).await {
-            Ok(Ok(())) => {
-                info!("Google has taken the permission of {} back", email.masked());
-                Permission::Revoked
-            }
-            Ok(Err(error)) => {
-                let error = &error as &dyn std::error::Error;
-                warn!(
-                    error,
-                    "Could not take back the permission of {}",
-                    email.masked()
-                );
-                Permission::NotRevoked
-            }
-            Err(_) => Permission::NotRevoked,
-        }
-    }
-
-    async fn revoke(&self, user: &AuthorizedUser) -> Result<(), TokenError> {
-        // A watch ends by itself, too, once the permission is gone.
-        let _ = self.mailbox(self.tokens(user)).stop().await;
-        let mut url = self.parts.token_url.clone();
-        if let Ok(revocation) = url.join("revoke") {
-            url = revocation;
-        }
-        revoke_grant(&self.parts.http, &url, &user.refresh_token).await
     }
 }
 

@@ -5,26 +5,27 @@
 
 mod command_queue;
 mod cooldowns;
-mod keyed_locks;
 mod machine_sync;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Clock, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users, update_user,
+    Clock, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users, UsersError, update_user,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::command_queue::Command;
 pub use self::command_queue::CommandQueue;
+pub(crate) use self::command_queue::UnusedGrant;
+use self::command_queue::{ChangeReply, Command};
 use self::machine_sync::{MachineSync, MachineSyncParts};
 use crate::change::{Change, ChangeError, Changed, SyncOutcome};
-use crate::{Controllers, Fleet, Relays, Tarballs};
+use crate::operator_client::MailboxGrant;
+use crate::{Controllers, Fleet, OperatorClient, Permission, Relays, Tarballs};
 
 /// How often the store is polled for pending syncs and orphaned machines.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -35,6 +36,21 @@ const BATCH: usize = 64;
 
 /// How many commands and syncs run at once. Further commands wait in the queue.
 const MAX_IN_FLIGHT: usize = 1024;
+
+/// The pauses after which Google is asked again to revoke a permission, and for how many permissions at once.
+const RELEASE_PAUSES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(30),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(30 * 60),
+];
+const MAX_RELEASES: usize = 128;
+
+/// How long a permission that is being revoked may delay a stop.
+const LAST_RELEASE: Duration = Duration::from_secs(5);
+
+/// How often a change begins again because the connection that it ends has changed.
+const MAX_CONFLICTS: usize = 10;
 
 /// The dependencies of the reconciler.
 pub struct ReconcilerParts {
@@ -50,6 +66,8 @@ pub struct ReconcilerParts {
     pub fleet: Arc<Fleet>,
     /// The relays to notify of changes.
     pub relays: Arc<dyn Relays>,
+    /// Revokes the permissions of accounts that are disconnected, if the operator has an OAuth client.
+    pub operator_client: Option<Arc<OperatorClient>>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -75,6 +93,7 @@ impl Reconciler {
             orphaned_machines,
             fleet,
             relays,
+            operator_client,
             clock,
         } = parts;
         let machines = MachineSync::new(MachineSyncParts {
@@ -89,6 +108,8 @@ impl Reconciler {
             store,
             orphaned_machines,
             relays,
+            operator_client,
+            releases: Semaphore::new(MAX_RELEASES),
             clock,
             machines,
         };
@@ -171,38 +192,155 @@ struct Worker {
     store: Arc<dyn Users>,
     orphaned_machines: Arc<dyn OrphanedMachines>,
     relays: Arc<dyn Relays>,
+    operator_client: Option<Arc<OperatorClient>>,
+    /// Limits the permissions that wait for Google.
+    releases: Semaphore,
     clock: Arc<dyn Clock>,
     machines: MachineSync,
 }
 
 impl Worker {
-    /// Commits a change, syncs the machine and replies. The caller may be gone.
+    /// Executes a command and replies. The caller may be gone.
     async fn execute(self: Arc<Self>, command: Command, stop: CancellationToken) {
-        let Command {
-            user,
-            change,
-            reply,
-        } = command;
-        let record = match self.commit(&user, &change).await {
-            Ok(record) => record,
+        match command {
+            Command::Change(user, change, reply) => self.change(&user, &change, reply, &stop).await,
+            Command::Release(grant, reply) => {
+                let permission = self.release(&grant, &stop).await;
+                let _caller_is_gone = reply.send(permission);
+                self.finish_release(&grant, permission, &stop).await;
+            }
+        }
+    }
+
+    /// Commits a change, syncs the machine, and has Google revoke the permission of an account that was disconnected.
+    async fn change(
+        &self,
+        user: &UserId,
+        change: &Change,
+        reply: ChangeReply,
+        stop: &CancellationToken,
+    ) {
+        let (record, ended) = match self.commit(user, change).await {
+            Ok(committed) => committed,
             Err(error) => {
                 let _caller_is_gone = reply.send(Err(error));
                 return;
             }
         };
-        let synced = stop.run_until_cancelled(self.machines.sync(&user)).await;
-        let machine = synced.unwrap_or(SyncOutcome::Failed);
-        let _caller_is_gone = reply.send(Ok(Changed { record, machine }));
+        let synced = stop.run_until_cancelled(self.machines.sync(user));
+        let released = async {
+            match &ended {
+                Some(grant) => self.release(grant, stop).await,
+                None => Permission::NotOurs,
+            }
+        };
+        let (synced, permission) = tokio::join!(synced, released);
+        let _caller_is_gone = reply.send(Ok(Changed {
+            record,
+            machine: synced.unwrap_or(SyncOutcome::Failed),
+            permission,
+        }));
+        if let Some(grant) = &ended {
+            self.finish_release(grant, permission, stop).await;
+        }
     }
 
-    /// Stores a change and has the relays drop what they cached of the user.
-    async fn commit(&self, user: &UserId, change: &Change) -> Result<UserRecord, ChangeError> {
-        let apply = |record: &mut UserRecord| change.apply(record);
-        let credentials = change.credentials();
-        let stored = update_user(&*self.store, user, credentials, &*self.clock, apply);
-        let record = stored.await?.ok_or(ChangeError::UnknownUser)?;
+    /// Stores a change and has the relays drop what they cached of the user. Also returns the grant of the operator's client
+    /// that the user had, if the account is no longer connected with it.
+    async fn commit(
+        &self,
+        user: &UserId,
+        change: &Change,
+    ) -> Result<(UserRecord, Option<MailboxGrant>), ChangeError> {
+        let client = self.operator_client.as_deref();
+        let _lock = match client.zip(change.new_grant()) {
+            Some((client, grant)) => {
+                let lock = client.reserve(grant).await?;
+                Some(lock.ok_or(ChangeError::GrantRevoked)?)
+            }
+            None => None,
+        };
+        let (record, ended) = self.store(user, change).await?;
+        let ended = ended.filter(|ended| !client.is_some_and(|it| it.keeps(ended, &record)));
         self.relays.user_changed(user).await;
-        Ok(record)
+        Ok((record, ended))
+    }
+
+    /// Stores a change. Also returns the grant of the operator's client that the user had before: it is read first, because
+    /// it is deleted with the connection.
+    async fn store(
+        &self,
+        user: &UserId,
+        change: &Change,
+    ) -> Result<(UserRecord, Option<MailboxGrant>), ChangeError> {
+        let client = self.operator_client.as_deref();
+        let client = client.filter(|_| change.ends_connections());
+        let mut conflicts = 0;
+        loop {
+            let before = match client {
+                Some(_) => self.store.get(user).await?,
+                None => None,
+            };
+            let grant = match client.zip(before.as_ref()) {
+                Some((client, before)) => client.grant_of(before).await?,
+                None => None,
+            };
+            let apply = |record: &mut UserRecord| {
+                let before = before.as_ref();
+                if before.is_some_and(|before| before.google != record.google) {
+                    let user = user.clone();
+                    return Err(ChangeError::Store(UsersError::Changed { user }));
+                }
+                change.apply(record)
+            };
+            let credentials = change.credentials();
+            let stored = update_user(&*self.store, user, credentials, &*self.clock, apply).await;
+            match stored {
+                Err(ChangeError::Store(UsersError::Changed { .. }))
+                    if conflicts < MAX_CONFLICTS =>
+                {
+                    conflicts += 1;
+                }
+                stored => return Ok((stored?.ok_or(ChangeError::UnknownUser)?, grant)),
+            }
+        }
+    }
+
+    /// Has Google revoke a permission. A stop waits a moment for it.
+    async fn release(&self, grant: &MailboxGrant, stop: &CancellationToken) -> Permission {
+        let Some(client) = &self.operator_client else {
+            return Permission::NotOurs;
+        };
+        let stopped = async {
+            stop.cancelled().await;
+            sleep(LAST_RELEASE).await;
+        };
+        tokio::select! {
+            permission = client.release(grant) => permission,
+            () = stopped => Permission::NotRevoked,
+        }
+    }
+
+    /// Repeats a release that has failed.
+    async fn finish_release(
+        &self,
+        grant: &MailboxGrant,
+        mut permission: Permission,
+        stop: &CancellationToken,
+    ) {
+        let place = self.releases.try_acquire();
+        for pause in RELEASE_PAUSES.iter().filter(|_| place.is_ok()) {
+            if permission != Permission::NotRevoked
+                || stop.run_until_cancelled(sleep(*pause)).await.is_none()
+            {
+                break;
+            }
+            permission = self.release(grant, stop).await;
+        }
+        if permission == Permission::NotRevoked {
+            let email = grant.masked_email();
+            warn!("The permission of {email} stays at Google: its owner must remove it there");
+        }
     }
 
     /// Retries a pending sync. If it succeeds, relays and pages are notified.

@@ -7,7 +7,7 @@ use tracing::info;
 
 use crate::change::{Change, ChangeError, Changed, NewConnection, Notifications};
 use crate::reconciler::CommandQueue;
-use crate::{CheckIn, Fleet, OperatorClient, Permission, Relays};
+use crate::{CheckIn, Fleet, OperatorClient, Relays};
 
 /// Reads and changes users.
 ///
@@ -65,19 +65,10 @@ impl UserService {
     /// # Errors
     ///
     /// [`ChangeError`]; nothing is changed then.
-    pub async fn disconnect(&self, user: &UserId) -> Result<(Changed, Permission), ChangeError> {
-        let client = self.operator_client.as_ref();
-        let release = match client {
-            Some(client) => client.prepare_release(user).await?,
-            None => None,
-        };
+    pub async fn disconnect(&self, user: &UserId) -> Result<Changed, ChangeError> {
         let changed = self.commands.execute(user, Change::Disconnect).await?;
         info!(user.id = %user.masked(), "Disconnected the Google account of {}", user.masked());
-        let permission = match client.zip(release) {
-            Some((client, release)) => client.release(release).await,
-            None => Permission::NotOurs,
-        };
-        Ok((changed, permission))
+        Ok(changed)
     }
 
     /// Allows or forbids that pending mail starts a user's machine.

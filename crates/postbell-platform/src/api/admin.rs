@@ -66,7 +66,7 @@ fn connection_status(record: UserRecord) -> ConnectionStatus {
     )
 )]
 pub(super) async fn show(
-    SetupToolUser(user): SetupToolUser,
+    SetupToolUser { user, .. }: SetupToolUser,
     State(platform): State<Platform>,
 ) -> Result<Json<ConnectionStatus>, ApiError> {
     let record = stored_record(&platform, "google-credentials", &user).await?;
@@ -89,11 +89,11 @@ pub(super) async fn show(
     )
 )]
 pub(super) async fn connect(
-    SetupToolUser(user): SetupToolUser,
+    SetupToolUser { user, added }: SetupToolUser,
     State(platform): State<Platform>,
     JsonBody(offered): JsonBody<CredentialsOffer, { super::credentials::BODY_LIMIT }>,
 ) -> Result<Json<Connected>, ApiError> {
-    connect_user(&platform, &user, offered).await
+    connect_user(&platform, &user, Some(added), offered).await
 }
 
 /// Disconnects the user's Google account, and turns notifications off
@@ -110,7 +110,7 @@ pub(super) async fn connect(
     )
 )]
 pub(super) async fn disconnect(
-    SetupToolUser(user): SetupToolUser,
+    SetupToolUser { user, .. }: SetupToolUser,
     State(platform): State<Platform>,
 ) -> Result<Json<Connected>, ApiError> {
     disconnect_user(&platform, &user).await

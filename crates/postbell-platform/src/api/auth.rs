@@ -3,7 +3,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use postbell_core::UserId;
+use postbell_core::{Timestamp, UserId};
 use postbell_http::{bearer_token, constant_time_eq};
 use postbell_protocol::routes::INTERNAL_API_KEY;
 use secrecy::ExposeSecret;
@@ -17,7 +17,11 @@ use crate::operator::digest_of;
 pub(super) struct Internal;
 
 /// A user's setup tool, authenticated by the user's token.
-pub(super) struct SetupToolUser(pub(super) UserId);
+pub(super) struct SetupToolUser {
+    pub(super) user: UserId,
+    /// When the user of the token was added.
+    pub(super) added: Timestamp,
+}
 
 /// The user in the query of the URL.
 pub(super) struct UserIdQuery(pub(super) UserId);
@@ -63,7 +67,7 @@ impl FromRequestParts<Platform> for SetupToolUser {
         match record {
             // The token belongs to a former user with the same id.
             Some(record) if record.created_at != added => Err(ApiError::Unauthorized),
-            Some(_) | None => Ok(Self(user)),
+            Some(_) | None => Ok(Self { user, added }),
         }
     }
 }

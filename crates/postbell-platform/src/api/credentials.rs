@@ -48,6 +48,8 @@ fn new_connection(
         connection,
         watch_expires_at: None,
         is_proven: false,
+        added: None,
+        grant: None,
     })
 }
 
@@ -90,7 +92,7 @@ pub(super) async fn connect(
     State(platform): State<Platform>,
     JsonBody(ConnectRequest { user, offer }): JsonBody<ConnectRequest, BODY_LIMIT>,
 ) -> Result<Json<Connected>, ApiError> {
-    connect_user(&platform, &required_user(&user)?, offer).await
+    connect_user(&platform, &required_user(&user)?, None, offer).await
 }
 
 /// Disconnects a user's Google account, and turns notifications off
@@ -117,11 +119,13 @@ pub(super) async fn disconnect(
 pub(super) async fn connect_user(
     platform: &Platform,
     user: &UserId,
+    added: Option<Timestamp>,
     offer: CredentialsOffer,
 ) -> Result<Json<Connected>, ApiError> {
     let users = platform.users();
     let key = platform.parts().platform_key.as_deref();
-    let new = new_connection(offer, key, users.clock.now())?;
+    let mut new = new_connection(offer, key, users.clock.now())?;
+    new.added = added;
     let changed = platform.parts().mailboxes.connect(users, user, new).await;
     let changed = changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
     Ok(Json(connected(&changed)))
@@ -132,7 +136,6 @@ pub(super) async fn disconnect_user(
     user: &UserId,
 ) -> Result<Json<Connected>, ApiError> {
     let changed = platform.users().disconnect(user).await;
-    let (changed, _) =
-        changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
+    let changed = changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
     Ok(Json(connected(&changed)))
 }

@@ -130,6 +130,8 @@ impl ApiError {
             ChangeError::UnknownUser => Self::UnknownUser,
             ChangeError::NotConnected => Self::NotConnected,
             ChangeError::AddressTaken => Self::AddressTaken,
+            // Only the pages connect with the operator's client.
+            ChangeError::OtherAccount | ChangeError::GrantRevoked => Self::Failed { operation },
             ChangeError::Store(error @ UsersError::Store(StoreError::Unavailable(_))) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, operation, "The users' store is unavailable");

@@ -153,7 +153,7 @@ impl WatchRenewer {
     ) -> Result<Timestamp, NotRenewed> {
         let opened = self.client.open(user, google).await;
         let opened = opened.map_err(|error| failed(user, &error))?;
-        let (opened, _) = opened.ok_or(NotRenewed::NotOurs)?;
+        let opened = opened.ok_or(NotRenewed::NotOurs)?;
         let mailbox = self.client.mailbox(self.client.tokens(&opened));
         match self.client.watch(&mailbox).await {
             Ok(watch) => Ok(watch.expiration),

@@ -167,8 +167,10 @@ impl From<ChangeError> for PageError {
             }
             // The action that can cause it handles it.
             ChangeError::NotConnected => Self::Internal,
-            // Pages cannot connect an account.
-            ChangeError::AddressTaken => Self::Internal,
+            // The callback handles them.
+            ChangeError::AddressTaken | ChangeError::OtherAccount | ChangeError::GrantRevoked => {
+                Self::Internal
+            }
             ChangeError::Store(error) => error.into(),
         }
     }

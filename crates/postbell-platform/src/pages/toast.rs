@@ -173,8 +173,8 @@ const fn after_disconnect(permission: Permission) -> &'static str {
             " The permission stays in your Google account, because another bot uses the mailbox."
         }
         Permission::NotRevoked => {
-            " Google could not be reached, so the permission stays: remove it at \
-             myaccount.google.com/connections."
+            " Google could not be reached, and Postbell tries again to take the permission back. If it is there in an hour, \
+             remove it at myaccount.google.com/connections."
         }
     }
 }

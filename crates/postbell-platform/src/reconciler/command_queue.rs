@@ -2,18 +2,30 @@
 
 use postbell_core::{StoreError, UserId};
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use crate::change::{Change, ChangeError, Changed};
+use crate::operator_client::{MailboxGrant, Permission};
 
 /// Hands changes to the reconciler. Cheap to clone.
 #[derive(Clone)]
 pub struct CommandQueue(mpsc::Sender<Command>);
 
-/// A queued change.
-pub(super) struct Command {
-    pub(super) user: UserId,
-    pub(super) change: Change,
-    pub(super) reply: oneshot::Sender<Result<Changed, ChangeError>>,
+/// What is queued.
+pub(super) enum Command {
+    /// A change of a user.
+    Change(UserId, Change, ChangeReply),
+    /// The end of a grant that was stored for no user.
+    Release(MailboxGrant, oneshot::Sender<Permission>),
+}
+
+pub(super) type ChangeReply = oneshot::Sender<Result<Changed, ChangeError>>;
+
+/// A new grant of the operator's client that is stored for no user yet. If it is dropped before, also because the browser
+/// has gone away, the grant is revoked.
+pub(crate) struct UnusedGrant {
+    grant: Option<MailboxGrant>,
+    queue: CommandQueue,
 }
 
 impl CommandQueue {
@@ -30,13 +42,47 @@ impl CommandQueue {
         change: Change,
     ) -> Result<Changed, ChangeError> {
         let (reply, result) = oneshot::channel();
-        let command = Command {
-            user: user.clone(),
-            change,
-            reply,
-        };
+        let command = Command::Change(user.clone(), change, reply);
         self.0.send(command).await.map_err(|_| stopping())?;
         result.await.map_err(|_| stopping())?
+    }
+}
+
+impl UnusedGrant {
+    pub(crate) const fn new(grant: MailboxGrant, queue: CommandQueue) -> Self {
+        Self {
+            grant: Some(grant),
+            queue,
+        }
+    }
+
+    /// The grant is stored.
+    pub(crate) fn keep(mut self) {
+        self.grant = None;
+    }
+
+    /// Revokes the grant, unless a user has it by now.
+    pub(crate) async fn give_back(mut self) {
+        if let Some(released) = self.release() {
+            let _process_is_stopping = released.await;
+        }
+    }
+
+    fn release(&mut self) -> Option<oneshot::Receiver<Permission>> {
+        let grant = self.grant.take()?;
+        let (reply, released) = oneshot::channel();
+        let email = grant.masked_email();
+        let queued = self.queue.0.try_send(Command::Release(grant, reply));
+        if queued.is_err() {
+            warn!("The unused permission of {email} stays at Google: too many changes wait");
+        }
+        Some(released)
+    }
+}
+
+impl Drop for UnusedGrant {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use postbell_core::Backoff;
 
-use super::keyed_locks::Target;
+use super::machine_sync::Target;
 
 /// The wait after the first failure, doubled with each further one.
 const FIRST_COOLDOWN: Duration = Duration::from_secs(15);

@@ -10,9 +10,9 @@ use postbell_core::{
 use tracing::{info, warn};
 
 use super::cooldowns::Cooldowns;
-use super::keyed_locks::{KeyedLocks, Target};
 use crate::change::SyncOutcome;
 use crate::controllers::{Controllers, Reload};
+use crate::keyed_locks::KeyedLocks;
 use crate::machines::{Configured, MachinesError};
 use crate::variables::Variables;
 use crate::{Fleet, Tarballs};
@@ -23,8 +23,17 @@ const MAX_CONFLICTS: usize = 3;
 /// Syncs machines, one task per machine at a time.
 pub(super) struct MachineSync {
     parts: MachineSyncParts,
-    locks: KeyedLocks,
+    locks: KeyedLocks<Target>,
     cooldowns: Cooldowns,
+}
+
+/// The machine that a task configures.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Target {
+    /// The present machine of a user.
+    User(UserId),
+    /// A machine that no longer belongs to a user.
+    Orphaned(ManagedMachine),
 }
 
 /// What a [`MachineSync`] is built from.

@@ -31,7 +31,7 @@ fn put_topic(sandbox: &Sandbox) {
 }
 
 /// Pages with the operator's client, and a browser with a session of `ann`'s.
-async fn pages(sandbox: &Sandbox) -> (TestPages, Browser) {
+pub(crate) async fn pages(sandbox: &Sandbox) -> (TestPages, Browser) {
     put_topic(sandbox);
     let world = TestPlatform::with_operator(&Operator::of(sandbox)).await;
     let pages = TestPages::at(URL, world, SignInWays::default());
@@ -40,7 +40,7 @@ async fn pages(sandbox: &Sandbox) -> (TestPages, Browser) {
 }
 
 /// Requests the consent, decides at Google, and returns the redirect.
-async fn decide(browser: &Browser, form: &[(&str, &str)]) -> Url {
+pub(crate) async fn decide(browser: &Browser, form: &[(&str, &str)]) -> Url {
     let sent = browser.submit("/bot", "/bot/google", &[]).await;
     assert_eq!(sent.status, 303, "{}", sent.body);
     let client = reqwest::Client::builder().redirect(Policy::none());
@@ -59,19 +59,19 @@ async fn decide(browser: &Browser, form: &[(&str, &str)]) -> Url {
     back.parse().unwrap()
 }
 
-async fn come_back(browser: &Browser, back: &Url) -> Answer {
+pub(crate) async fn come_back(browser: &Browser, back: &Url) -> Answer {
     let path = format!("{}?{}", back.path(), back.query().unwrap());
     let from = [("sec-fetch-site", "cross-site")];
     browser.send(Method::GET, &path, &from, String::new()).await
 }
 
 /// Consents as `account`.
-async fn connect(browser: &Browser, account: &str) -> Answer {
+pub(crate) async fn connect(browser: &Browser, account: &str) -> Answer {
     let back = decide(browser, &[("allow", "yes"), ("account", account)]).await;
     come_back(browser, &back).await
 }
 
-fn assert_connected(answer: &Answer) {
+pub(crate) fn assert_connected(answer: &Answer) {
     assert_eq!(
         (answer.status, answer.leads_to()),
         (303, "/bot#connection"),
@@ -80,7 +80,7 @@ fn assert_connected(answer: &Answer) {
     );
 }
 
-fn assert_shows(answer: &Answer, status: u16, text: &str) {
+pub(crate) fn assert_shows(answer: &Answer, status: u16, text: &str) {
     assert_eq!(answer.status, status, "{text}: {}", answer.body);
     for text in [text, "Try again", "Back to My bot"] {
         assert!(answer.body.contains(text), "{text}: {}", answer.body);

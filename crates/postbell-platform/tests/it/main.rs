@@ -8,6 +8,7 @@ mod check_in;
 mod connect;
 mod document;
 mod fly;
+mod grants;
 mod live;
 mod machine_config;
 mod mailbox_users;

@@ -218,7 +218,11 @@ impl TestPlatform {
             key: key.clone(),
         };
         let secret = SecretString::from(GATEWAY_SECRET);
-        let parts = reconciler_parts(&store, &tarballs, &fleet, &relays, &clock);
+        let operator_client = operator
+            .zip(key.clone())
+            .map(|(operator, key)| Arc::new(operator.build(&store, key, Arc::clone(&clock))));
+        let client = operator_client.as_ref();
+        let parts = reconciler_parts(&store, &tarballs, &fleet, &relays, client, &clock);
         let (commands, reconciler) = Reconciler::new(parts);
         let mailboxes = Arc::new(mailboxes(&store, key.clone(), google, Arc::clone(&clock)));
         let operated = operated(&store);
@@ -226,9 +230,7 @@ impl TestPlatform {
             store: Arc::clone(&store) as _,
             fleet: Arc::clone(&fleet),
             relays: Arc::clone(&relays) as Arc<dyn Relays>,
-            operator_client: operator
-                .zip(key.clone())
-                .map(|(operator, key)| Arc::new(operator.build(&store, key, Arc::clone(&clock)))),
+            operator_client,
             clock: Arc::clone(&clock),
             commands,
         });

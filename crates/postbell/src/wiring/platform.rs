@@ -284,6 +284,7 @@ fn user_service(
         orphaned_machines: store.orphaned_machines(),
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(relays),
+        operator_client: operator_client.clone(),
         clock: Arc::clone(clock),
     });
     let users = UserService {

@@ -142,6 +142,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         orphaned_machines: store,
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
+        operator_client: None,
         clock: Arc::clone(&clock),
     });
     let service = UserService {

@@ -102,8 +102,8 @@ pub(super) async fn disconnect(
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
     let user = &form.session.record.user;
-    let (changed, permission) = pages.users().disconnect(user).await?;
-    Ok(Toast::Disconnected(changed.machine, permission).redirect(&pages, CONNECTION))
+    let changed = pages.users().disconnect(user).await?;
+    Ok(Toast::Disconnected(changed.machine, changed.permission).redirect(&pages, CONNECTION))
 }
 
 /// Queues a test notification.

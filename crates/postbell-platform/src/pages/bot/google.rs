@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use url::Url;
 
-use crate::operator_client::ConnectError;
+use crate::operator_client::{ConnectError, Consented};
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::CsrfForm;
 use crate::pages::layout::{form_token, plain_page};
@@ -58,7 +58,10 @@ impl Attempt {
 enum Problem {
     Cancelled,
     Refused(String),
+    /// The redirect is not of the attempt that runs, if one does.
     Expired,
+    /// Another account was connected meanwhile.
+    OtherAccount,
     Connect(ConnectError),
     TooManyUsers,
 }
@@ -102,8 +105,9 @@ pub(super) async fn callback(
         }
         None => Err(Problem::Expired),
     };
-    // A code is valid once, whatever came of it.
-    let remove = pages.cookies().remove(CookieName::ConnectAttempt);
+    // A code is valid once, whatever came of it. A redirect that is old or forged ends no other attempt.
+    let is_over = !matches!(connected, Err(Problem::Expired));
+    let remove = is_over.then(|| pages.cookies().remove(CookieName::ConnectAttempt));
     let page = match connected {
         Ok(toast) => toast.redirect(&pages, super::actions::CONNECTION),
         Err(problem) => {
@@ -154,15 +158,30 @@ async fn connect(
         Redirected::Refused(code) => return Ok(Err(Problem::Refused(code))),
         Redirected::Stranger => return Ok(Err(Problem::Expired)),
     };
-    let (new, ends_in) = match client.connect(&request, &code, record).await {
-        Ok(connected) => connected,
+    let users = pages.users();
+    let consented = client.connect(&request, &code, record, &users.commands);
+    let Consented {
+        new,
+        unused,
+        ends_in,
+    } = match consented.await {
+        Ok(consented) => consented,
         Err(error) => return Ok(Err(Problem::Connect(error))),
     };
     let mailboxes = &pages.parts().mailboxes;
-    match mailboxes.connect(pages.users(), &record.user, new).await {
-        Ok(changed) => Ok(Ok(Toast::Connected(changed.machine, ends_in))),
-        Err(ChangeError::AddressTaken) => Ok(Err(Problem::TooManyUsers)),
-        Err(error) => Err(error.into()),
+    let error = match mailboxes.connect(users, &record.user, new).await {
+        Ok(changed) => {
+            unused.keep();
+            return Ok(Ok(Toast::Connected(changed.machine, ends_in)));
+        }
+        Err(error) => error,
+    };
+    unused.give_back().await;
+    match error {
+        ChangeError::AddressTaken => Ok(Err(Problem::TooManyUsers)),
+        ChangeError::OtherAccount => Ok(Err(Problem::OtherAccount)),
+        ChangeError::GrantRevoked => Ok(Err(Problem::Connect(ConnectError::CodeRefused))),
+        error => Err(error.into()),
     }
 }
 
@@ -227,6 +246,11 @@ impl Problem {
                     p { "This attempt has expired, was used already, or was started in another browser or session. \
                         If the account is not shown on My bot, start again." }
                 },
+            ),
+            Self::OtherAccount => (
+                StatusCode::CONFLICT,
+                NOTHING,
+                html! { p { "Another account was connected to your bot while you were on Google's page. To replace it, disconnect it first." } },
             ),
             Self::TooManyUsers => (
                 StatusCode::CONFLICT,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use postbell_core::{Clock, MachineLocation};
 use postbell_platform::{
     ApiKeys, Fleet, HttpControllers, MailboxUsers, MailboxUsersParts, OperatedQueue,
-    Operator as Operations, ReconcilerParts, Relays, Tarballs, UserTokens, system_random,
+    Operator as Operations, OperatorClient, ReconcilerParts, Relays, Tarballs, UserTokens,
+    system_random,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -84,6 +85,7 @@ pub(super) fn reconciler_parts(
     tarballs: &Tarballs,
     fleet: &Arc<Fleet>,
     relays: &Arc<RecordingRelays>,
+    operator_client: Option<&Arc<OperatorClient>>,
     clock: &Arc<dyn Clock>,
 ) -> ReconcilerParts {
     ReconcilerParts {
@@ -93,6 +95,7 @@ pub(super) fn reconciler_parts(
         orphaned_machines: Arc::clone(store) as _,
         fleet: Arc::clone(fleet),
         relays: Arc::clone(relays) as _,
+        operator_client: operator_client.cloned(),
         clock: Arc::clone(clock),
     }
 }

@@ -1,33 +1,31 @@
-//! One lock per machine, so that at most one task configures it.
+//! One lock for each thing that at most one task changes at a time, such as a machine.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use postbell_core::{ManagedMachine, UserId};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-/// How many tasks may hold or wait for the lock of one machine.
+/// How many tasks may hold or wait for one lock.
 const MAX_WAITING: usize = 8;
 
-/// The machine that a task configures.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) enum Target {
-    /// The present machine of a user.
-    User(UserId),
-    /// A machine that no longer belongs to a user.
-    Orphaned(ManagedMachine),
-}
-
 /// The locks of all targets. A lock exists as long as a task holds it or waits for it.
-#[derive(Default)]
-pub(super) struct KeyedLocks {
+pub(crate) struct KeyedLocks<Target> {
     locks: Mutex<HashMap<Target, Weak<AsyncMutex<()>>>>,
 }
 
-impl KeyedLocks {
+impl<Target> Default for KeyedLocks<Target> {
+    fn default() -> Self {
+        Self {
+            locks: Mutex::default(),
+        }
+    }
+}
+
+impl<Target: Eq + Hash> KeyedLocks<Target> {
     /// Waits for the lock of a target. Returns `None` if too many tasks wait already.
-    pub(super) async fn lock(&self, target: Target) -> Option<OwnedMutexGuard<()>> {
+    pub(crate) async fn lock(&self, target: Target) -> Option<OwnedMutexGuard<()>> {
         let lock = self.entry(target);
         if Arc::strong_count(&lock) > MAX_WAITING {
             return None;
@@ -36,7 +34,7 @@ impl KeyedLocks {
     }
 
     /// Takes the lock of a target if it is free.
-    pub(super) fn try_lock(&self, target: Target) -> Option<OwnedMutexGuard<()>> {
+    pub(crate) fn try_lock(&self, target: Target) -> Option<OwnedMutexGuard<()>> {
         self.entry(target).try_lock_owned().ok()
     }
 
@@ -56,27 +54,23 @@ impl KeyedLocks {
 mod tests {
     use super::*;
 
-    fn user(name: &str) -> Target {
-        Target::User(name.parse().unwrap())
-    }
-
     #[tokio::test]
     async fn a_lock_has_one_holder_and_a_limited_queue() {
-        let locks = KeyedLocks::default();
-        let first = locks.lock(user("ann")).await.unwrap();
-        assert!(locks.try_lock(user("ann")).is_none());
-        assert!(locks.try_lock(user("bob")).is_some(), "another machine");
+        let locks = KeyedLocks::<&str>::default();
+        let first = locks.lock("ann").await.unwrap();
+        assert!(locks.try_lock("ann").is_none());
+        assert!(locks.try_lock("bob").is_some(), "another target");
 
-        let waits = (1..MAX_WAITING).map(|_| Box::pin(locks.lock(user("ann"))));
+        let waits = (1..MAX_WAITING).map(|_| Box::pin(locks.lock("ann")));
         let mut waiting: Vec<_> = waits.collect();
         for wait in &mut waiting {
             assert!(futures_util::poll!(wait).is_pending());
         }
-        assert!(locks.lock(user("ann")).await.is_none(), "one too many");
+        assert!(locks.lock("ann").await.is_none(), "one too many");
         drop(first);
         for wait in waiting {
             drop(wait.await.unwrap());
         }
-        assert_eq!(locks.locks.lock()[&user("ann")].strong_count(), 0);
+        assert_eq!(locks.locks.lock()["ann"].strong_count(), 0);
     }
 }

@@ -1,0 +1,221 @@
+//! Grants of the operator's client: which users have one, and the end of those that nobody needs.
+
+use std::time::Duration;
+
+use postbell_core::{
+    BoxError, EmailAddress, GoogleConnection, ProblemCode, StoreError, StoredCredentials, UserId,
+    UserRecord, UsersError, update_user,
+};
+use postbell_google::{AuthorizedUser, CloudError, TokenError, revoke_grant};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::OperatorClient;
+use crate::stored_credentials::decrypt_credentials;
+
+/// How long the end of the watch and of the permission may take: a person waits for it.
+const RELEASE_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long Google may take to say whether a new grant is valid still.
+const CHECK_LIMIT: Duration = Duration::from_secs(5);
+
+/// What became of the permission of an account that was disconnected.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Permission {
+    /// It was not given to the operator's client, or no account was disconnected.
+    NotOurs,
+    /// Google has revoked it.
+    Revoked,
+    /// It stays, because another user has a grant for the same mailbox.
+    Shared,
+    /// Google could not revoke it now. It is tried again.
+    NotRevoked,
+}
+
+/// A grant of the operator's client, and the mailbox that it opens.
+#[derive(Clone)]
+pub(crate) struct MailboxGrant {
+    user: AuthorizedUser,
+    email: EmailAddress,
+}
+
+impl MailboxGrant {
+    pub(crate) const fn new(user: AuthorizedUser, email: EmailAddress) -> Self {
+        Self { user, email }
+    }
+
+    /// The mailbox's address for a log.
+    pub(crate) fn masked_email(&self) -> String {
+        self.email.masked().to_string()
+    }
+}
+
+impl OperatorClient {
+    /// The credentials of a connection that was made with this client.
+    pub(super) async fn open(
+        &self,
+        user: &UserId,
+        google: &GoogleConnection,
+    ) -> Result<Option<AuthorizedUser>, StoreError> {
+        let stored = self.parts.credentials.credentials(user).await?;
+        let (Some(stored), Some(email)) = (stored, &google.email) else {
+            return Ok(None);
+        };
+        Ok(self.decrypt(&stored, email).await)
+    }
+
+    async fn decrypt(
+        &self,
+        stored: &StoredCredentials,
+        email: &EmailAddress,
+    ) -> Option<AuthorizedUser> {
+        let user = decrypt_credentials(&self.parts.key, stored, email).await?;
+        Some(user).filter(|user| user.client_id == self.parts.client.id)
+    }
+
+    /// Returns the grant of a user, if it was given to this client and can be read.
+    pub(crate) async fn grant_of(
+        &self,
+        record: &UserRecord,
+    ) -> Result<Option<MailboxGrant>, StoreError> {
+        let Some(google) = &record.google else {
+            return Ok(None);
+        };
+        match self.open(&record.user, google).await {
+            Ok(user) => Ok(user
+                .zip(google.email.clone())
+                .map(|(user, email)| MailboxGrant { user, email })),
+            Err(StoreError::Unavailable(error)) => Err(StoreError::Unavailable(error)),
+            Err(error) => {
+                let (user, error) = (record.user.masked(), &error as &dyn std::error::Error);
+                warn!(user.id = %user, error, "Cannot read the credentials of {user}");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns whether a user's account is connected with this client to the mailbox of a grant.
+    pub(crate) fn keeps(&self, grant: &MailboxGrant, record: &UserRecord) -> bool {
+        let google = record.google.as_ref().filter(|it| self.has_made(it));
+        let email = google.and_then(|google| google.email.as_ref());
+        email.is_some_and(|email| email.is_same_mailbox(grant.email.as_str()))
+    }
+
+    /// Waits until no other task stores or revokes a grant for the same mailbox.
+    async fn lock(&self, grant: &MailboxGrant) -> Result<OwnedMutexGuard<()>, BoxError> {
+        let key = grant.email.mailbox_key().into_owned();
+        let lock = self.locks.lock(key).await;
+        lock.ok_or_else(|| "too many changes of one mailbox wait".into())
+    }
+
+    /// Returns a lock under which a new grant may be stored. `None` if it was revoked meanwhile, with an older one of the
+    /// same account.
+    pub(crate) async fn reserve(
+        &self,
+        grant: &MailboxGrant,
+    ) -> Result<Option<OwnedMutexGuard<()>>, StoreError> {
+        let lock = self.lock(grant).await.map_err(StoreError::Unavailable)?;
+        let opens = timeout(CHECK_LIMIT, self.opens(grant)).await;
+        // While Google does not answer, it counts as valid: it was just now.
+        let is_revoked = matches!(opens, Ok(Ok(false)));
+        Ok((!is_revoked).then_some(lock))
+    }
+
+    /// Returns whether a grant opens its mailbox.
+    async fn opens(&self, grant: &MailboxGrant) -> Result<bool, CloudError> {
+        let mailbox = self.mailbox(self.tokens(&grant.user));
+        match mailbox.profile().await {
+            Ok(profile) => Ok(grant.email.is_same_mailbox(&profile.email_address)),
+            Err(
+                CloudError::Token(TokenError::GrantRevoked)
+                | CloudError::Unauthorized
+                | CloudError::Refused(_),
+            ) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends Gmail's watch and the permission of an account, unless a user has a grant of this client that opens its mailbox.
+    /// Who only names the address does not count.
+    ///
+    /// Google revokes everything that the account has granted to the client's project, and ends its only watch.
+    pub(crate) async fn release(&self, grant: &MailboxGrant) -> Permission {
+        let email = grant.email.masked();
+        let released = timeout(RELEASE_LIMIT, self.try_release(grant)).await;
+        let error: BoxError = match released {
+            Ok(Ok(permission)) => {
+                info!(?permission, "Released the permission of {email}");
+                return permission;
+            }
+            Ok(Err(error)) => error,
+            Err(elapsed) => elapsed.into(),
+        };
+        let error = &*error as &dyn std::error::Error;
+        warn!(error, "Could not revoke the permission of {email}");
+        Permission::NotRevoked
+    }
+
+    async fn try_release(&self, grant: &MailboxGrant) -> Result<Permission, BoxError> {
+        let _lock = self.lock(grant).await?;
+        let mut unknown = None;
+        for (_, other) in self.grants(&grant.email).await? {
+            match self.opens(&other).await {
+                Ok(true) => return Ok(Permission::Shared),
+                Ok(false) => (),
+                Err(error) => unknown = Some(error),
+            }
+        }
+        if let Some(error) = unknown {
+            return Err(error.into());
+        }
+        self.revoke(&grant.user).await?;
+        self.report_revoked(&grant.email).await?;
+        Ok(Permission::Revoked)
+    }
+
+    /// The users with a grant of this client for a mailbox.
+    async fn grants(
+        &self,
+        email: &EmailAddress,
+    ) -> Result<Vec<(UserRecord, MailboxGrant)>, StoreError> {
+        let mut grants = Vec::new();
+        for user in self.parts.users.users_by_email(email).await? {
+            if let Some(record) = self.parts.users.get(&user).await?
+                && let Some(grant) = self.grant_of(&record).await?
+            {
+                grants.push((record, grant));
+            }
+        }
+        Ok(grants)
+    }
+
+    /// Another process may have connected the account meanwhile: then its grant was revoked, too, and its user must know.
+    async fn report_revoked(&self, email: &EmailAddress) -> Result<(), UsersError> {
+        let now = self.parts.clock.now();
+        for (found, _) in self.grants(email).await? {
+            let revoked = |record: &mut UserRecord| {
+                if record.google == found.google {
+                    record.watch_renewed(Err(ProblemCode::GrantRevoked), now);
+                }
+                Ok::<_, UsersError>(())
+            };
+            let (users, clock) = (&*self.parts.users, &*self.parts.clock);
+            update_user(users, &found.user, None, clock, revoked).await?;
+            let user = found.user.masked();
+            warn!(user.id = %user, "The grant of {user} was revoked with another one of the account");
+        }
+        Ok(())
+    }
+
+    async fn revoke(&self, user: &AuthorizedUser) -> Result<(), TokenError> {
+        // A watch ends by itself, too, once the permission is gone.
+        let _ = self.mailbox(self.tokens(user)).stop().await;
+        let mut url = self.parts.token_url.clone();
+        if let Ok(revocation) = url.join("revoke") {
+            url = revocation;
+        }
+        revoke_grant(&self.parts.http, &url, &user.refresh_token).await
+    }
+}

@@ -1,0 +1,235 @@
+//! Whose a grant of the operator's client is, and when it ends.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Method;
+use futures_util::stream::once;
+use postbell_core::{InstanceStatus, MachineLocation, NewUser, SandboxId, UserId, Users};
+use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::connect::{assert_connected, assert_shows, come_back, connect, decide, pages};
+use crate::mailbox_users::connect as claim;
+use crate::test_browser::{Browser, TestPages};
+use crate::test_platform::{TestPlatform, google_credentials, sandbox};
+
+const ANN: &str = "ann@example.com";
+
+async fn disconnect(browser: &Browser) -> String {
+    let sent = browser.submit("/bot", "/bot/disconnect", &[]).await;
+    assert_eq!(sent.status, 303, "{}", sent.body);
+    browser.get("/bot").await.body
+}
+
+/// Delays the next answer, so that something else can happen.
+fn delay(sandbox: &Sandbox, at: FaultPoint) {
+    let kind = Kind::Delay { millis: 500 };
+    sandbox.faults().add(at, kind, Frequency::Times(1));
+}
+
+/// Waits until Google has revoked all grants of an account.
+async fn revoked(sandbox: &Sandbox, email: &str) {
+    for _ in 0..200 {
+        if sandbox.oauth().grants(email) == 0 {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the permission was not revoked");
+}
+
+#[tokio::test]
+async fn who_only_names_a_mailbox_does_not_keep_its_permission() {
+    let sandbox = sandbox().await;
+    let (pages, ann) = pages(&sandbox).await;
+    for name in ["eve", "mallory"] {
+        pages.world.add_another(name).await;
+    }
+    assert_connected(&connect(&ann, ANN).await);
+    // Credentials that are none, and those of another mailbox, with the same client.
+    assert_eq!(pages.world.connect("mallory").await.0, 200);
+    let claimed = claim(&pages.world, &sandbox, "eve", "eve@example.com").await;
+    assert_eq!(claimed, 200);
+    let page = disconnect(&ann).await;
+    assert!(
+        page.contains("Google has taken the permission back."),
+        "{page}"
+    );
+    assert_eq!(sandbox.oauth().grants(ANN), 0);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_grant_that_is_given_while_an_older_one_is_revoked_is_not_stored_dead() {
+    let sandbox = sandbox().await;
+    let (pages, ann) = pages(&sandbox).await;
+    pages.world.add_another("bob").await;
+    let bob = pages.signed_in(Some("bob"), false).await;
+    assert_connected(&connect(&ann, ANN).await);
+    let back = decide(&bob, &[("allow", "yes"), ("account", ANN)]).await;
+    delay(&sandbox, FaultPoint::OAuthRevoke);
+    let (_, answer) = tokio::join!(disconnect(&ann), async {
+        sleep(Duration::from_millis(200)).await;
+        come_back(&bob, &back).await
+    });
+    if answer.status == 303 {
+        assert!(sandbox.oauth().grants(ANN) > 0);
+    } else {
+        assert_shows(&answer, 403, "Google no longer accepts this attempt");
+        assert!(pages.world.record("bob").await.google.is_none());
+    }
+    assert_connected(&connect(&bob, ANN).await);
+    sandbox.stop().await;
+}
+
+/// A browser that goes away takes its request with it.
+#[tokio::test]
+async fn the_permission_is_revoked_although_the_browser_goes_away() {
+    let sandbox = sandbox().await;
+    let (pages, ann) = pages(&sandbox).await;
+    assert_connected(&connect(&ann, ANN).await);
+    delay(&sandbox, FaultPoint::OAuthRevoke);
+    let gone = async {
+        while pages.world.record("ann").await.google.is_some() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        _ = disconnect(&ann) => panic!("the browser did not wait"),
+        () = gone => (),
+    }
+    revoked(&sandbox, ANN).await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_permission_that_google_could_not_revoke_is_revoked_later() {
+    let sandbox = sandbox().await;
+    let (_pages, ann) = pages(&sandbox).await;
+    assert_connected(&connect(&ann, ANN).await);
+    let kind = Kind::refuse(503);
+    let faults = sandbox.faults();
+    faults.add(FaultPoint::OAuthRevoke, kind, Frequency::Times(1));
+    let page = disconnect(&ann).await;
+    assert!(page.contains("Postbell tries again"), "{page}");
+    revoked(&sandbox, ANN).await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_that_replaces_another_in_setup_ends_the_permission_of_that() {
+    let sandbox = sandbox().await;
+    let (pages, ann) = pages(&sandbox).await;
+    assert_connected(&connect(&ann, "other@example.com").await);
+    // By setup, with a project of her own.
+    assert_eq!(pages.world.connect("ann").await.0, 200);
+    assert_eq!(sandbox.oauth().grants("other@example.com"), 0);
+    sandbox.stop().await;
+}
+
+async fn replace_user(pages: &TestPages, name: &str) {
+    assert!(
+        pages
+            .world
+            .store
+            .remove(&name.parse().unwrap())
+            .await
+            .unwrap()
+    );
+    pages.world.add_later(name).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_began_for_a_former_user_is_given_back() {
+    let sandbox = sandbox().await;
+    let (pages, ann) = pages(&sandbox).await;
+    let back = decide(&ann, &[("allow", "yes"), ("account", ANN)]).await;
+    delay(&sandbox, FaultPoint::GmailProfile);
+    let (answer, ()) = tokio::join!(come_back(&ann, &back), async {
+        sleep(Duration::from_millis(200)).await;
+        replace_user(&pages, "ann").await;
+    });
+    assert_eq!(answer.leads_to(), "/sign-in", "{}", answer.body);
+    assert!(pages.world.record("ann").await.google.is_none());
+    assert_eq!(sandbox.oauth().grants(ANN), 0);
+    sandbox.stop().await;
+}
+
+/// The token is checked before the body is read.
+#[tokio::test]
+async fn credentials_that_were_sent_for_a_former_user_are_not_stored() {
+    let world = TestPlatform::new().await;
+    let token = world.user_token("ann", Duration::from_secs(60)).await;
+    let (store, later) = (world.store.clone(), world.now() + Duration::from_secs(60));
+    let body = Body::from_stream(once(async move {
+        let ann: UserId = "ann".parse().unwrap();
+        store.remove(&ann).await.unwrap();
+        let new = NewUser {
+            sandbox_id: SandboxId::from(&ann),
+            user: ann,
+            status: InstanceStatus::Running,
+            location: MachineLocation::Unknown,
+            wake_on_mail: false,
+        };
+        store.add(new, later).await.unwrap();
+        let offer = json!({ "googleCredentials": google_credentials() });
+        Ok::<_, Infallible>(offer.to_string())
+    }));
+    let path = "/api/admin/google-credentials";
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", &*bearer)];
+    let sent = world.send(Method::POST, path, &headers, body).await;
+    assert_eq!(sent.0, 404);
+    assert!(world.record("ann").await.google.is_none());
+}
+
+#[tokio::test]
+async fn a_slow_connection_does_not_replace_what_was_connected_meanwhile() {
+    let sandbox = sandbox().await;
+    let (pages, ann) = pages(&sandbox).await;
+    let phone = pages.signed_in(Some("ann"), false).await;
+    let late = decide(&ann, &[("allow", "yes"), ("account", "late@example.com")]).await;
+    let soon = decide(&phone, &[("allow", "yes"), ("account", ANN)]).await;
+    delay(&sandbox, FaultPoint::GmailProfile);
+    let (answer, ()) = tokio::join!(come_back(&ann, &late), async {
+        sleep(Duration::from_millis(200)).await;
+        assert_connected(&come_back(&phone, &soon).await);
+    });
+    assert_shows(&answer, 409, "Another account was connected");
+    let google = pages.world.record("ann").await.google.unwrap();
+    assert_eq!(google.email.unwrap().as_str(), ANN);
+    assert_eq!(sandbox.oauth().grants("late@example.com"), 0);
+    assert_eq!(sandbox.oauth().grants(ANN), 1);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_that_was_chosen_by_mistake_keeps_no_permission() {
+    let sandbox = sandbox().await;
+    let (_pages, ann) = pages(&sandbox).await;
+    assert_connected(&connect(&ann, ANN).await);
+    let answer = connect(&ann, "other@example.com").await;
+    assert_shows(&answer, 409, ANN);
+    assert_eq!(sandbox.oauth().grants("other@example.com"), 0);
+    assert_eq!(sandbox.oauth().grants(ANN), 1);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_or_forged_redirect_does_not_end_the_attempt_that_runs() {
+    let sandbox = sandbox().await;
+    let (_pages, ann) = pages(&sandbox).await;
+    let yes = [("allow", "yes"), ("account", ANN)];
+    let first = decide(&ann, &yes).await;
+    let second = decide(&ann, &yes).await;
+    assert_shows(&come_back(&ann, &first).await, 403, "has expired");
+    let mut forged = second.clone();
+    forged.set_query(Some("state=x&code=y"));
+    assert_shows(&come_back(&ann, &forged).await, 403, "has expired");
+    assert_connected(&come_back(&ann, &second).await);
+    assert_shows(&come_back(&ann, &second).await, 403, "has expired");
+    sandbox.stop().await;
+}
