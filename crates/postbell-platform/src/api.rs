@@ -24,6 +24,7 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
@@ -113,7 +114,7 @@ impl Platform {
 
     /// The OpenAPI document as JSON.
     #[must_use]
-    pub fn document() -> String {
+    pub fn document() -> Bytes {
         let (_, document) = routes().split_for_parts();
         document::as_json(document).1
     }

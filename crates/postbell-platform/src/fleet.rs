@@ -116,7 +116,7 @@ impl Fleet {
         report: MachineReport,
     ) -> Result<Option<UserRecord>, UsersError> {
         let updated = update_user(&*self.store, user, None, &*self.clock, |record| {
-            record.check_in(report);
+            record.check_in(report, self.clock.now());
             Ok::<_, UsersError>(())
         });
         let updated = updated.await?;

@@ -117,13 +117,14 @@ async fn a_users_target_that_hangs_does_not_delay_the_operator() {
         let record = world.users.get(&"bob".parse().unwrap()).await.unwrap();
         let mut record = record.unwrap();
         let since = world.clock.now();
-        record.check_in(MachineReport {
+        let report = MachineReport {
             problem: Some(MailProblem {
                 code: ProblemCode::GrantRevoked,
                 since,
             }),
             ..MachineReport::default()
-        });
+        };
+        record.check_in(report, since);
         let written = world.users.replace(&record, None, since).await;
         written.unwrap();
         world.monitor.checked_in(&record.user).await;

@@ -137,7 +137,7 @@ impl World {
     /// The machine checks in with a report.
     pub(crate) async fn report(&self, name: &str, report: MachineReport) {
         let mut record = self.record(name).await;
-        record.check_in(report);
+        record.check_in(report, self.clock.now());
         self.write(&record).await;
         self.monitor.checked_in(&record.user).await;
     }

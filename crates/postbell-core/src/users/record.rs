@@ -1,6 +1,7 @@
 //! The record of a user.
 
 use std::fmt;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -8,6 +9,10 @@ use crate::{
     EmailAddress, HistoryId, Instance, InstanceStatus, MachineLocation, MachineReport, MailProblem,
     ProblemCode, SandboxId, Timestamp, UserId,
 };
+
+/// Gmail lets a watch last seven days (<https://developers.google.com/workspace/gmail/api/reference/rest/v1/users/watch>);
+/// a day more for clocks.
+const LONGEST_WATCH: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// The stored state of a user. Nothing in it is secret.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -168,16 +173,17 @@ impl UserRecord {
 
     /// Records a check-in of the machine. A check-in without a watch or a problem clears the stored
     /// one; those of an account that was disconnected are ignored. Whether the machine can be reached, it does not show.
-    pub fn check_in(&mut self, report: MachineReport) {
+    /// An end later than Gmail permits at `now` is not believed.
+    pub fn check_in(&mut self, report: MachineReport, now: Timestamp) {
         if self.status != InstanceStatus::Destroying {
             self.status = InstanceStatus::Running;
         }
         let report = self.google.as_ref().map(|_| report).unwrap_or_default();
         // The platform may have renewed the watch while the machine was off, and then the machine reports an earlier end.
-        let known = self.watch_expires_at;
-        self.watch_expires_at = report
-            .watch_expires_at
-            .map(|ends| known.map_or(ends, |known| known.max(ends)));
+        let is_possible = |ends: &Timestamp| *ends <= now + LONGEST_WATCH;
+        let known = self.watch_expires_at.filter(is_possible);
+        let reported = report.watch_expires_at.filter(is_possible);
+        self.watch_expires_at = reported.map(|ends| known.map_or(ends, |known| known.max(ends)));
         self.problem = report.problem;
         self.mail_dead_letters = report.dead_letters;
     }
@@ -317,7 +323,7 @@ mod tests {
         assert!(record.as_instance().wants_notifications());
 
         record.last_history_id = Some(HistoryId::new(7));
-        record.check_in(report(Some(NOW)));
+        record.check_in(report(Some(NOW)), NOW);
         assert_eq!(record.watch_expires_at, Some(NOW));
         assert!(record.as_instance().problem.is_some());
         record.disconnect();
@@ -333,12 +339,12 @@ mod tests {
         };
         let nothing = MachineReport::default();
         let mut record = record();
-        record.check_in(report(Some(NOW)));
+        record.check_in(report(Some(NOW)), NOW);
         assert_eq!(stored(&record), nothing, "no account is connected");
 
         record.connect(connection(Some("ann@example.com")));
         for reported in [report(Some(NOW)), nothing, report(None)] {
-            record.check_in(reported);
+            record.check_in(reported, NOW);
             assert_eq!(stored(&record), reported);
         }
         record.connect(connection(Some("ann@example.com")));
@@ -353,7 +359,7 @@ mod tests {
     fn a_machine_that_was_off_does_not_shorten_a_watch_that_the_platform_has_renewed() {
         let mut record = record();
         record.connect(connection(Some("ann@example.com")));
-        let (early, late) = (NOW, NOW + std::time::Duration::from_secs(60));
+        let (early, late) = (NOW, NOW + Duration::from_secs(60));
         record.watch_renewed(Err(ProblemCode::GrantRevoked), NOW);
         assert_eq!(
             record.problem.map(|it| it.code),
@@ -364,13 +370,25 @@ mod tests {
             (record.watch_expires_at, record.problem),
             (Some(late), None)
         );
-        record.check_in(report(Some(early)));
+        record.check_in(report(Some(early)), NOW);
         assert_eq!(record.watch_expires_at, Some(late));
         // Another problem than the grant's is the machine's own.
         record.watch_renewed(Ok(late), NOW);
         assert!(record.problem.is_some());
-        record.check_in(report(None));
+        record.check_in(report(None), NOW);
         assert_eq!(record.watch_expires_at, None, "the machine has no watch");
+    }
+
+    #[test]
+    fn a_watch_that_ends_later_than_gmail_permits_is_not_believed() {
+        let mut record = record();
+        record.connect(connection(Some("ann@example.com")));
+        let year_2100 = Timestamp::from_millis(4_102_444_800_000);
+        record.check_in(report(Some(year_2100)), NOW);
+        assert_eq!(record.watch_expires_at, None);
+        record.watch_expires_at = Some(year_2100);
+        record.check_in(report(Some(NOW)), NOW);
+        assert_eq!(record.watch_expires_at, Some(NOW));
     }
 
     #[test]
@@ -381,7 +399,7 @@ mod tests {
             (InstanceStatus::Destroying, InstanceStatus::Destroying),
         ] {
             record.status = before;
-            record.check_in(MachineReport::default());
+            record.check_in(MachineReport::default(), NOW);
             assert_eq!(record.status, after);
         }
     }

@@ -2,6 +2,7 @@
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
+use bytes::Bytes;
 use postbell_protocol::routes;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr};
@@ -36,12 +37,13 @@ pub(super) fn head() -> OpenApi {
         .build()
 }
 
-/// The document as a JSON response.
-pub(super) fn as_json(mut document: OpenApi) -> ([(HeaderName, &'static str); 1], String) {
+/// The document as a JSON response. Responses share its text: a client that reads none of its many answers must not
+/// cost memory for each.
+pub(super) fn as_json(mut document: OpenApi) -> ([(HeaderName, &'static str); 1], Bytes) {
     describe_responses(&mut document);
     #[expect(clippy::expect_used, reason = "a test serializes this very value")]
     let text = document.to_pretty_json().expect("the document is JSON");
-    ([(CONTENT_TYPE, "application/json")], text)
+    ([(CONTENT_TYPE, "application/json")], text.into())
 }
 
 /// Describes each response without a description by its status: OpenAPI requires one.

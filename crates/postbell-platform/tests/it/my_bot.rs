@@ -293,10 +293,11 @@ async fn page_with_watch(pages: &TestPages, browser: &Browser, hours: u64) -> St
     let report = move |record: &mut UserRecord| {
         // Gmail shortens no watch.
         record.watch_expires_at = None;
-        record.check_in(MachineReport {
+        let report = MachineReport {
             watch_expires_at: Some(ends),
             ..MachineReport::default()
-        })
+        };
+        record.check_in(report, now);
     };
     pages.world.change("ann", report).await;
     browser.get("/bot").await.body

@@ -92,6 +92,10 @@ fn read(db: &Connection) -> Result<Backup, BackupError> {
         Ok(version) | Err(OpenError::TooOld { found: version, .. }) => version,
         Err(error) => return Err(error.into()),
     };
+    if let Some(name) = schema::difference(db, schema_version, "backup")? {
+        let problem = format!("its {name} is not that of schema version {schema_version}");
+        return Err(BackupError::NotABackup(problem));
+    }
     let storage_keys = storage_keys(db).map_err(not_ours)?;
     let query = "SELECT name, fingerprint FROM backup WHERE name <> '' ORDER BY name";
     let mut statement = db.prepare(query).map_err(not_ours)?;

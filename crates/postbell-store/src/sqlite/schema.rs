@@ -15,6 +15,8 @@
 //! later release ([`Migration::Contract`]), which raises the minimum. A migration that has been
 //! released is never edited.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::OpenError;
@@ -155,6 +157,44 @@ pub(super) fn check(db: &Connection) -> Result<u32, OpenError> {
         }
     }
     Ok(found)
+}
+
+/// The tables, and what runs by itself: a trigger's text counts, that of a table depends on the versions that have
+/// migrated it.
+const OBJECTS: &str = "
+    SELECT type || ' ' || name || iif(type = 'table', '', ' ' || sql) AS object, name FROM sqlite_master
+    WHERE type IN ('table', 'trigger', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name";
+
+/// Returns the name of a table, trigger or view that a file of this version has and should not, or does not have
+/// and should. Of a version that is newer than this code, nothing is known. `ignored` is the name of one that may be there.
+pub(super) fn difference(
+    db: &Connection,
+    version: u32,
+    ignored: &str,
+) -> Result<Option<String>, OpenError> {
+    if version > LATEST {
+        return Ok(None);
+    }
+    let mut model = Connection::open_in_memory()?;
+    migrate_to(&mut model, version)?;
+    let expected = objects(&model)?;
+    let found: BTreeMap<_, _> = objects(db)?
+        .into_iter()
+        .filter(|(_, name)| name != ignored)
+        .collect();
+    let extra = found
+        .iter()
+        .find(|(object, _)| !expected.contains_key(*object));
+    let missing = expected
+        .iter()
+        .find(|(object, _)| !found.contains_key(*object));
+    Ok(extra.or(missing).map(|(_, name)| name.clone()))
+}
+
+fn objects(db: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+    let mut statement = db.prepare(OBJECTS)?;
+    let objects = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    objects.collect()
 }
 
 /// Returns whether a file is the target of a copy that is not done.

@@ -197,6 +197,30 @@ async fn a_damaged_or_foreign_file_is_refused_and_nothing_is_changed() {
     assert_eq!(files.names(), before);
 }
 
+/// They would run in the service, or hide what was changed.
+#[tokio::test]
+async fn a_backup_with_other_triggers_or_views_is_refused() {
+    let files = Files::new();
+    drop(files.filled().await);
+    for change in [
+        "CREATE TRIGGER evil AFTER INSERT ON user_record BEGIN DELETE FROM audit; END",
+        "DROP TRIGGER audit_is_kept",
+        "DROP TRIGGER audit_is_kept;
+         CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN SELECT 1; END",
+        "ALTER TABLE audit RENAME TO other; CREATE VIEW audit AS SELECT * FROM other",
+    ] {
+        let file = files.path("changed");
+        fs::copy(files.path("backup"), &file).unwrap();
+        Connection::open(&file)
+            .unwrap()
+            .execute_batch(change)
+            .unwrap();
+        let error = files.restore_to("restored.db", &file).unwrap_err();
+        let is_refused = matches!(error, BackupError::NotABackup(_));
+        assert!(is_refused, "{change}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn a_store_in_use_is_not_replaced_and_a_replaced_one_is_kept() {
     let files = Files::new();
