@@ -45,6 +45,16 @@ impl From<Result<SyncOutcome, NotSynced>> for Answer {
 }
 
 impl Answer {
+    /// Whether the watcher itself goes on with the notification, or repeats it after a pause, also after a restart of the
+    /// process: it is behind its cursor, which is stored.
+    pub(crate) fn is_repeated_here(&self) -> bool {
+        match self {
+            Self::Failed(error) => !matches!(**error, SyncError::State(_)),
+            Self::Unfinished(error) => matches!(error, NotSynced::StillRunning),
+            _ => false,
+        }
+    }
+
     /// The answer for two watchers of a mailbox. One that failed makes the push repeated, and the other then has
     /// nothing new.
     pub(crate) fn and(self, other: Self) -> Self {

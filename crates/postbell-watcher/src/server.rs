@@ -125,7 +125,7 @@ impl PushServers {
         }
     }
 
-    /// Handles a notification, in Pub/Sub's envelope or without. It fails if one of its watchers does.
+    /// Handles a notification, in Pub/Sub's envelope or without.
     async fn handle(&self, body: &[u8], wait: Wait) -> Answer {
         let changed = match PushBody::read(body).notification {
             Ok(changed) => changed,
@@ -136,7 +136,13 @@ impl PushServers {
         // One that does not know its mailbox's own address yet must not fail for that of another.
         let concerned = self.0.iter().filter(|it| !is_known || it.is_named(address));
         let answers = join_all(concerned.map(|server| server.handle(&changed, wait))).await;
-        answers.into_iter().fold(Answer::NothingNew, Answer::and)
+        let is_several = self.0.len() > 1;
+        let answers = answers.into_iter().map(|answer| match answer {
+            // Pub/Sub would hold back the notifications of the other watchers of the subscription.
+            answer if is_several && answer.is_repeated_here() => Answer::NothingNew,
+            answer => answer,
+        });
+        answers.fold(Answer::NothingNew, Answer::and)
     }
 }
 
