@@ -3,7 +3,7 @@
 use clap::Parser;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::watch::{DeliveryArgs, webhook as webhook_url};
+use super::watch::{DeliveryArgs, subscription, webhook as webhook_url};
 use crate::config::{ConfigError, WatchConfig, WebhookConfig};
 
 #[derive(Parser)]
@@ -42,19 +42,34 @@ pub(crate) fn delivery(webhook: &WebhookConfig) -> Result<DeliveryArgs, ConfigEr
             ),
         )
     })?;
-    let text = |secret: &SecretString| secret.expose_secret().to_owned();
+    // The token and the secret of the environment are of the webhook whose URL is there.
+    let of_other = webhook.hook_url.as_ref().map(|_| String::new());
+    let text = |secret: &Option<SecretString>| {
+        let own = secret
+            .as_ref()
+            .map(|secret| secret.expose_secret().to_owned());
+        own.or_else(|| of_other.clone())
+    };
     if let Some(url) = &webhook.hook_url {
         let url =
             webhook_url(url.expose_secret()).map_err(|problem| wrong("hook_url", &problem))?;
         delivery.hook.hook_url = Some(url);
     }
-    delivery.hook.hook_token = webhook.hook_token.as_ref().map(text);
-    delivery.hook_secret = webhook.hook_secret.as_ref().map(text);
+    delivery.hook.hook_token = text(&webhook.hook_token);
+    delivery.hook_secret = text(&webhook.hook_secret);
     Ok(delivery)
 }
 
-/// Checks the flags of all webhooks.
+/// Checks what the command line knows of the tables: the subscriptions, and the flags of all webhooks.
 pub(crate) fn check_webhooks(watches: &[WatchConfig]) -> Result<(), ConfigError> {
+    let subscriptions = watches.iter().filter_map(|it| it.subscription.as_deref());
+    for named in subscriptions {
+        subscription(named).map_err(|problem| ConfigError::Value {
+            key: "watch.subscription".to_owned(),
+            source_name: "configuration".to_owned(),
+            problem,
+        })?;
+    }
     let webhooks = watches.iter().flat_map(WatchConfig::webhooks);
     for webhook in webhooks {
         delivery(&webhook)?;
@@ -87,6 +102,24 @@ mod tests {
         assert_eq!(webhook.hook.hook_token.as_deref(), Some("t"));
         let default = format!("{:?}", default_delivery());
         assert_eq!(format!("{:?}", parsed("").unwrap()), default);
+    }
+
+    #[test]
+    fn a_wrong_subscription_is_found_before_a_start() {
+        for (subscription, is_right) in [("projects/p-1/subscriptions/ann", true), ("ann", false)] {
+            let text = format!("account = \"ann@example.com\"\nsubscription = \"{subscription}\"");
+            let checked = check_webhooks(&[toml::from_str(&text).unwrap()]);
+            assert_eq!(checked.is_ok(), is_right, "{checked:?}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_with_its_own_url_gets_no_secret_of_another() {
+        let own = parsed("hook_url = \"https://example.com/a\"").unwrap();
+        assert_eq!(own.hook.hook_token.as_deref(), Some(""));
+        assert_eq!(own.hook_secret.as_deref(), Some(""));
+        let default = parsed("").unwrap();
+        assert!(default.hook.hook_token.is_none() && default.hook_secret.is_none());
     }
 
     #[test]

@@ -14,12 +14,15 @@ pub(super) const HOOK_TOKEN_VARIABLE: &str = "POSTBELL_WATCH_HOOK_TOKEN";
 const HOOK_SECRET_VARIABLE: &str = "POSTBELL_WATCH_HOOK_SECRET";
 
 /// Returns a secret from the flag, else from the variable, else from the file that the variable with
-/// `_FILE` names.
+/// `_FILE` names. An empty flag says that there is none.
 pub(super) fn secret(
     flag: Option<&str>,
     variable: &str,
     env: &Env,
 ) -> anyhow::Result<Option<SecretString>> {
+    if flag.is_some_and(str::is_empty) {
+        return Ok(None);
+    }
     let given = flag.or_else(|| env.variable(variable));
     if let Some(given) = given.filter(|given| !given.is_empty()) {
         return Ok(Some(given.into()));
@@ -100,6 +103,15 @@ mod tests {
         assert_eq!(shown(None, &of_variable), "/variable");
         assert_eq!(shown(None, &of_file), "/file");
         assert_eq!(shown(None, &env(HOOK_URL_VARIABLE, "")), "");
+    }
+
+    #[test]
+    fn an_empty_flag_is_no_secret_whatever_the_environment_has() {
+        let of_variable = env(HOOK_TOKEN_VARIABLE, "hunter2");
+        assert!(hook_token(Some(""), &of_variable).unwrap().is_none());
+        assert!(hook_token(None, &of_variable).unwrap().is_some());
+        let of_file = env("POSTBELL_WATCH_HOOK_TOKEN_FILE", "/etc/hostname");
+        assert!(hook_token(Some(""), &of_file).unwrap().is_none());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) fn topic(text: &str) -> Result<String, String> {
     resource(text, "topics").ok_or_else(|| "expected projects/P/topics/T".to_owned())
 }
 
-pub(super) fn subscription(text: &str) -> Result<String, String> {
+pub(in crate::cli) fn subscription(text: &str) -> Result<String, String> {
     resource(text, "subscriptions").ok_or_else(|| "expected projects/P/subscriptions/S".to_owned())
 }
 
