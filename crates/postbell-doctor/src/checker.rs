@@ -109,6 +109,13 @@ impl Checker<'_> {
         mailbox.map_or("", |address| address.as_str())
     }
 
+    /// The name of the watcher's state: the mailbox, for a further webhook of it with a slash and its name.
+    pub(crate) fn watcher(&self) -> String {
+        let webhook = self.setup.webhook.as_ref();
+        let ending = webhook.map_or_else(String::new, |name| format!("/{name}"));
+        format!("{}{ending}", self.mailbox())
+    }
+
     pub(crate) fn is_pulled(&self) -> bool {
         matches!(
             self.setup.destination,
@@ -124,6 +131,11 @@ impl Checker<'_> {
                 Destination::Pull { .. } | Destination::Serve { .. } | Destination::Watcher { .. }
             )
         )
+    }
+
+    /// Whether the watcher was started without setup.
+    pub(crate) fn is_standalone(&self) -> bool {
+        matches!(self.setup.destination, Some(Destination::Watcher { .. }))
     }
 
     /// Whether pushes reach a watcher of whose subscription only Pub/Sub knows, because setup did not make it.

@@ -114,6 +114,8 @@ pub struct SetupState {
     pub project_number: Option<String>,
     /// Address of the mailbox.
     pub mailbox: Option<EmailAddress>,
+    /// Name of the checked webhook, if it is not the first one of the mailbox.
+    pub webhook: Option<String>,
     /// Where notifications go.
     pub destination: Option<Destination>,
     /// Topic id, if not the default.
@@ -140,6 +142,7 @@ impl SetupState {
             project: None,
             project_number: None,
             mailbox: None,
+            webhook: None,
             destination: None,
             topic: None,
             subscription: None,

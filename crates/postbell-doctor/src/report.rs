@@ -212,7 +212,7 @@ impl Report {
 
     /// Returns the report as one JSON object.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self) -> serde_json::Value {
         let hops = self.hops.iter().map(|(hop, result)| JsonHop {
             hop: *hop,
             title: hop.title(),
@@ -228,7 +228,6 @@ impl Report {
             "unknown": self.count(Status::Unknown),
             "hops": hops,
         })
-        .to_string()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::gog_keyring::GogKeyring;
-use crate::watch_state::{self, StateFile};
+use crate::watch_state::{self, StateFile, mailbox_of};
 
 /// Name of gog's directory in each of the user's base directories.
 const APP: &str = "gogcli";
@@ -72,7 +72,8 @@ impl GogDirs {
     }
 
     /// Returns the directory of the watch state: that of newer versions of gog if it holds the state
-    /// of the account, else that of older versions.
+    /// of the account, else that of older versions. A further webhook of a mailbox has its state beside that of the
+    /// first.
     #[must_use]
     pub fn watch_state(&self, account: &str) -> PathBuf {
         self.newer_watch_state(account)
@@ -89,7 +90,7 @@ impl GogDirs {
     #[must_use]
     pub fn newer_watch_state(&self, account: &str) -> Option<PathBuf> {
         let newer = self.state.join("gmail-watch");
-        (self.is_state_explicit || has_state(&newer, account)).then_some(newer)
+        (self.is_state_explicit || has_state(&newer, mailbox_of(account))).then_some(newer)
     }
 
     /// Returns gog's keyring: that of older versions if it exists.
@@ -141,5 +142,16 @@ mod tests {
         assert_eq!(moved.config(), Path::new("/gog/config"));
         let state = Path::new("/gog/state/gmail-watch");
         assert_eq!(moved.watch_state("ann@example.com"), state);
+    }
+
+    #[test]
+    fn the_state_of_a_further_webhook_is_beside_that_of_its_mailbox() {
+        let home = tempfile::tempdir().unwrap();
+        let variable = |name: &str| (name == "HOME").then(|| home.path().to_str().unwrap());
+        let dirs = GogDirs::from_variables(variable).unwrap();
+        let newer = home.path().join(".local/state/gogcli/gmail-watch");
+        drop(StateFile::open(&newer, "ann@example.com").unwrap());
+        std::fs::write(newer.join("ann_example_com.json"), "{}").unwrap();
+        assert_eq!(dirs.watch_state("ann@example.com/audit"), newer);
     }
 }

@@ -14,7 +14,7 @@ use crate::webhook::BodyFormat;
 
 pub use self::message::{DeadLetter, FailingMessage, Stage};
 pub use self::state_file::{StateError, StateFile};
-pub use self::state_path::state_path;
+pub use self::state_path::{mailbox_of, state_path};
 
 /// The folder of the state files, below `gog`'s configuration folder.
 pub const FOLDER: &str = "state/gmail-watch";

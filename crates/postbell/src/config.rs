@@ -172,7 +172,7 @@ impl Config {
         mistakes.check(self.controller.check());
         mistakes.check(self.alerts.check());
         mistakes.check(self.telemetry.check());
-        mistakes.check(watch::check(&self.watch));
+        mistakes.check(self.check_watches());
         let controller = &self.controller;
         mistakes.refuse_if(
             !self.watch.is_empty() && controller.platform_url.is_some(),
@@ -184,7 +184,6 @@ impl Config {
             "controller.watcher",
             "postbell, because gog reads no [[watch]] tables",
         );
-        mistakes.check(crate::cli::check_webhooks(&self.watch));
         mistakes.check(self.tls.files());
         mistakes.check(self.tls.acme());
         let audience = self.relay.audience.as_ref();
@@ -230,6 +229,16 @@ impl Config {
         "postbell serve"
     }
 
+    /// Checks the `[[watch]]` tables.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the keys and the expected values.
+    pub(crate) fn check_watches(&self) -> Result<(), ConfigError> {
+        watch::check(&self.watch)?;
+        crate::cli::check_webhooks(&self.watch)
+    }
+
     /// Checks everything that can be checked before a start, also on the disk: that the stores of the
     /// configured parts could be created, and that the certificate can be used at `now`. Opens no store.
     /// Adds what it finds to the mistakes of [`Env::examine`], and returns the commands that can run.
@@ -251,6 +260,9 @@ impl Config {
             mistakes.check(values::check_directory("platform.store", store));
         }
         mistakes.check(self.check_certificate(now));
+        for watch in &self.watch {
+            mistakes.check(watch.check_credentials());
+        }
         mistakes.into_result().map(|()| commands)
     }
 

@@ -35,7 +35,11 @@ pub(crate) fn check(checker: &Checker<'_>) -> CheckResult {
         Ok(Some(watch)) => local(checker, address, watch),
         Ok(None) => CheckResult::failed(
             format!("none was started for {} on this machine", address.as_str()),
-            "Run `postbell setup`: it starts one.",
+            if checker.is_standalone() {
+                format!("Run `{}`.", start_command(checker, address))
+            } else {
+                "Run `postbell setup`: it starts one.".to_owned()
+            },
         ),
         Err(result) => result.clone(),
     }

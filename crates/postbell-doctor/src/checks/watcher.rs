@@ -62,7 +62,7 @@ fn of_watcher(watch: &LocalWatch) -> Option<&WatchProblem> {
 
 /// Checks the watcher of this machine, which locks its state file while it runs.
 pub(super) fn local(checker: &Checker<'_>) -> CheckResult {
-    let address = checker.mailbox();
+    let address = checker.watcher();
     if address.is_empty() {
         return CheckResult::unknown("the mailbox is not known on this machine");
     }
@@ -79,11 +79,16 @@ pub(super) fn local(checker: &Checker<'_>) -> CheckResult {
         Ok(Some(watch)) if watch.is_running => CheckResult::ok(format!("running for {address}")),
         Ok(Some(_)) => {
             let command = if checker.is_pulled() { "pull" } else { "serve" };
-            CheckResult::failed(
-                format!("none is running for {address} on this machine"),
+            let next = if checker.is_standalone() {
+                format!("Start `postbell watch {command}`, or its service.")
+            } else {
                 format!(
                     "Start `postbell watch {command}`; `postbell setup` prints it with its options."
-                ),
+                )
+            };
+            CheckResult::failed(
+                format!("none is running for {address} on this machine"),
+                next,
             )
         }
         Ok(None) => CheckResult::requires(HopId::Watch),

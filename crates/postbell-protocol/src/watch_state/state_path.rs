@@ -27,6 +27,16 @@ pub fn state_path(folder: &Path, account: &str) -> PathBuf {
     same_mailbox(folder, account).unwrap_or(path)
 }
 
+/// Returns the mailbox of an address that may name a further webhook of it, as `ann@example.com/audit`.
+#[must_use]
+pub fn mailbox_of(address: &str) -> &str {
+    let Some((local, rest)) = address.rsplit_once('@') else {
+        return address;
+    };
+    let domain = rest.split('/').next().unwrap_or(rest);
+    &address[..local.len() + 1 + domain.len()]
+}
+
 fn same_mailbox(folder: &Path, account: &str) -> Option<PathBuf> {
     let account: EmailAddress = account.parse().ok()?;
     let files = fs::read_dir(folder).ok()?.filter_map(Result::ok);
@@ -68,5 +78,17 @@ mod tests {
         let own = folder.join("firstlast_googlemail_com.json");
         fs::write(&own, "{}").unwrap();
         assert_eq!(state_path(folder, "firstlast@googlemail.com"), own);
+    }
+
+    #[test]
+    fn an_address_may_name_a_webhook_of_its_mailbox() {
+        for (address, mailbox) in [
+            ("ann@example.com", "ann@example.com"),
+            ("ann@example.com/audit", "ann@example.com"),
+            ("a/b@example.com/audit", "a/b@example.com"),
+            ("ann", "ann"),
+        ] {
+            assert_eq!(mailbox_of(address), mailbox);
+        }
     }
 }

@@ -18,12 +18,13 @@ pub(crate) struct DoctorArgs {
     #[arg(value_name = "USER")]
     pub(crate) user: Option<UserId>,
 
-    /// Mailbox whose watcher on this machine is checked, if setup did not set it up [default: $GOG_ACCOUNT, or
-    /// the only one that is watched here]
+    /// Mailbox whose watcher on this machine is checked, if setup did not set it up [default: each webhook of the
+    /// `watch` tables, else $GOG_ACCOUNT, or the only one that is watched here]
     #[arg(long, conflicts_with = "user", value_name = "ADDRESS")]
     pub(crate) account: Option<String>,
 
-    /// Google credentials of that mailbox [default: google.credentials_file, else gog's keyring]
+    /// Google credentials of that mailbox [default: those of its `watch` table, else google.credentials_file, else
+    /// gog's keyring]
     #[arg(long, value_name = "FILE")]
     pub(crate) credentials: Option<PathBuf>,
 

@@ -15,9 +15,9 @@ use postbell_protocol::webhook::BodyFormat;
 use postbell_watcher::HeaderName;
 use url::Url;
 
-pub(super) use self::values::duration;
 pub(crate) use self::values::webhook;
-use self::values::{path, sender, subscription, topic};
+pub(super) use self::values::{duration, subscription};
+use self::values::{path, sender, topic};
 use super::gog_flags::{GogFlags, bind_address};
 
 #[derive(Debug, Subcommand)]
@@ -77,7 +77,7 @@ pub(crate) enum InstallCommand {
 
 #[derive(Args, Debug)]
 pub(crate) struct UninstallArgs {
-    /// Address of the mailbox [default: $GOG_ACCOUNT]
+    /// Address of the mailbox [default: the service for the `watch` tables, if there are some, else $GOG_ACCOUNT]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) account: Option<String>,
 }
@@ -142,12 +142,12 @@ impl WatchCommand {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AccountArgs {
     /// Address of the mailbox, with / and the name of a further webhook of it, if one is meant
-    /// [default: $GOG_ACCOUNT; for `serve` and `pull` before it those of the `watch` tables]
+    /// [default: the `watch` tables of the configuration, else $GOG_ACCOUNT]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) account: Option<String>,
 
     /// Google credentials of an authorized user, or of a service account with domain-wide delegation
-    /// [default: google.credentials_file, else gog's keyring]
+    /// [default: those of the mailbox's `watch` table, else google.credentials_file, else gog's keyring]
     #[arg(long, value_name = "FILE")]
     pub(crate) credentials: Option<PathBuf>,
 
@@ -269,7 +269,6 @@ pub(crate) struct ServeArgs {
     )]
     pub(crate) listen: Option<ListenAddress>,
 
-    /// Whether the server speaks TLS.
     #[arg(
         long,
         help = "Serve HTTPS with the certificate of [tls] in the configuration"

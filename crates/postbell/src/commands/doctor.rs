@@ -4,17 +4,20 @@ mod checklist;
 mod facts;
 mod setup_state;
 mod standalone;
+mod tables;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use postbell_core::Clock;
-use postbell_doctor::{CheckResult, Deps, HopId, Report, SetupState, run_checks};
-use postbell_setup::terminal::{Task, TerminalUi, UiOptions};
+use postbell_core::{Clock, printable};
+use postbell_doctor::{CheckResult, Deps, Destination, HopId, Report, SetupState, run_checks};
+use postbell_google::TokenSource;
+use postbell_setup::terminal::{Style, Task, TerminalUi, UiOptions};
 use postbell_setup::{
     Blocker, Deps as SetupDeps, GoogleApis, Mode, ProgressFile, SetupContext, SetupError,
     SetupRequest, Timeouts, WatchStates, sign_in,
 };
+use serde_json::json;
 
 use super::setup::{
     ACCESS_TOKEN_VARIABLE, browser, google_urls, progress_file, random, secret, ui_options,
@@ -45,23 +48,51 @@ pub(crate) async fn run(
         }
     };
     ui.restore();
-    let report = match outcome {
-        Ok(report) => report,
+    let reports = match outcome {
+        Ok(reports) => reports,
         Err(error) => {
             ui.fail(&error);
             return Ok(ExitCode::FAILURE);
         }
     };
     console.data(&if args.json {
-        report.to_json()
+        json(&reports)
     } else {
-        checklist::format(ui.style(), &report, args.all)
+        text(&reports, ui.style(), args.all)
     })?;
-    Ok(if report.has_failed() {
+    Ok(if reports.iter().any(|(_, report)| report.has_failed()) {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// The report of each path, with the address of a `[[watch]]` table's webhook.
+type Reports = Vec<(Option<String>, Report)>;
+
+/// One object: the only report, or several.
+fn json(reports: &Reports) -> String {
+    if let [(_, only)] = &reports[..] {
+        return only.to_json().to_string();
+    }
+    let paths = reports.iter().map(|(address, report)| {
+        let mut object = report.to_json();
+        object["account"] = json!(address);
+        object
+    });
+    let is_well = !reports.iter().any(|(_, report)| report.has_failed());
+    json!({ "ok": is_well, "paths": paths.collect::<Vec<_>>() }).to_string()
+}
+
+fn text(reports: &Reports, style: Style, all: bool) -> String {
+    let texts = reports.iter().map(|(address, report)| {
+        let list = checklist::format(style, report, all);
+        match address {
+            Some(address) if reports.len() > 1 => format!("{}\n{list}", printable(address)),
+            _ => list,
+        }
+    });
+    texts.collect::<Vec<_>>().join("\n\n")
 }
 
 /// Gathers the facts and runs the checks. Without a valid configuration, nothing else can be checked.
@@ -70,13 +101,16 @@ async fn check(
     ui: &Arc<TerminalUi>,
     env: &Env,
     clock: Arc<dyn Clock>,
-) -> anyhow::Result<Result<Report, SetupError>> {
-    let config = match env.load() {
+) -> anyhow::Result<Result<Reports, SetupError>> {
+    let only = |result| Ok(Ok(vec![(None, Report::only(HopId::Configuration, result))]));
+    let checked = env
+        .load()
+        .and_then(|config| config.check_watches().map(|()| config));
+    let config = match checked {
         Ok(config) => config,
         Err(error) => {
             let next = "Correct it, and check: `postbell config check`.";
-            let result = CheckResult::failed(error.to_string(), next);
-            return Ok(Ok(Report::only(HopId::Configuration, result)));
+            return only(CheckResult::failed(error.to_string(), next));
         }
     };
     postbell_http::require_ca_certificates()?;
@@ -86,34 +120,32 @@ async fn check(
         clock,
     };
     let watch_states = watch_states(env)?;
+    let webhooks = tables::chosen(args, &config)?;
     let progress_file = ProgressFile::new(progress_file(args.state.state.clone(), env)?);
     let setup = match set_up(args, &config, env, &progress_file, &watch_states, &google) {
         Ok(setup) => setup,
-        Err(result) => return Ok(Ok(Report::only(HopId::Configuration, result))),
+        Err(result) => return only(result),
     };
+    let is_of_platform = matches!(&setup.destination, Some(Destination::Platform { .. }));
+    let has_other = args.account.is_none() && (facts::is_service(&config) || is_of_platform);
+    let is_path = webhooks.is_empty() || has_other;
     let request = sign_in_request(args, &config, env);
-    let admin = if args.sign_in || request.access_token.is_some() {
-        let deps = SetupDeps {
-            google: google.clone(),
-            random,
-            ui: Arc::<TerminalUi>::clone(ui),
-            watch_states,
-            timeouts: Timeouts::default(),
-            progress_file,
-        };
-        let signed_in = match SetupContext::new(deps, request, Mode::Plan) {
-            Ok(mut ctx) => sign_in(&mut ctx).await,
-            Err(error) => Err(error),
-        };
-        match signed_in {
-            Ok(admin) => Some(admin),
-            Err(error) => return Ok(Err(error)),
-        }
-    } else {
-        None
+    let states = WatchStates(watch_states.0.clone());
+    let admin = match admin(args, request, ui, &google, states, progress_file).await {
+        Ok(admin) => admin,
+        Err(error) => return Ok(Err(error)),
     };
+    let now = google.clock.now();
+    let mut paths = Vec::new();
     ui.working("checking each hop of the path");
-    let facts = facts::gather(args, &config, env, setup, &google.client).await?;
+    if is_path {
+        let facts = facts::gather(args, &config, env, setup, &google.client).await?;
+        paths.push((None, facts));
+    }
+    for webhook in &webhooks {
+        let facts = tables::facts(webhook, args, &config, env, &watch_states, now).await?;
+        paths.push((Some(webhook.address.clone()), facts));
+    }
     let deps = Deps {
         client: google.client,
         google: google.urls,
@@ -121,7 +153,35 @@ async fn check(
         admin,
         time_limit: args.wait,
     };
-    Ok(Ok(run_checks(&deps, &facts).await))
+    let mut reports = Vec::new();
+    for (address, facts) in paths {
+        reports.push((address, run_checks(&deps, &facts).await));
+    }
+    Ok(Ok(reports))
+}
+
+/// Signs in to Google Cloud, if the person asks for it or has a token.
+async fn admin(
+    args: &DoctorArgs,
+    request: SetupRequest,
+    ui: &Arc<TerminalUi>,
+    google: &GoogleApis,
+    watch_states: WatchStates,
+    progress_file: ProgressFile,
+) -> Result<Option<Arc<TokenSource>>, SetupError> {
+    if !args.sign_in && request.access_token.is_none() {
+        return Ok(None);
+    }
+    let deps = SetupDeps {
+        google: google.clone(),
+        random,
+        ui: Arc::<TerminalUi>::clone(ui),
+        watch_states,
+        timeouts: Timeouts::default(),
+        progress_file,
+    };
+    let mut ctx = SetupContext::new(deps, request, Mode::Plan)?;
+    sign_in(&mut ctx).await.map(Some)
 }
 
 /// Returns what setup has stored, or what the state of a watcher shows that was started without it.
@@ -136,6 +196,10 @@ fn set_up(
     let now = google.clock.now();
     let setup = setup_state::read(progress_file, watch_states, now);
     let setup = setup.map_err(|error| CheckResult::failed(error.to_string(), error.remedy()))?;
+    if !config.watch.is_empty() && args.account.is_none() {
+        // Their webhooks are checked.
+        return Ok(setup);
+    }
     let is_service = facts::is_service(config);
     let watcher = standalone::find(args, is_service, env, watch_states, &setup, now)?;
     Ok(watcher.unwrap_or(setup))

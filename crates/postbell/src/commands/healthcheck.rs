@@ -49,8 +49,11 @@ fn reason(body: &[u8]) -> String {
     const MAX_CHARS: usize = 200;
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let named = body["error"].as_str().or(body["code"].as_str());
+    let short = |text: &str| text.chars().take(MAX_CHARS).collect::<String>();
+    let mailbox = body["mailbox"].as_str();
+    let mailbox = mailbox.map(|name| format!(" (mailbox {})", short(name)));
     named.map_or_else(String::new, |named| {
-        format!(": {}", named.chars().take(MAX_CHARS).collect::<String>())
+        format!(": {}{}", short(named), mailbox.unwrap_or_default())
     })
 }
 
@@ -118,6 +121,10 @@ mod tests {
             (
                 r#"{"status":"problem","code":"certificate_expired"}"#,
                 ": certificate_expired",
+            ),
+            (
+                r#"{"status":"problem","code":"webhook_failing","mailbox":"ann/boss"}"#,
+                ": webhook_failing (mailbox ann/boss)",
             ),
             ("<html>", ""),
         ] {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use postbell_core::{Clock, Depth, Timestamp, printable};
 use postbell_http::ListenAddress;
 use postbell_protocol::gog_dirs::GogDirs;
-use postbell_protocol::watch_state::{StateFile, WatchState};
+use postbell_protocol::watch_state::{StateFile, WatchState, mailbox_of};
 use postbell_store::StoreOptions;
 use postbell_watcher::{assess, hung_since};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use url::Url;
 
 use super::{healthcheck, open_log, table};
 use crate::cli::MailStatusArgs;
-use crate::config::{Config, Env};
+use crate::config::{Config, Env, WatchConfig};
 use crate::console::Console;
 
 /// Whether mail works, as far as one watcher or service is concerned.
@@ -40,7 +40,7 @@ pub(crate) async fn run(
     let mut lines = services(&config).await;
     // A service's user may have no home.
     if let Ok(dirs) = GogDirs::from_variables(|name| env.variable(name)) {
-        lines.extend(watchers(&dirs, clock.now()));
+        lines.extend(watchers(&dirs, &config.watch, clock.now()));
     }
     if lines.is_empty() {
         lines.push(Line {
@@ -179,13 +179,66 @@ fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// The mailboxes that are watched by this user.
-fn watchers(dirs: &GogDirs, now: Timestamp) -> Vec<Line> {
+/// The webhooks of the tables, and the other mailboxes that are watched by this user.
+fn watchers(dirs: &GogDirs, tables: &[WatchConfig], now: Timestamp) -> Vec<Line> {
     let folders = dirs.watch_states();
-    let states = folders.iter().flat_map(|folder| states(folder));
-    states
-        .map(|(state, is_running)| watcher(&state, is_running, now))
-        .collect()
+    let states: Vec<_> = folders.iter().flat_map(|folder| states(folder)).collect();
+    let tables: Vec<_> = tables.iter().flat_map(WatchConfig::states).collect();
+    let has_state = |table: &str| {
+        let mut states = states.iter();
+        states.any(|(state, _)| state.account.eq_ignore_ascii_case(table))
+    };
+    let without_state = tables.iter().filter(|table| !has_state(table));
+    let without_state = without_state.map(|table| unwatched(table));
+    let lines = states.iter().map(|(state, is_running)| {
+        let has_table = tables
+            .iter()
+            .any(|table| table.eq_ignore_ascii_case(&state.account));
+        let is_further = mailbox_of(&state.account) != state.account;
+        if is_further && !has_table && !is_running {
+            return forgotten(state);
+        }
+        watcher(state, *is_running, now)
+    });
+    lines.chain(without_state).collect()
+}
+
+/// A webhook of a table that has no state.
+fn unwatched(address: &str) -> Line {
+    let (detail, next) = if mailbox_of(address) == address {
+        let next = format!("Run `postbell watch start --account {address} --topic TOPIC`.");
+        ("no watch was started", next)
+    } else {
+        let next = "Start `postbell watch pull` (or `serve`), or its service, again.".to_owned();
+        ("no watcher has run for it yet", next)
+    };
+    Line {
+        subject: address.to_owned(),
+        ok: false,
+        detail: detail.to_owned(),
+        next,
+    }
+}
+
+/// The state of a further webhook whose table is gone.
+fn forgotten(state: &WatchState) -> Line {
+    let waiting = state.failing.len() + state.dead_letters.len();
+    let waiting = match waiting {
+        0 => String::new(),
+        count => format!(
+            ", and {}",
+            counted(count as u64, "mail waits", "mails wait")
+        ),
+    };
+    Line {
+        subject: state.account.clone(),
+        ok: false,
+        detail: format!("no [[watch.webhook]] table names it any more{waiting}"),
+        next: format!(
+            "Put the table back, or forget the webhook: `postbell watch stop --account {}`.",
+            state.account
+        ),
+    }
 }
 
 /// The states in a folder, and whether a watcher runs for each.
@@ -247,6 +300,8 @@ fn watcher(state: &WatchState, is_running: bool, now: Timestamp) -> Line {
 
 #[cfg(test)]
 mod tests {
+    use postbell_protocol::watch_state::DeadLetter;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -280,6 +335,45 @@ mod tests {
         let expected = "; mail of 1 mailbox waits (the last delivery to 1 of them failed: \
                         `postbell deliveries USER`); 0 dead letters";
         assert_eq!(waiting(&depth), expected);
+    }
+
+    #[test]
+    fn each_webhook_of_a_table_has_a_line_and_one_without_a_table_says_so() {
+        let home = tempfile::tempdir().unwrap();
+        let variable = |name: &str| (name == "HOME").then(|| home.path().to_str().unwrap());
+        let dirs = GogDirs::from_variables(variable).unwrap();
+        let store = |account: &str, change: fn(&mut WatchState)| {
+            let mut state = WatchState {
+                account: account.to_owned(),
+                topic: "projects/p/topics/t".to_owned(),
+                expiration_ms: NOW.as_millis() + 1,
+                ..WatchState::default()
+            };
+            change(&mut state);
+            let file = StateFile::open(&dirs.watch_state(account), account).unwrap();
+            file.write(&state).unwrap();
+            file
+        };
+        let _runs = store("ann@example.com", |_| ());
+        drop(store("ann@example.com/old", |state| {
+            state.dead_letters.push(DeadLetter::default());
+        }));
+        let text = "[[watch]]\naccount = \"ann@example.com\"\n[[watch.webhook]]\n[[watch.webhook]]\nname = \"new\"\n\
+                    [[watch]]\naccount = \"bob@example.com\"";
+        let config = Config::parse(text, Path::new(""), &[], &|_| Err(String::new())).unwrap();
+        let lines = watchers(&dirs, &config.watch, NOW);
+        let lines: Vec<_> = lines.iter().map(Line::to_text).collect();
+        let expected = [
+            "ann@example.com: mail works: the watcher runs",
+            "ann@example.com/old: mail does NOT work: no [[watch.webhook]] table names it any more, and 1 mail waits. \
+             Put the table back, or forget the webhook: `postbell watch stop --account ann@example.com/old`.",
+            "ann@example.com/new: mail does NOT work: no watcher has run for it yet",
+            "bob@example.com: mail does NOT work: no watch was started. Run `postbell watch start --account bob",
+        ];
+        assert_eq!(lines.len(), expected.len(), "{lines:?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.starts_with(expected), "{line}");
+        }
     }
 
     #[test]

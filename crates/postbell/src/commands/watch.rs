@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_core::Clock;
-use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
+use postbell_protocol::watch_state::{StateError, StateFile, WatchState, mailbox_of};
 use serde_json::json;
 
 use self::account::Account;
 use crate::cli::{RenewArgs, StartArgs, StopArgs, WatchCommand};
-use crate::config::Env;
+use crate::config::{BadSetting, Env};
 use crate::console::Console;
 
 /// Runs a subcommand of `watch`.
@@ -58,6 +58,12 @@ async fn start(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let account = Account::new(&args.account, env, Arc::clone(&clock))?;
+    anyhow::ensure!(
+        !account.is_further_webhook(),
+        BadSetting::new(
+            "expected the address of a mailbox in --account: its webhooks share one watch"
+        )
+    );
     account.confirm(console).await?;
     let labels = label_ids(&args.labels, &account).await?;
     let saved = delivery::hook_options(&args.hook, env)?.given();
@@ -178,22 +184,50 @@ async fn stop(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::new(&args.account, env, clock)?;
-    account.confirm(console).await?;
-    // Fails while a watcher is running.
-    let file = account.open_state()?;
-    account
-        .gmail()?
-        .stop()
-        .await
-        .context("cannot stop the watch")?;
-    StateFile::remove(file)?;
+    let address = account::address(&args.account, &env.load()?, env)?;
+    if mailbox_of(&address) == address {
+        stop_mailbox(args, console, env, clock).await?;
+    } else {
+        // The watch is the mailbox's, and goes on for its other webhooks.
+        let folder = account::state_folder(&address, env)?;
+        account::started_watch(&folder, &address)?;
+        StateFile::open(&folder, &address)?.remove()?;
+    }
     if args.json {
         console.data(&json!({ "stopped": true }).to_string())?;
     } else {
         console.data("stopped\ttrue")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Stops Gmail's watch, and deletes the states of all webhooks of the mailbox.
+async fn stop_mailbox(
+    args: &StopArgs,
+    console: &Console,
+    env: &Env,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<()> {
+    let account = Account::new(&args.account, env, clock)?;
+    account.confirm(console).await?;
+    // Fails while a watcher is running.
+    let mut files = vec![account.open_state()?];
+    for address in StateFile::accounts(&account.state_folder) {
+        if address != mailbox_of(&address)
+            && mailbox_of(&address).eq_ignore_ascii_case(&account.mailbox)
+        {
+            files.push(StateFile::open(&account.state_folder, &address)?);
+        }
+    }
+    account
+        .gmail()?
+        .stop()
+        .await
+        .context("cannot stop the watch")?;
+    for file in files {
+        file.remove()?;
+    }
+    Ok(())
 }
 
 fn show(

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use postbell_google::Credentials;
+use postbell_protocol::watch_state::state_path;
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -44,7 +46,8 @@ pub struct WebhookConfig {
     /// Name of a further webhook of the mailbox, with a cursor of its own. The first one has none.
     pub name: Option<String>,
 
-    /// URL. The default is `POSTBELL_WATCH_HOOK_URL`, else the one that is saved in the state.
+    /// URL. The default is `POSTBELL_WATCH_HOOK_URL`, else the one that is saved in the state. A webhook with a URL of its
+    /// own has only its own token and secret: those of the environment are for another one.
     pub hook_url: Option<SecretString>,
 
     /// Bearer token.
@@ -80,12 +83,43 @@ impl WatchConfig {
     /// The names of the states of its webhooks: the address, with a slash and the name of a further webhook.
     #[must_use]
     pub fn states(&self) -> Vec<String> {
+        self.by_state()
+            .into_iter()
+            .map(|(state, _)| state)
+            .collect()
+    }
+
+    /// The webhooks by the names of their states.
+    #[must_use]
+    pub fn by_state(&self) -> Vec<(String, WebhookConfig)> {
         let account = self.account.trim();
-        let state = |webhook: WebhookConfig| match webhook.name {
-            Some(name) => format!("{account}/{name}"),
-            None => account.to_owned(),
+        let of = |webhook: WebhookConfig| match &webhook.name {
+            Some(name) => (format!("{account}/{name}"), webhook),
+            None => (account.to_owned(), webhook),
         };
-        self.webhooks().into_iter().map(state).collect()
+        self.webhooks().into_iter().map(of).collect()
+    }
+
+    /// Reads the file of the credentials, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it has no credentials.
+    pub(super) fn check_credentials(&self) -> Result<(), ConfigError> {
+        let Some(file) = &self.credentials_file else {
+            return Ok(());
+        };
+        let read = Credentials::from_file(file, self.account.trim());
+        read.map(|_| ()).map_err(|error| ConfigError::Value {
+            key: "watch.credentials_file".to_owned(),
+            source_name: "configuration".to_owned(),
+            problem: format!("{:#}", anyhow::Error::new(error)),
+        })
+    }
+
+    /// Whether this is the table of a mailbox.
+    pub(crate) fn is_of(&self, mailbox: &str) -> bool {
+        self.account.trim().eq_ignore_ascii_case(mailbox)
     }
 }
 
@@ -136,8 +170,8 @@ pub(super) fn check(watches: &[WatchConfig]) -> Result<(), ConfigError> {
             "watch.account",
             "the address of a mailbox",
         );
-        let names = watch.webhooks().into_iter().map(|it| it.name);
-        for (number, name) in names.enumerate() {
+        for (number, (state, webhook)) in watch.by_state().into_iter().enumerate() {
+            let name = webhook.name;
             mistakes.refuse_if(
                 name.is_none() != (number == 0),
                 "watch.webhook.name",
@@ -149,9 +183,10 @@ pub(super) fn check(watches: &[WatchConfig]) -> Result<(), ConfigError> {
                 "at most 32 of a-z, 0-9 and -",
             );
             mistakes.refuse_if(
-                !states.insert((account.to_lowercase(), name)),
+                !states.insert(state_path(Path::new(""), &state)),
                 "watch",
-                "each mailbox once, and each name of a webhook once for a mailbox",
+                "each mailbox once, each name of a webhook once for a mailbox, and no two with the same state file, as \
+                 ann@example.com/uk and ann@example.com.uk",
             );
         }
         mistakes.refuse_if(
@@ -276,6 +311,10 @@ mod tests {
             (format!("{ann}{hook}{named}{named}"), false),
             (format!("{ann}{}", ann.replace("ann", "Ann")), false),
             (ann.replace("ann@example.com", "ann"), false),
+            (
+                format!("{ann}{hook}{named}{}", ann.replace(".com", ".com.audit")),
+                false,
+            ),
             (
                 ann.replace("ann@example.com", "ann@example.com/audit"),
                 false,

@@ -44,3 +44,4 @@ mod watch_gog;
 mod watch_install;
 mod watch_status;
 mod watch_tables;
+mod watch_tables_commands;

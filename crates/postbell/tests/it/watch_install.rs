@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
@@ -68,7 +68,11 @@ impl World {
 
     /// The process that systemd would start, with the variables of the unit alone.
     fn service_of_unit(&self) -> (Command, Vec<(&'static str, String)>) {
-        let unit = fs::read_to_string(self.unit()).unwrap();
+        self.service_of(&self.unit())
+    }
+
+    fn service_of(&self, unit: &Path) -> (Command, Vec<(&'static str, String)>) {
+        let unit = fs::read_to_string(unit).unwrap();
         let line = |prefix: &str| {
             let line = unit.lines().find_map(|line| line.strip_prefix(prefix));
             line.unwrap().to_owned()
@@ -205,4 +209,38 @@ async fn a_service_that_does_not_start_is_a_failure_with_the_place_of_its_log() 
         stderr.contains("the service does not start") && stderr.contains("journalctl"),
         "{stderr}"
     );
+}
+
+#[tokio::test]
+async fn one_service_runs_the_mailboxes_of_the_tables() {
+    let mut world = World::watched().await;
+    world.systemctl("exit 0");
+    let hook_url = world.sandbox.bot().hook_url();
+    let table = format!(
+        "[[watch]]\naccount = \"{EMAIL}\"\nsubscription = \"{SUBSCRIPTION}\"\n[[watch.webhook]]\n\
+         hook_url = \"{hook_url}\"\nhook_token = \"{}\"",
+        world.sandbox.bot().token()
+    );
+    fs::write(world.home.path().join("postbell.toml"), table).unwrap();
+    let named = ["install", "pull", "--account", EMAIL];
+    let (code, _, stderr) = world.with_systemctl(&named).await;
+    assert_eq!(code, Some(78), "{stderr}");
+    assert!(stderr.contains("--account"), "{stderr}");
+    let (code, stdout, stderr) = world.with_systemctl(&["install", "pull"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    let unit = world
+        .unit()
+        .with_file_name("postbell-watch-mailboxes.service");
+    assert!(stdout.contains(&unit.display().to_string()), "{stdout}");
+    let (_, shown, _) = world.with_systemctl(&["status", "--offline"]).await;
+    assert!(shown.contains("postbell-watch-mailboxes"), "{shown}");
+    let (command, variables) = world.service_of(&unit);
+    let service = ServiceProcess::run(command, &variables, "The watcher is running").await;
+    let id = world.deliver();
+    let hook = world.next_hook().await;
+    assert_eq!(hook.body["messages"][0]["id"], id);
+    assert_eq!(service.terminate().await, Some(0));
+    let (code, _, stderr) = world.with_systemctl(&["uninstall"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(!unit.exists());
 }

@@ -53,7 +53,7 @@ pub(super) async fn gather(
         account: None,
         deliveries: Err(CheckResult::unknown("the relay's store is remote")),
         hook_url: secrets::hook_url(args.hook_url.as_ref(), env)?,
-        watcher_test: watcher_test(args, &setup, env).await?,
+        watcher_test: watcher_test(args, &setup, None, env).await?,
         hook_token: secrets::hook_token(None, env)?,
         hook_signing: secrets::hook_signing(None, env)?,
         user_token: secret(env, USER_TOKEN_VARIABLE),
@@ -125,10 +125,12 @@ fn add_unnamed(facts: &mut Facts, store: Option<Result<Option<UserId>, CheckResu
     facts.account = store.err().map(Err);
 }
 
-/// Has the running watcher test its webhook, unless the caller names one.
-async fn watcher_test(
+/// Has the running watcher test its webhook, unless the caller names one. The state is that of the mailbox, unless it is
+/// named.
+pub(super) async fn watcher_test(
     args: &DoctorArgs,
     setup: &SetupState,
+    state: Option<&String>,
     env: &Env,
 ) -> anyhow::Result<Option<Result<(), String>>> {
     let (Ok(Some(watch)), Some(mailbox)) = (&setup.watch, &setup.mailbox) else {
@@ -137,11 +139,12 @@ async fn watcher_test(
     if !(watch.is_running && watch.takes_requests) || args.hook_url.is_some() {
         return Ok(None);
     }
-    let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(mailbox.as_str());
+    let address = state.map_or(mailbox.as_str(), String::as_str);
+    let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(address);
     let mut id = [0; 8];
     random(&mut id);
     let id = hex::encode(id);
-    let tested = test_webhook(&folder, mailbox.as_str(), &id, args.wait).await?;
+    let tested = test_webhook(&folder, address, &id, args.wait).await?;
     Ok(match tested {
         TestOutcome::Accepted => Some(Ok(())),
         TestOutcome::Refused(problem) => Some(Err(problem)),
@@ -172,9 +175,9 @@ pub(super) fn is_service(config: &Config) -> bool {
 }
 
 /// Checks the configuration. A standalone watcher needs none.
-fn configuration(config: &Config, env: &Env, setup: &SetupState) -> CheckResult {
+pub(super) fn configuration(config: &Config, env: &Env, setup: &SetupState) -> CheckResult {
     let file = env.file_name();
-    if !is_service(config) {
+    if !is_service(config) && config.watch.is_empty() {
         return match &setup.destination {
             Some(_) => CheckResult::ok(format!("valid ({file}), without relay or platform")),
             None => CheckResult::failed(

@@ -31,6 +31,7 @@ pub(super) fn read(
         project: progress.project,
         project_number,
         mailbox,
+        webhook: None,
         destination: progress.destination.and_then(destination),
         topic,
         subscription,

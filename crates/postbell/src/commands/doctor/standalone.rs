@@ -3,7 +3,7 @@
 use postbell_core::Timestamp;
 use postbell_doctor::{CheckResult, Destination, Facts, LocalWatch, SetupState};
 use postbell_protocol::gog_dirs::GogDirs;
-use postbell_protocol::watch_state::StateFile;
+use postbell_protocol::watch_state::{StateFile, mailbox_of};
 use postbell_setup::WatchStates;
 
 use super::setup_state::local_watch;
@@ -96,7 +96,8 @@ fn watch(
     })
 }
 
-fn state(address: &str, watch: LocalWatch) -> SetupState {
+/// What the state of a watcher shows, whose address may name a further webhook of its mailbox.
+pub(super) fn state(address: &str, watch: LocalWatch) -> SetupState {
     let topic = watch.topic.strip_prefix("projects/");
     let (project, topic) = topic
         .and_then(|topic| topic.split_once("/topics/"))
@@ -105,7 +106,11 @@ fn state(address: &str, watch: LocalWatch) -> SetupState {
     SetupState {
         project,
         topic,
-        mailbox: address.parse().ok(),
+        mailbox: mailbox_of(address).parse().ok(),
+        webhook: address
+            .strip_prefix(mailbox_of(address))
+            .and_then(|ending| ending.strip_prefix('/'))
+            .map(str::to_owned),
         destination: Some(Destination::Watcher {
             is_pulled: !watch.subscription.is_empty(),
         }),

@@ -7,14 +7,14 @@ use std::time::Duration;
 use postbell_core::{Clock, ProblemCode};
 use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, PubSubAdmin, TokenSource};
 use postbell_protocol::gog_dirs::GogDirs;
-use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
+use postbell_protocol::watch_state::{StateError, StateFile, WatchState, mailbox_of};
 use postbell_watcher::{AddressMatch, IdentityError, MailboxIdentity, WatchRenewal, WrongAccount};
 use reqwest::Client;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::cli::AccountArgs;
-use crate::config::{BadSetting, Config, ConfigError, Env};
+use crate::config::{BadSetting, Config, ConfigError, Env, WatchConfig};
 use crate::console::Console;
 
 /// Variable with the default address, which `gog` reads as well.
@@ -43,9 +43,31 @@ pub(super) struct Account {
     tokens: Arc<TokenSource>,
 }
 
-/// Returns the address from the arguments or the environment.
-pub(super) fn address(args: &AccountArgs, env: &Env) -> anyhow::Result<String> {
-    named_address(args.account.as_deref(), env)
+/// Returns the webhooks that a command is about, as addresses of states: the given one, else those of the `[[watch]]`
+/// tables, else that of the environment.
+pub(super) fn webhooks(
+    args: &AccountArgs,
+    config: &Config,
+    env: &Env,
+) -> anyhow::Result<Vec<String>> {
+    if args.account.is_some() || config.watch.is_empty() {
+        return Ok(vec![named_address(args.account.as_deref(), env)?]);
+    }
+    config.check_watches()?;
+    Ok(config.watch.iter().flat_map(WatchConfig::states).collect())
+}
+
+/// Returns the only webhook that a command is about.
+///
+/// Fails if the tables have several.
+pub(super) fn address(args: &AccountArgs, config: &Config, env: &Env) -> anyhow::Result<String> {
+    let [only] = <[_; 1]>::try_from(webhooks(args, config, env)?).map_err(|_| {
+        BadSetting::new(
+            "expected --account with the address of a mailbox, because there are several [[watch]] tables or webhooks \
+             (a further webhook is ADDRESS/NAME)",
+        )
+    })?;
+    Ok(only)
 }
 
 /// Returns the given address, else that of the environment.
@@ -60,13 +82,10 @@ pub(super) fn named_address(named: Option<&str>, env: &Env) -> anyhow::Result<St
     Ok(address.to_owned())
 }
 
-/// Returns the mailbox of an address that may name a further webhook, as `ann@example.com/audit`.
-pub(super) fn mailbox_of(address: &str) -> &str {
-    let Some((local, rest)) = address.rsplit_once('@') else {
-        return address;
-    };
-    let domain = rest.split('/').next().unwrap_or(rest);
-    &address[..local.len() + 1 + domain.len()]
+/// Returns the folder of the state of a webhook.
+pub(super) fn state_folder(address: &str, env: &Env) -> anyhow::Result<PathBuf> {
+    let dirs = GogDirs::from_variables(|name| env.variable(name))?;
+    Ok(dirs.watch_state(address))
 }
 
 /// Returns the state of the watch that was started for a mailbox.
@@ -87,17 +106,16 @@ impl Account {
         env: &Env,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        let address = address(args, env)?;
         let config = env.load()?;
+        let address = address(args, &config, env)?;
         postbell_http::require_ca_certificates()?;
         let client = postbell_http::client()?;
-        let dirs = GogDirs::from_variables(|name| env.variable(name))?;
         let mailbox = mailbox_of(&address).to_owned();
         let credentials = mailbox_credentials(args, &mailbox, &config, env)?;
         let token_url = config.google.token_url.clone();
         let tokens = TokenSource::new(client.clone(), token_url, credentials, Arc::clone(&clock));
         Ok(Self {
-            state_folder: dirs.watch_state(&mailbox),
+            state_folder: state_folder(&address, env)?,
             mailbox,
             address,
             config,
@@ -105,6 +123,11 @@ impl Account {
             clock,
             tokens: Arc::new(tokens),
         })
+    }
+
+    /// Whether this is not the first webhook of the mailbox.
+    pub(super) fn is_further_webhook(&self) -> bool {
+        self.address != self.mailbox
     }
 
     /// Asks Gmail whose mailbox the credentials open, for at most [`CONFIRM_LIMIT`], and prints a notice
@@ -161,7 +184,7 @@ impl Account {
     /// Gives the state of a further webhook the watch of the mailbox, and, if it is new, its history id: mail from now
     /// on is its mail.
     pub(super) fn adopt_watch(&self, file: &StateFile) -> Result<(), StateError> {
-        if self.address == self.mailbox {
+        if !self.is_further_webhook() {
             return Ok(());
         }
         let main = StateFile::peek(&self.state_folder, &self.mailbox)?.unwrap_or_default();
@@ -217,14 +240,17 @@ impl Account {
     }
 }
 
-/// Returns the credentials of a mailbox: those of a file, else gog's.
+/// Returns the credentials of a mailbox: those of a file, which the arguments, the mailbox's `[[watch]]` table or the
+/// configuration name, else gog's.
 pub(in crate::commands) fn mailbox_credentials(
     args: &AccountArgs,
     address: &str,
     config: &Config,
     env: &Env,
 ) -> anyhow::Result<Credentials> {
-    let named = args.credentials.as_deref();
+    let table = config.watch.iter().find(|watch| watch.is_of(address));
+    let of_table = table.and_then(|watch| watch.credentials_file.as_deref());
+    let named = args.credentials.as_deref().or(of_table);
     let file: Option<&Path> = named.or(config.google.credentials_file.as_deref());
     if let Some(file) = file {
         return Ok(Credentials::from_file(file, address).map_err(BadSetting::from_error)?);
@@ -240,26 +266,10 @@ pub(in crate::commands) fn mailbox_credentials(
     };
     let keyring = GogDirs::from_variables(|name| env.variable(name))?.keyring();
     let client = args.client.as_deref();
+    let client = client.or_else(|| table?.client.as_deref());
     let client = client.or_else(|| env.variable(CLIENT_VARIABLE));
     let client = client.unwrap_or(DEFAULT_CLIENT);
     let credentials = keyring.credentials(address, client, password);
     let credentials = credentials.map_err(BadSetting::from_error)?;
     Ok(AuthorizedUser::from(credentials).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mailbox_of;
-
-    #[test]
-    fn an_address_may_name_a_webhook_of_its_mailbox() {
-        for (address, mailbox) in [
-            ("ann@example.com", "ann@example.com"),
-            ("ann@example.com/audit", "ann@example.com"),
-            ("a/b@example.com/audit", "a/b@example.com"),
-            ("ann", "ann"),
-        ] {
-            assert_eq!(mailbox_of(address), mailbox);
-        }
-    }
 }

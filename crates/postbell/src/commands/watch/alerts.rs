@@ -10,9 +10,9 @@ use postbell_watcher::Watcher;
 use secrecy::ExposeSecret;
 
 use super::account::{self, Account};
-use crate::cli::{AlertArgs, TestAlertArgs};
+use crate::cli::{self, AlertArgs, TestAlertArgs};
 use crate::commands::secrets::secret;
-use crate::config::Env;
+use crate::config::{Config, Env, WatchConfig};
 use crate::console::Console;
 
 /// Variable with targets, separated by spaces or lines.
@@ -42,25 +42,39 @@ pub(super) async fn test(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let address = account::address(&args.account, env)?;
-    let targets = targets(&args.alerts, env)?;
-    anyhow::ensure!(
-        !targets.is_empty(),
-        "expected a target in --alert or {ALERT_VARIABLE}"
-    );
-    let event = AlertEvent::new(AlertKind::Test, clock.now(), Some(address), None);
-    let client = AlertClient::new(Reach::Anywhere, clock)?;
+    let config = env.load()?;
+    let client = AlertClient::new(Reach::Anywhere, Arc::clone(&clock))?;
     let mut code = ExitCode::SUCCESS;
-    for target in &targets {
-        match client.send(target, &event).await {
-            Ok(()) => console.data(&format!("sent\t{target}"))?,
-            Err(error) => {
-                console.data(&format!("failed\t{target}\t{error}"))?;
-                code = ExitCode::FAILURE;
+    let mut has_target = false;
+    for address in account::webhooks(&args.account, &config, env)? {
+        let mut named = args.alerts.clone();
+        named.alert.extend(of_table(&address, &config)?);
+        let event = AlertEvent::new(AlertKind::Test, clock.now(), Some(address), None);
+        for target in targets(&named, env)? {
+            has_target = true;
+            match client.send(&target, &event).await {
+                Ok(()) => console.data(&format!("sent\t{target}"))?,
+                Err(error) => {
+                    console.data(&format!("failed\t{target}\t{error}"))?;
+                    code = ExitCode::FAILURE;
+                }
             }
         }
     }
+    anyhow::ensure!(
+        has_target,
+        "expected a target in --alert, {ALERT_VARIABLE}, or alert in a [[watch.webhook]] table"
+    );
     Ok(code)
+}
+
+/// Returns the targets of the webhook's table.
+fn of_table(address: &str, config: &Config) -> anyhow::Result<Vec<String>> {
+    let mut webhooks = config.watch.iter().flat_map(WatchConfig::by_state);
+    let found = webhooks.find(|(state, _)| state.eq_ignore_ascii_case(address));
+    let delivery = found.map(|(_, webhook)| cli::webhook_delivery(&webhook));
+    let delivery = delivery.transpose()?;
+    Ok(delivery.map_or_else(Vec::new, |delivery| delivery.alerts.alert))
 }
 
 /// Returns the targets of the arguments and of the variable.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use postbell_core::{Timestamp, printable};
-use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{DeadLetter, Stage, StateFile, WatchState};
 use postbell_watcher::{DeadLetterAction, DeadLetterRequest, Requested};
 use serde::Serialize;
@@ -15,6 +14,9 @@ use super::account;
 use crate::cli::{AccountArgs, DeadMailArgs, WatchDeadLettersCommand};
 use crate::config::Env;
 use crate::console::Console;
+
+/// The columns of the list.
+const HEAD: [&str; 6] = ["id", "since", "stage", "tries", "history id", "reason"];
 
 /// The state of a mailbox's watch, and its folder.
 struct Mailbox {
@@ -43,17 +45,23 @@ pub(super) async fn run(
 ) -> anyhow::Result<ExitCode> {
     match command {
         WatchDeadLettersCommand::List(args) => {
-            let mailbox = Mailbox::open(&args.account, env)?;
-            list(&mailbox.state.dead_letters, args.json, console)?;
+            let addresses = account::webhooks(&args.account, &env.load()?, env)?;
+            let mailboxes = addresses.into_iter().map(|it| Mailbox::open(it, env));
+            let mailboxes: Vec<_> = mailboxes.collect::<anyhow::Result<_>>()?;
+            if let [only] = &mailboxes[..] {
+                list(&only.state.dead_letters, args.json, console)?;
+            } else {
+                list_all(&mailboxes, args.json, console)?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         WatchDeadLettersCommand::Replay(args) => {
-            let mailbox = Mailbox::open(&args.account, env)?;
+            let mailbox = Mailbox::only(&args.account, env)?;
             let outcome = mailbox.change(args, DeadLetterAction::Replay).await?;
             report(&outcome, "Replayed", args.json, console)
         }
         WatchDeadLettersCommand::Drop(args) => {
-            let mailbox = Mailbox::open(&args.account, env)?;
+            let mailbox = Mailbox::only(&args.account, env)?;
             let outcome = mailbox.change(args, DeadLetterAction::Drop).await?;
             report(&outcome, "Dropped", args.json, console)
         }
@@ -61,9 +69,12 @@ pub(super) async fn run(
 }
 
 impl Mailbox {
-    fn open(args: &AccountArgs, env: &Env) -> anyhow::Result<Self> {
-        let address = account::address(args, env)?;
-        let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(&address);
+    fn only(args: &AccountArgs, env: &Env) -> anyhow::Result<Self> {
+        Self::open(account::address(args, &env.load()?, env)?, env)
+    }
+
+    fn open(address: String, env: &Env) -> anyhow::Result<Self> {
+        let folder = account::state_folder(&address, env)?;
         let state = StateFile::peek(&folder, &address)?.unwrap_or_default();
         Ok(Self {
             address,
@@ -111,10 +122,36 @@ fn list(letters: &[DeadLetter], json: bool, console: &Console) -> anyhow::Result
     } else if letters.is_empty() {
         console.error("No mail was set aside.");
     } else {
-        let head = ["id", "since", "stage", "tries", "history id", "reason"];
-        let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
+        let rows: Vec<_> = std::iter::once(HEAD.map(str::to_owned).to_vec())
             .chain(letters.iter().map(row))
             .collect();
+        console.data(&table::lay_out(&rows, console.columns()))?;
+    }
+    Ok(())
+}
+
+/// Lists the mails of several webhooks, each with the address of its webhook.
+fn list_all(mailboxes: &[Mailbox], json: bool, console: &Console) -> anyhow::Result<()> {
+    let letters = mailboxes.iter().flat_map(|mailbox| {
+        let letters = mailbox.state.dead_letters.iter();
+        letters.map(|letter| (&mailbox.address, letter))
+    });
+    if json {
+        let of_webhook = |(address, letter): (&String, &DeadLetter)| {
+            let mut letter = json!(letter);
+            letter["account"] = json!(address);
+            letter
+        };
+        let letters: Vec<_> = letters.map(of_webhook).collect();
+        return Ok(console.data(&json!(letters).to_string())?);
+    }
+    let with = |address: &str, row: Vec<String>| [vec![printable(address)], row].concat();
+    let head = with("account", HEAD.map(str::to_owned).to_vec());
+    let rows = letters.map(|(address, letter)| with(address, row(letter)));
+    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    if rows.len() == 1 {
+        console.error("No mail was set aside.");
+    } else {
         console.data(&table::lay_out(&rows, console.columns()))?;
     }
     Ok(())

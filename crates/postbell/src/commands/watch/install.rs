@@ -1,5 +1,6 @@
 //! `postbell watch install` and `uninstall`: the watcher as a service of the user.
 
+mod call;
 mod given;
 mod launchd;
 mod systemd;
@@ -9,32 +10,31 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use postbell_core::Clock;
-use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::StateFile;
-use tokio::process::Command;
 
+use self::call::Call;
 use self::given::Given;
 use super::account::{self, Account};
-use super::{delivery, serve};
+use super::mailboxes::{self, Planned};
+use super::{delivery, pull, serve};
 use crate::cli::{InstallCommand, UninstallArgs};
-use crate::config::Env;
+use crate::config::{BadSetting, Config, Env, WatchConfig};
 use crate::console::Console;
 
 /// The folder of the secrets of all watchers, below the user's configuration folder.
 const SECRETS_FOLDER: &str = "postbell/watch";
 
-/// The pause between two tries of a call.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The name of the service for the mailboxes of the `[[watch]]` tables, in place of an address.
+const ALL: &str = "mailboxes";
 
 /// A watcher as a service of the user, for the user's service manager.
 struct Service {
-    /// `postbell-watch-` and the address, in characters that file names and units allow.
+    /// `postbell-watch-` and the address, in characters that file names and units allow, or [`ALL`].
     name: String,
     /// The folder of the credentials: files named like variables.
     secrets: PathBuf,
@@ -52,16 +52,6 @@ struct Process {
     variables: Vec<(&'static str, String)>,
 }
 
-/// A command of the service manager.
-struct Call {
-    program: &'static str,
-    arguments: Vec<String>,
-    /// Whether its failure changes nothing, as of stopping what does not run.
-    may_fail: bool,
-    /// How often it is called until it succeeds, [`PAUSE`] apart.
-    tries: u32,
-}
-
 /// Writes the service's file and its secrets, and starts it, again if it runs.
 pub(crate) async fn run(
     command: &InstallCommand,
@@ -74,11 +64,24 @@ pub(crate) async fn run(
         InstallCommand::Pull(args) => &args.account,
         InstallCommand::Serve(args) => &args.account,
     };
-    let service = Service::of(&account::address(args, env)?, env)?;
+    let config = env.load()?;
+    let is_of_tables = !config.watch.is_empty();
+    anyhow::ensure!(
+        !is_of_tables || args.account.is_none(),
+        BadSetting::new(
+            "expected no --account, because the service would read the [[watch]] tables of the configuration: add a \
+             table, or name another configuration with --config"
+        )
+    );
+    let webhooks = account::webhooks(args, &config, env)?;
+    let address = webhooks.first().filter(|_| !is_of_tables);
+    let service = Service::of(address.map_or(ALL, String::as_str), env)?;
     service.check_manager(env).await?;
-    let address = check(command, env, clock)?;
-    service.check_other_watcher(&address, env)?;
-    let given = Given::read(command_line, &address, env)?;
+    check(command, &config, env, &clock)?;
+    for webhook in &webhooks {
+        service.check_other_watcher(webhook, env)?;
+    }
+    let given = Given::read(command_line, address.map(String::as_str), env)?;
     service.write_secrets(&given)?;
     let file = service.file();
     write(
@@ -108,8 +111,14 @@ pub(crate) async fn uninstall(
     console: &Console,
     env: &Env,
 ) -> anyhow::Result<ExitCode> {
-    let address = account::named_address(args.account.as_deref(), env)?;
-    let service = Service::of(&address, env)?;
+    // A configuration that cannot be read any more keeps no service.
+    let has_tables = env.load().is_ok_and(|config| !config.watch.is_empty());
+    let has_address = args.account.is_some() || env.variable(account::ACCOUNT_VARIABLE).is_some();
+    let service = if args.account.is_none() && (has_tables || !has_address) {
+        Service::of(ALL, env)?
+    } else {
+        Service::of(&account::named_address(args.account.as_deref(), env)?, env)?
+    };
     let file = service.file();
     let was_installed = file.exists();
     if was_installed {
@@ -131,30 +140,64 @@ pub(crate) async fn uninstall(
     console.error(if was_installed {
         "Stopped the service, and removed it and its secrets. Gmail's watch continues: `postbell watch stop` ends it."
     } else {
-        "No service was installed for this account, so nothing was stopped."
+        "No such service was installed, so nothing was stopped."
     });
     Ok(ExitCode::SUCCESS)
 }
 
-/// How to see the service of this account, if one is installed.
+/// How to see the service of this account, if one is installed: its own, else that of the tables.
 pub(super) fn installed(address: &str, env: &Env) -> Option<String> {
-    let service = Service::of(address, env).ok()?;
-    service.file().exists().then(|| service.status_command())
+    let config = env.load().ok()?;
+    let mut states = config.watch.iter().flat_map(WatchConfig::states);
+    let has_table = states.any(|state| state.eq_ignore_ascii_case(address));
+    let names = std::iter::once(address).chain(has_table.then_some(ALL));
+    names.into_iter().find_map(|name| {
+        let service = Service::of(name, env).ok()?;
+        service.file().exists().then(|| service.status_command())
+    })
 }
 
-/// Refuses what the service would refuse at its start, and returns the account's address.
-fn check(command: &InstallCommand, env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<String> {
-    let (args, delivery) = match command {
-        InstallCommand::Pull(args) => (&args.account, &args.delivery),
-        InstallCommand::Serve(args) => (&args.account, &args.delivery),
+/// Refuses what the service would refuse at its start.
+fn check(
+    command: &InstallCommand,
+    config: &Config,
+    env: &Env,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<()> {
+    let planned = match command {
+        InstallCommand::Pull(args) => {
+            let subscription = args.subscription.as_deref();
+            let planned = mailboxes::planned(&args.account, &args.delivery, subscription, config)?;
+            pull::check_subscriptions(&planned)?;
+            planned
+        }
+        InstallCommand::Serve(args) => {
+            serve::check_push_auth(args, env)?;
+            mailboxes::planned(&args.account, &args.delivery, None, config)?
+        }
     };
-    let account = Account::new(args, env, clock)?;
-    if let InstallCommand::Serve(args) = command {
-        serve::check_push_auth(args, env)?;
+    for plan in planned {
+        let name = match &*plan.name {
+            "" => String::new(),
+            name => format!("mailbox {name}"),
+        };
+        let checked = check_webhook(&plan, env, Arc::clone(clock));
+        if name.is_empty() {
+            checked?;
+        } else {
+            checked.context(name)?;
+        }
     }
-    let state = account::started_watch(&account.state_folder, &account.address)?;
-    delivery::hook_or_saved(delivery::hook_options(&delivery.hook, env)?, state.hook)?;
-    Ok(account.address)
+    Ok(())
+}
+
+fn check_webhook(plan: &Planned, env: &Env, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
+    let account = Account::new(&plan.account, env, clock)?;
+    account::started_watch(&account.state_folder, &account.mailbox)?;
+    let state = StateFile::peek(&account.state_folder, &account.address)?;
+    let saved = state.and_then(|state| state.hook);
+    delivery::hook_or_saved(delivery::hook_options(&plan.delivery.hook, env)?, saved)?;
+    Ok(())
 }
 
 #[cfg(target_os = "macos")]
@@ -182,7 +225,7 @@ impl Service {
 
     /// Refuses to install beside a watcher that is no service: two would fight for the state.
     fn check_other_watcher(&self, address: &str, env: &Env) -> anyhow::Result<()> {
-        let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(address);
+        let folder = account::state_folder(address, env)?;
         anyhow::ensure!(
             self.file().exists() || !StateFile::is_in_use(&folder, address),
             "a watcher runs for this account that is not this service: stop it first"
@@ -294,59 +337,6 @@ impl Service {
         let lingers = Path::new("/var/lib/systemd/linger").join(user).exists();
         let note = "Note: it stops when you log out. To keep it running, run this once: loginctl enable-linger";
         (!cfg!(target_os = "macos") && !lingers).then(|| note.to_owned())
-    }
-}
-
-impl Call {
-    fn new(program: &'static str, arguments: &[&str]) -> Self {
-        Self {
-            program,
-            arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
-            may_fail: false,
-            tries: 1,
-        }
-    }
-
-    fn may_fail(self) -> Self {
-        Self {
-            may_fail: true,
-            ..self
-        }
-    }
-
-    fn tries(self, tries: u32) -> Self {
-        Self { tries, ..self }
-    }
-
-    async fn run(&self, env: &Env) -> anyhow::Result<()> {
-        for _ in 1..self.tries {
-            if self.run_once(env).await.is_ok() {
-                return Ok(());
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        self.run_once(env).await
-    }
-
-    async fn run_once(&self, env: &Env) -> anyhow::Result<()> {
-        let mut command = Command::new(self.program);
-        command
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        if env.variable("XDG_RUNTIME_DIR").is_none() {
-            // Without a login session, as after `su`. The folder exists if the user's services run.
-            let uid = rustix::process::getuid().as_raw();
-            command.env("XDG_RUNTIME_DIR", format!("/run/user/{uid}"));
-        }
-        let shown = || format!("{} {}", self.program, self.arguments.join(" "));
-        let output = command.output().await.with_context(shown)?;
-        if output.status.success() || self.may_fail {
-            return Ok(());
-        }
-        let message = String::from_utf8_lossy(&output.stderr);
-        let message = message.lines().next().unwrap_or("no message").to_owned();
-        Err(anyhow::Error::msg(message).context(shown()))
     }
 }
 
@@ -462,17 +452,5 @@ mod tests {
         assert_eq!(linked, at("bin/postbell"));
         assert_eq!(lasting(&running, &path(&["other"])).unwrap(), running);
         assert!(lasting(&at("cellar/postbell (deleted)"), &path(&["bin"])).is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_is_repeated_until_it_succeeds_or_its_tries_are_used() {
-        let env = Env::from_process(None).unwrap();
-        for (tries, succeeds) in [(2, false), (3, true)] {
-            let folder = tempfile::tempdir().unwrap();
-            let calls = folder.path().join("calls").display().to_string();
-            let script = format!("echo >>{calls}; [ $(wc -l <{calls}) = 3 ]");
-            let call = Call::new("sh", &["-c", &script]).tries(tries);
-            assert_eq!(call.run(&env).await.is_ok(), succeeds, "{tries}");
-        }
     }
 }

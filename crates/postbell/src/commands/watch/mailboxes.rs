@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use postbell_core::{Clock, Tasks, Tracer};
+use postbell_protocol::watch_state::StateFile;
 use postbell_watcher::{Monitors, PushAuth, PushServers, SyncEngine, Watcher};
 use tokio::task::JoinSet;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::account::Account;
 use super::alerts;
@@ -20,9 +21,9 @@ use crate::console::Console;
 /// A webhook of a mailbox that is to be watched.
 pub(super) struct Planned {
     /// Its name for monitoring, which is public.
-    name: String,
+    pub(super) name: String,
     pub(super) account: AccountArgs,
-    delivery: DeliveryArgs,
+    pub(super) delivery: DeliveryArgs,
     /// Where notifications are pulled from; empty if they are pushed.
     pub(super) subscription: String,
 }
@@ -71,6 +72,7 @@ pub(super) fn planned(
              --account for a mailbox without a table"
         )
     );
+    config.check_watches()?;
     let numbered = config.watch.iter().zip(1_u32..);
     let planned = numbered.map(|(watch, number)| of_table(watch, number));
     let planned: Result<Vec<_>, ConfigError> = planned.collect();
@@ -79,9 +81,9 @@ pub(super) fn planned(
 
 fn of_table(watch: &WatchConfig, number: u32) -> Result<Vec<Planned>, ConfigError> {
     let name = watch.name.clone().unwrap_or_else(|| number.to_string());
-    let webhooks = watch.webhooks();
+    let webhooks = watch.by_state();
     let shares = u32::try_from(webhooks.len()).unwrap_or(u32::MAX);
-    let of_webhook = |webhook: &WebhookConfig| {
+    let of_webhook = |(state, webhook): &(String, WebhookConfig)| {
         let mut delivery = cli::webhook_delivery(webhook)?;
         // Each webhook reads the mailbox by itself, within the quota of the mailbox.
         let share = delivery.units_per_minute.get() / shares;
@@ -90,10 +92,11 @@ fn of_table(watch: &WatchConfig, number: u32) -> Result<Vec<Planned>, ConfigErro
         let ending = ending.unwrap_or_default();
         Ok(Planned {
             name: format!("{name}{ending}"),
+            // Its credentials are those of the table.
             account: AccountArgs {
-                account: Some(format!("{}{ending}", watch.account.trim())),
-                credentials: watch.credentials_file.clone(),
-                client: watch.client.clone(),
+                account: Some(state.clone()),
+                credentials: None,
+                client: None,
             },
             delivery,
             subscription: watch.subscription.clone().unwrap_or_default(),
@@ -126,9 +129,32 @@ pub(super) async fn open(
             }
         }
     }
+    warn_of_forgotten(&watched);
     match first_error {
         Some(error) if watched.is_empty() => Err(error),
         _ => Ok(watched),
+    }
+}
+
+/// Logs the further webhooks of the mailboxes that have a state and no table any more. Nothing delivers their mail.
+fn warn_of_forgotten(watched: &[Watched]) {
+    let is_watched = |address: &String| watched.iter().any(|one| one.account.address == *address);
+    for first in watched {
+        let Account {
+            mailbox, address, ..
+        } = &first.account;
+        if mailbox != address {
+            continue;
+        }
+        let states = StateFile::accounts(&first.account.state_folder);
+        let further = states.iter().filter(|state| !is_watched(state));
+        for webhook in further.filter_map(|state| state.strip_prefix(&format!("{mailbox}/"))) {
+            warn!(
+                mailbox = first.name,
+                webhook,
+                "This webhook has no table any more, and gets no mail: `postbell status` says what to do"
+            );
+        }
     }
 }
 

@@ -7,7 +7,6 @@ use anyhow::Context;
 use postbell_core::{Clock, Tasks};
 use postbell_google::PullSubscription;
 use postbell_http::serve;
-use postbell_protocol::gog_dirs::GogDirs;
 use postbell_watcher::{Puller, PushAuth};
 
 use super::account::{self, started_watch};
@@ -15,7 +14,7 @@ use super::mailboxes::{self, Opening, Planned, Watched};
 use super::serve::{GRACE, run_until_stopped};
 use crate::cli::PullArgs;
 use crate::commands::listen;
-use crate::config::{BadSetting, Env};
+use crate::config::{BadSetting, Config, Env};
 use crate::console::Console;
 use crate::wiring::{Service, Telemetry};
 
@@ -28,7 +27,7 @@ pub(super) async fn run(
     let config = env.load()?;
     let subscription = args.subscription.as_deref();
     let planned = mailboxes::planned(&args.account, &args.delivery, subscription, &config)?;
-    check(&planned, env)?;
+    check(&planned, &config, env)?;
     let telemetry = Telemetry::new(&config.telemetry, "postbell-watcher", &clock)?;
     let opening = Opening {
         push_auth: PushAuth::default(),
@@ -57,17 +56,22 @@ pub(super) async fn run(
 }
 
 /// Fails if a subscription is missing, or the only mailbox has no watch.
-fn check(planned: &[Planned], env: &Env) -> anyhow::Result<()> {
+fn check(planned: &[Planned], config: &Config, env: &Env) -> anyhow::Result<()> {
+    check_subscriptions(planned)?;
+    if let [only] = planned {
+        // A watch cannot be started while a watcher runs.
+        let address = account::address(&only.account, config, env)?;
+        started_watch(&account::state_folder(&address, env)?, &address)?;
+    }
+    Ok(())
+}
+
+/// Fails if a subscription is missing.
+pub(super) fn check_subscriptions(planned: &[Planned]) -> anyhow::Result<()> {
     anyhow::ensure!(
         planned.iter().all(|plan| !plan.subscription.is_empty()),
         BadSetting::new("expected --subscription, or subscription in each [[watch]] table")
     );
-    if let [only] = planned {
-        // A watch cannot be started while a watcher runs.
-        let address = account::address(&only.account, env)?;
-        let dirs = GogDirs::from_variables(|name| env.variable(name))?;
-        started_watch(&dirs.watch_state(&address), &address)?;
-    }
     Ok(())
 }
 

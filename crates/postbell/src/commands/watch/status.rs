@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{Clock, Timestamp, printable};
-use postbell_protocol::gog_dirs::GogDirs;
-use postbell_protocol::watch_state::{StateFile, WatchState};
+use postbell_protocol::watch_state::{StateFile, WatchState, mailbox_of};
 use postbell_watcher::{Assessment, MailboxIdentity, Verified, assess, hung_since, verify};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -14,38 +13,95 @@ use tokio::time::timeout;
 use super::super::table;
 use super::account::{self, Account};
 use super::install;
-use crate::cli::StatusArgs;
+use crate::cli::{AccountArgs, StatusArgs};
 use crate::config::Env;
 use crate::console::Console;
 
 /// The time limit of Gmail's and Pub/Sub's answers.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Prints the state. The watcher may be running.
+/// Prints the state of each webhook that the command is about. The watcher may be running.
 pub(super) async fn run(
     args: &StatusArgs,
     console: &Console,
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let address = account::address(&args.account, env)?;
-    let folder = GogDirs::from_variables(|name| env.variable(name))?.watch_state(&address);
-    let state = account::started_watch(&folder, &address)?;
+    let config = env.load()?;
+    let addresses = account::webhooks(&args.account, &config, env)?;
+    if let [address] = &addresses[..] {
+        account::started_watch(&account::state_folder(address, env)?, address)?;
+    }
+    let mut all = Vec::new();
+    for address in &addresses {
+        all.push(of_webhook(address, args, env, &clock).await?);
+    }
+    if let [only] = &all[..] {
+        return only.print(console, args.json);
+    }
+    let is_well = all.iter().all(Status::is_well);
+    if args.json {
+        let webhooks: Result<Vec<_>, _> = all.iter().map(Status::as_json).collect();
+        console.data(&json!({ "ok": is_well, "webhooks": webhooks? }).to_string())?;
+    } else {
+        let texts: Vec<_> = all
+            .iter()
+            .map(|one| one.as_text(console.columns()))
+            .collect();
+        console.data(&texts.join("\n\n"))?;
+    }
+    Ok(exit_code(is_well))
+}
+
+/// The state of a webhook: that of its mailbox, as long as no watcher has run for it.
+async fn of_webhook(
+    address: &str,
+    args: &StatusArgs,
+    env: &Env,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Status> {
+    let folder = account::state_folder(address, env)?;
+    let state = match StateFile::peek(&folder, address)? {
+        None => StateFile::peek(&folder, mailbox_of(address))?.map(|state| WatchState {
+            topic: state.topic,
+            labels: state.labels,
+            expiration_ms: state.expiration_ms,
+            provider_expiration_ms: state.provider_expiration_ms,
+            ..WatchState::default()
+        }),
+        state => state,
+    };
+    let state = WatchState {
+        account: address.to_owned(),
+        ..state.unwrap_or_default()
+    };
     let now = clock.now();
-    let is_running = StateFile::is_in_use(&folder, &address);
+    let is_running = StateFile::is_in_use(&folder, address);
     let mut status = Status {
         is_running: Some(is_running),
         hung_since: hung_since(&state, now).filter(|_| is_running),
-        service: install::installed(&address, env),
+        service: install::installed(address, env),
         ..Status::of(state, now)
     };
     if status.assessment.problem.is_none() && !args.offline {
-        match Account::new(&args.account, env, clock) {
+        let args = AccountArgs {
+            account: Some(address.to_owned()),
+            ..args.account.clone()
+        };
+        match Account::new(&args, env, Arc::clone(clock)) {
             Ok(account) => status.ask(&account, now).await,
             Err(error) => status.unanswered.push(format!("no credentials: {error:#}")),
         }
     }
-    status.print(console, args.json)
+    Ok(status)
+}
+
+fn exit_code(is_well: bool) -> ExitCode {
+    if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// The state of a watch, and how it is judged.
@@ -99,19 +155,15 @@ impl Status {
     /// Prints the status. Fails if a mail does not get through.
     pub(super) fn print(&self, console: &Console, json: bool) -> anyhow::Result<ExitCode> {
         console.data(&if json {
-            self.as_json()?
+            self.as_json()?.to_string()
         } else {
             self.as_text(console.columns())
         })?;
-        Ok(if self.is_well() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        })
+        Ok(exit_code(self.is_well()))
     }
 
     /// Returns the state file's JSON without secrets, and the findings.
-    fn as_json(&self) -> anyhow::Result<String> {
+    fn as_json(&self) -> anyhow::Result<Value> {
         let mut watch = serde_json::to_value(&self.state)?;
         if let Some(hook) = watch["hook"].as_object_mut()
             && let Some(token) = hook.remove("token")
@@ -136,8 +188,7 @@ impl Status {
             "running": self.is_running,
             "hungSinceMs": self.hung_since.map(Timestamp::as_millis),
             "unanswered": self.unanswered,
-        })
-        .to_string())
+        }))
     }
 
     /// Returns what keeps mail from getting through. Empty if nothing does.

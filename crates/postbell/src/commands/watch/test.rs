@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail, ensure};
-use postbell_core::{Clock, ProblemCode, Timestamp};
+use postbell_core::{Clock, ProblemCode, Timestamp, printable};
 use postbell_google::{GmailError, TokenError};
 use postbell_protocol::watch_state::{StateFile, WatchState};
 use postbell_watcher::{TestOutcome, assess, test_webhook};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::account::{Account, started_watch};
-use crate::cli::TestArgs;
+use super::account::{self, Account, started_watch};
+use crate::cli::{AccountArgs, TestArgs};
 use crate::commands::setup::random;
 use crate::config::Env;
 use crate::console::Console;
@@ -31,7 +31,55 @@ pub(super) async fn run(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let account = Account::new(&args.account, env, Arc::clone(&clock))?;
+    let addresses = account::webhooks(&args.account, &env.load()?, env)?;
+    if let [address] = &addresses[..] {
+        let tested = test_one(address, args, console, env, &clock).await?;
+        if args.json {
+            console.data(&tested.to_string())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut results = Vec::new();
+    let mut is_well = true;
+    for address in &addresses {
+        if !args.json {
+            console.text(&format!("{address}:"))?;
+        }
+        let tested = test_one(address, args, console, env, &clock).await;
+        is_well &= tested.is_ok();
+        let result = tested.unwrap_or_else(|error| {
+            let error = format!("{error:#}");
+            json!({ "ok": false, "error": error })
+        });
+        if args.json {
+            results.push(json!({ "account": address, "result": result }));
+        } else if let Some(error) = result["error"].as_str() {
+            console.data(&format!("Failed: {}", printable(error)))?;
+        }
+    }
+    if args.json {
+        console.data(&json!({ "ok": is_well, "webhooks": results }).to_string())?;
+    }
+    Ok(if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Tests one webhook, and returns the times.
+async fn test_one(
+    address: &str,
+    args: &TestArgs,
+    console: &Console,
+    env: &Env,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Value> {
+    let of_webhook = AccountArgs {
+        account: Some(address.to_owned()),
+        ..args.account.clone()
+    };
+    let account = Account::new(&of_webhook, env, Arc::clone(clock))?;
     let state = started_watch(&account.state_folder, &account.address)?;
     ensure!(
         StateFile::is_in_use(&account.state_folder, &account.address),
@@ -56,17 +104,14 @@ pub(super) async fn run(
     let began_test = clock.now();
     test(&account).await?;
     let tested = clock.now() - began_test;
-    console.data(&if args.json {
-        json!({
-            "ok": true,
-            "notifiedAfterMs": millis(notified - began),
-            "webhookAfterMs": millis(tested),
-        })
-        .to_string()
-    } else {
-        "The webhook accepted a test message. Mail works.".to_owned()
-    })?;
-    Ok(ExitCode::SUCCESS)
+    if !args.json {
+        console.data("The webhook accepted a test message. Mail works.")?;
+    }
+    Ok(json!({
+        "ok": true,
+        "notifiedAfterMs": millis(notified - began),
+        "webhookAfterMs": millis(tested),
+    }))
 }
 
 fn not_published(error: GmailError, topic: &str) -> anyhow::Error {

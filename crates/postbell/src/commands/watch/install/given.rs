@@ -34,10 +34,11 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Reads the command line of `watch install serve` or `watch install pull`, and the variables.
+    /// Reads the command line of `watch install serve` or `watch install pull`, and the variables. Without an address,
+    /// the service reads the `[[watch]]` tables.
     pub(super) fn read(
         command_line: &[OsString],
-        address: &str,
+        address: Option<&str>,
         env: &Env,
     ) -> anyhow::Result<Self> {
         let mut cli = Cli::command();
@@ -63,9 +64,10 @@ impl Given {
             }
         }
         given.add_flags(command, matches)?;
-        given
-            .secrets
-            .insert("GOG_ACCOUNT".to_owned(), address.into());
+        if let Some(address) = address {
+            let secrets = &mut given.secrets;
+            secrets.insert("GOG_ACCOUNT".to_owned(), address.into());
+        }
         Ok(given)
     }
 
@@ -151,7 +153,7 @@ mod tests {
         let command_line: Vec<_> = words.into_iter().map(OsString::from).collect();
         let env = Env::from_process(Some("/etc/postbell.toml".into())).unwrap();
         let env = env.with_variables(std::iter::empty());
-        let given = Given::read(&command_line, "ann@example.com", &env).unwrap();
+        let given = Given::read(&command_line, Some("ann@example.com"), &env).unwrap();
         let shown = given.arguments.join(" ");
         assert_eq!(
             shown,

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Call, Process, Service};
+use super::call::Call;
+use super::{Process, Service};
 
 /// How often an agent is loaded, a second apart. launchd ends the old one within 20 seconds (`ExitTimeOut` in
 /// launchd.plist(5)).

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{Call, Process, Service};
+use super::call::Call;
+use super::{Process, Service};
 
 pub(super) fn file(service: &Service) -> PathBuf {
     let folder = service.config_home.join("systemd/user");
