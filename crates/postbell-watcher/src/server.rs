@@ -74,6 +74,7 @@ impl PushServer {
         let outcome = match wait {
             Wait::Limited(trace) => self.sync.sync_to(changed.history_id, trace).await,
             Wait::Unlimited => self.sync.synced_to(changed.history_id, None).await,
+            Wait::HandedOver => self.sync.hand_over(changed.history_id).await,
         };
         if let Err(error) = &outcome {
             info!(
@@ -91,6 +92,8 @@ enum Wait {
     /// That of a push, with its trace.
     Limited(Option<TraceContext>),
     Unlimited,
+    /// Only until the watcher has it.
+    HandedOver,
 }
 
 /// The watchers of a process: one for each mailbox and webhook. Each takes the notifications of its mailbox. Cheap
@@ -135,12 +138,19 @@ impl PushServers {
         let is_known = self.0.iter().any(|server| server.is_named(address));
         // One that does not know its mailbox's own address yet must not fail for that of another.
         let concerned = self.0.iter().filter(|it| !is_known || it.is_named(address));
-        let answers = join_all(concerned.map(|server| server.handle(&changed, wait))).await;
+        let concerned: Vec<_> = concerned.collect();
         let is_several = self.0.len() > 1;
-        let answers = answers.into_iter().map(|answer| match answer {
-            // Pub/Sub would hold back the notifications of the other watchers of the subscription.
-            answer if is_several && answer.is_repeated_here() => Answer::NothingNew,
-            answer => answer,
+        let wait = match wait {
+            // One whose webhook hangs must not keep the next notification from the others.
+            Wait::Unlimited if concerned.len() > 1 => Wait::HandedOver,
+            wait => wait,
+        };
+        let handled = concerned.iter().map(|it| it.handle(&changed, wait));
+        let answers = join_all(handled).await.into_iter();
+        let answers = answers.map(|answer| match wait {
+            // Pub/Sub would delay the pushes for the other watchers, too.
+            Wait::Limited(_) if is_several && answer.is_repeated_here() => Answer::NothingNew,
+            _ => answer,
         });
         answers.fold(Answer::NothingNew, Answer::and)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use postbell_core::{Clock, HistoryId, ProblemCode, Timestamp, TraceContext};
 use postbell_google::GmailError;
 use postbell_protocol::watch_state::{Stage, WatchState};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -177,6 +178,25 @@ impl SyncEngine {
         sent.map_err(|_| ()).map_err(stopped)?;
         let answer = answered.await.map_err(|_| ()).map_err(stopped)?;
         answer.map_err(NotSynced::Failed)
+    }
+
+    /// Asks for a sync after a notification, and returns once the watcher cannot lose it: what is behind its cursor is
+    /// also synced after a failure or a restart.
+    pub(crate) async fn hand_over(&self, notified: HistoryId) -> Result<SyncOutcome, NotSynced> {
+        if self.cursor().await.is_none() {
+            return self.synced_to(notified, None).await;
+        }
+        let (answer, _) = oneshot::channel();
+        let request = SyncRequest {
+            notified,
+            trace: None,
+            answer,
+        };
+        match self.signals.requests.try_send(request) {
+            // Those that wait already cause a sync that begins after this.
+            Ok(()) | Err(TrySendError::Full(_)) => Ok(SyncOutcome::NothingNew),
+            Err(TrySendError::Closed(_)) => Err(NotSynced::Stopped),
+        }
     }
 
     /// Syncs at once, then for each notification, every ten minutes, and again after a failure,

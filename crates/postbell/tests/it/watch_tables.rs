@@ -170,6 +170,9 @@ async fn pulled_notifications_reach_their_mailboxes_and_a_webhook_that_hangs_hol
     let (bobs, _) = deliver(&world, BOB, "a@example.org");
     let hook = world.next_hook().await;
     assert_eq!(facts(&hook), (json!(BOB), bobs, false));
+    let (anns, _) = deliver(&world, EMAIL, "a@example.org");
+    let hook = world.next_hook().await;
+    assert_eq!(facts(&hook), (json!(EMAIL), anns, false));
     // The webhook still hangs: its request was not given up meanwhile.
     let mut buffer = [0; 65_536];
     while let Ok(read) = hung.try_read(&mut buffer) {

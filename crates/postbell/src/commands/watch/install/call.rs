@@ -13,12 +13,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A command of the service manager.
 pub(super) struct Call {
-    program: &'static str,
-    arguments: Vec<String>,
+    pub(super) program: &'static str,
+    pub(super) arguments: Vec<String>,
     /// Whether its failure changes nothing, as of stopping what does not run.
-    may_fail: bool,
+    pub(super) may_fail: bool,
     /// How often it is called until it succeeds, [`PAUSE`] apart.
-    tries: u32,
+    pub(super) tries: u32,
 }
 
 impl Call {
