@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_operator.sql"),
     include_str!("migrations/0003_trace.sql"),
     include_str!("migrations/0004_machine_contact.sql"),
+    include_str!("migrations/0006_vacuum.sql"),
 ];
 
 /// The version that this code reads and writes.
