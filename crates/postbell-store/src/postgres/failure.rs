@@ -84,6 +84,11 @@ impl Failure {
         }
     }
 
+    /// Returns whether the server had no space for it.
+    pub(super) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.code == SqlState::DISK_FULL)
+    }
+
     /// Returns whether another session kept a lock for longer than the transaction waits.
     pub(super) fn is_locked(&self) -> bool {
         matches!(self, Self::Sql(error) if error.code == SqlState::LOCK_NOT_AVAILABLE)

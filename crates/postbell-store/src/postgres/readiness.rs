@@ -21,6 +21,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// After how long without a write a check writes.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// How long a full disk counts as such without a write that succeeds. The write of a check needs no space in a table.
+const FULL: Duration = Duration::from_secs(10);
+
 /// After how long the write of a check is given up, and its session is left to the server. Each that follows is given twice as
 /// long, up to 32 times, so that an outage of hours does not use up the sessions of the server.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,6 +52,8 @@ struct Writes {
     /// When the write of a check began.
     probed: Option<Instant>,
     succeeded_at: Option<Instant>,
+    /// The last write that failed because the disk is full, unless one has succeeded since.
+    full: Option<(Instant, Arc<Failure>)>,
     /// How many writes of checks were given up since one succeeded.
     given_up: u32,
 }
@@ -83,12 +88,16 @@ impl Readiness {
         self.health.succeeded();
         let mut writes = self.writes();
         writes.succeeded_at = Some(Instant::now());
+        writes.full = None;
         writes.given_up = 0;
     }
 
     /// Records that a write failed.
     pub(super) fn failed(&self, failure: &Arc<Failure>) {
         self.health.failed(failure);
+        if failure.is_disk_full() {
+            self.writes().full = Some((Instant::now(), Arc::clone(failure)));
+        }
     }
 
     /// Fails while the write of a check waits: another one would wait as well, and take a session of the server.
@@ -106,13 +115,19 @@ impl Readiness {
         connector: &Arc<Connector>,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let (oldest, succeeded_at) = {
+        let (oldest, succeeded_at, full) = {
             let writes = self.writes();
-            (writes.begun.values().next().copied(), writes.succeeded_at)
+            let oldest = writes.begun.values().next().copied();
+            (oldest, writes.succeeded_at, writes.full.clone())
         };
         let is_older = |time: Instant, age: Duration| time.elapsed() > age;
         if oldest.is_some_and(|begun| is_older(begun, LIMIT)) {
             return Err(WAITING);
+        }
+        if let Some((at, failure)) = full
+            && !is_older(at, FULL)
+        {
+            return Err(Failure::Group(failure));
         }
         match self.health.check(now) {
             Check::Healthy if succeeded_at.is_some_and(|at| !is_older(at, IDLE)) => Ok(()),

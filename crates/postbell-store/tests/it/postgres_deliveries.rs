@@ -157,3 +157,28 @@ async fn a_notification_that_was_delivered_since_its_mailbox_was_read_is_a_dupli
     assert_eq!(accepted.unwrap(), Accepted::Duplicate);
     delivered.await.unwrap();
 }
+
+/// The log may be on another disk, on which there is space.
+#[tokio::test]
+async fn a_store_on_a_full_disk_is_not_ready_until_a_write_succeeds() {
+    let (store, database) = temporary();
+    let queue = store.queue;
+    queue.accept(notification("ann", "m1"), T0).await.unwrap();
+    database.execute(
+        "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full'; END $$;
+        CREATE TRIGGER fill BEFORE INSERT ON pending EXECUTE FUNCTION fill()",
+    );
+    let refused = queue.accept(notification("bob", "m1"), T0).await;
+    assert!(refused.is_err(), "{refused:?}");
+    for second in 1..4 {
+        let ready = queue.check_ready(T0 + Duration::from_secs(second)).await;
+        assert!(ready.is_err());
+    }
+    database.execute("DROP TRIGGER fill ON pending");
+    queue.accept(notification("bob", "m1"), T0).await.unwrap();
+    queue
+        .check_ready(T0 + Duration::from_secs(4))
+        .await
+        .unwrap();
+}
