@@ -191,14 +191,26 @@ impl PostgresServer {
 
     /// Stops the process of the server that sends its log to standbys, so that nothing is sent from now on.
     pub fn stop_sending(&self) {
-        let pid = self.folder.path().join("sender");
-        self.execute(&format!(
-            "COPY (SELECT pid FROM pg_stat_replication) TO '{}'",
-            pid.display()
-        ));
-        let pid = std::fs::read_to_string(pid).expect("the file was written");
-        signal("-STOP", pid.trim());
-        *self.stopped.lock() = Some(pid.trim().to_owned());
+        let pid = self.process_of("SELECT pid FROM pg_stat_replication");
+        signal("-STOP", &pid);
+        *self.stopped.lock() = Some(pid);
+    }
+
+    /// Kills the process of a session of Postbell. The server then ends all sessions, and recovers as after a crash.
+    pub fn kill_session(&self) {
+        let sessions = "pg_stat_activity WHERE application_name LIKE 'postbell%'";
+        signal(
+            "-KILL",
+            &self.process_of(&format!("SELECT min(pid) FROM {sessions}")),
+        );
+    }
+
+    /// The process that a query returns.
+    fn process_of(&self, query: &str) -> String {
+        let file = self.folder.path().join("process");
+        self.execute(&format!("COPY ({query}) TO '{}'", file.display()));
+        let process = std::fs::read_to_string(file).expect("the file was written");
+        process.trim().to_owned()
     }
 
     /// Kills the server without a word, as a machine that fails: its other processes end with the first.

@@ -40,13 +40,14 @@ const EXHAUSTED: &str = "
     FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'
     ORDER BY user_id, history_id DESC";
 
-/// A row that another transaction has added since is not returned. Nor is any if the transaction began a second ago: until
-/// then no notification is repeated, but after it another relay may have delivered the repeat, whose cursor was not read.
+/// A row that another transaction has added since is not returned. Nor is any if the transaction began five seconds ago, and
+/// a push that waited five before it arrived ten seconds ago: Pub/Sub repeats it, and another relay may have delivered the
+/// repeat, whose cursor was not read (<https://cloud.google.com/pubsub/docs/push>: ten seconds are the shortest deadline).
 const ADD: &str = "
     INSERT INTO pending (user_id, message_id, history_id, address, published_at, accepted_at,
         merged_ids, waiting_since, due_at, body, trace)
     SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS new (user_id)
-    WHERE clock_timestamp() < now() + interval '1 second'
+    WHERE clock_timestamp() < now() + interval '5 seconds'
     ORDER BY new.user_id
     ON CONFLICT (user_id) DO NOTHING RETURNING user_id";
 

@@ -142,7 +142,7 @@ async fn a_notification_that_was_delivered_since_its_mailbox_was_read_is_a_dupli
             DO $$ BEGIN WHILE NOT EXISTS (
                 SELECT FROM pg_locks WHERE relation = 'pending'::regclass AND NOT granted
             ) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
-            SELECT pg_sleep(1.1);
+            SELECT pg_sleep(5.1);
             INSERT INTO cursor (user_id, address, history_id, message_ids, settled_at)
             VALUES ('ann', '', '{:020}', 'm1', {});
             COMMIT",

@@ -229,6 +229,25 @@ async fn acknowledged_notifications_are_lost_with_an_asynchronous_standby() {
     assert!(lost > 0, "of {acknowledged}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_sessions_of_the_server_are_killed() {
+    let mut server = PostgresServer::create(&[]);
+    server.start();
+    let store = open(&server.url());
+    let load = Load::start(&store.queue());
+    for _ in 0..3 {
+        load.wait_for(load.count() + 50).await;
+        tokio::task::block_in_place(|| server.kill_session());
+    }
+    load.wait_for(load.count() + 50).await;
+    let acknowledged = load.stop().await;
+    let stored: Vec<UserId> = acknowledged.iter().cloned().collect();
+    assert_eq!(
+        store.log().marks(&stored).await.unwrap().len(),
+        stored.len()
+    );
+}
+
 /// Kills the primary under load, promotes its standby, and returns how many notifications were
 /// acknowledged, and how many of these are not in the standby.
 async fn kill_primary(synchronous_standby_names: &str) -> (usize, usize) {
