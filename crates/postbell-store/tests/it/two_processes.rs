@@ -26,6 +26,7 @@ on_each_engine! {
     a_machine_that_two_users_leave_at_once_is_orphaned
     a_machine_that_is_left_and_taken_at_once_is_not_orphaned
     a_late_history_id_is_not_kept_for_a_disconnected_account
+    a_start_is_recorded_by_one_of_two
     a_link_signs_one_of_two_in
     an_alert_is_claimed_by_one_of_two
     two_requests_do_not_exceed_the_number_of_targets
@@ -166,6 +167,21 @@ async fn a_late_history_id_is_not_kept_for_a_disconnected_account(engine: &Engin
         assert!(disconnected.is_ok() && late.is_ok());
         let record = left.get(&ann).await.unwrap().unwrap();
         assert_eq!((record.google, record.last_history_id), (None, None));
+    }
+}
+
+async fn a_start_is_recorded_by_one_of_two(engine: &Engine) {
+    let [one, other] = processes(engine);
+    for round in 0..ROUNDS {
+        let ann = user("ann", round);
+        add(&one, &ann, machine(round)).await;
+        let (one, other) = (one.users(), other.users());
+        let pause = Duration::from_secs(300);
+        let both = tokio::join!(
+            one.record_start(&ann, NOW, pause),
+            other.record_start(&ann, NOW, pause)
+        );
+        assert_ne!(both.0.unwrap(), both.1.unwrap());
     }
 }
 
