@@ -36,16 +36,17 @@ impl ConfigSource {
         let client = self.client.get().await.ok_or("there is no HTTP client")?;
         let request = client
             .get(self.settings.url.clone())
-            .query(&[("sandboxId", self.settings.sandbox_id.as_str())])
             .timeout(TIMEOUT)
             .bearer_auth(self.gateway_token.expose())
-            .header(routes::MACHINE_TOKEN, self.gateway_token.expose());
+            .header(routes::MACHINE_TOKEN, self.gateway_token.expose())
+            .header(routes::SANDBOX_ID, self.settings.sandbox_id.as_str());
         let response = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status();
         if !status.is_success() {
             drain(response).await;
             return Err(match status.as_u16() {
                 401 => "it does not know this machine: KILOCLAW_SANDBOX_ID or OPENCLAW_GATEWAY_TOKEN is wrong".into(),
+                410 => "no user has a machine with this KILOCLAW_SANDBOX_ID any more: `postbell users show` has the present one".into(),
                 status => format!("it answered {status}").into(),
             });
         }

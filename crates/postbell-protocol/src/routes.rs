@@ -35,6 +35,8 @@ pub const RUNNING: &str = "/api/platform/running";
 pub const CHECK_IN: &str = "/api/controller/checkin";
 /// Platform: the configuration of a machine, for its controller (section 2).
 pub const MACHINE_CONFIG: &str = "/api/controller/config";
+/// The sandbox id of the machine that asks for its configuration (section 2).
+pub const SANDBOX_ID: &str = "x-postbell-sandbox-id";
 /// Platform: the key that credentials are encrypted for, for setup tools (section 2).
 pub const ADMIN_PUBLIC_KEY: &str = "/api/admin/public-key";
 /// Platform: the Google account of a setup tool's user (section 2).

@@ -32,7 +32,8 @@ impl Platform {
         let config = Arc::new(Mutex::new(config));
         let answered = Arc::clone(&config);
         let route = get(async move |RawQuery(query): RawQuery, headers: HeaderMap| {
-            assert_eq!(query.as_deref(), Some("sandboxId=sandbox-7"));
+            assert_eq!(query, None, "access logs contain URLs");
+            assert_eq!(headers["x-postbell-sandbox-id"], "sandbox-7");
             assert_eq!(headers["authorization"], format!("Bearer {TOKEN}"));
             assert_eq!(headers["x-kiloclaw-gateway-token"], TOKEN);
             match answered.lock().clone() {

@@ -144,6 +144,14 @@ impl UserRecord {
         }
     }
 
+    /// Gives the user's machine another sandbox id, and so another token: whoever has the former one has no access any more.
+    pub fn rename_machine(&mut self, sandbox_id: SandboxId) {
+        if self.sandbox_id != sandbox_id {
+            self.sandbox_id = sandbox_id;
+            self.mark_pending_sync();
+        }
+    }
+
     /// Connects a Google account, and enables notifications.
     ///
     /// A history id means nothing in another mailbox, so it is kept only if the account is known to

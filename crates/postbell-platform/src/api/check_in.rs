@@ -72,6 +72,18 @@ pub(super) async fn authenticated(
     sandbox_id: &str,
     tokens: Vec<SecretString>,
 ) -> Result<(UserId, SecretString), ApiError> {
+    let (sandbox_id, token) = verified(platform, sandbox_id, tokens)?;
+    let user = platform.users().store.user_by_sandbox(&sandbox_id).await;
+    let user = user.map_err(|error| ApiError::from_change("checkin", error))?;
+    Ok((user.ok_or(ApiError::Unauthorized)?, token))
+}
+
+/// Returns the sandbox id, and the token that is derived from it. A machine may have both, and no user any more.
+pub(super) fn verified(
+    platform: &Platform,
+    sandbox_id: &str,
+    tokens: Vec<SecretString>,
+) -> Result<(SandboxId, SecretString), ApiError> {
     let sandbox_id: SandboxId = sandbox_id.parse().map_err(|_| ApiError::Unauthorized)?;
     // The token is checked before the store is read: an unauthenticated client costs no query.
     let gateway_tokens = &platform.parts().gateway_tokens;
@@ -79,7 +91,5 @@ pub(super) async fn authenticated(
         |token: &SecretString| gateway_tokens.is_token_of(&sandbox_id, token.expose_secret());
     let token = tokens.into_iter().find(is_right);
     let token = token.ok_or(ApiError::Unauthorized)?;
-    let user = platform.users().store.user_by_sandbox(&sandbox_id).await;
-    let user = user.map_err(|error| ApiError::from_change("checkin", error))?;
-    Ok((user.ok_or(ApiError::Unauthorized)?, token))
+    Ok((sandbox_id, token))
 }

@@ -37,6 +37,8 @@ pub(super) enum ApiError {
     AddressTaken,
     /// The address of the connected Google account is not known.
     NoAddress,
+    /// The machine's user was removed, or has a machine with another sandbox id.
+    FormerMachine,
     /// The machine asks too often.
     TooMany,
     /// An API key that only reads.
@@ -97,6 +99,10 @@ impl ApiError {
             Self::NoAddress => (
                 StatusCode::CONFLICT,
                 "The address of the connected Google account is not known: connect it again",
+            ),
+            Self::FormerMachine => (
+                StatusCode::GONE,
+                "no user has a machine with this sandbox id",
             ),
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many requests"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),

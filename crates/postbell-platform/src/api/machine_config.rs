@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::Platform;
 use super::auth::query;
-use super::check_in::{MachineTokens, authenticated};
+use super::check_in::{MachineTokens, verified};
 use super::error::ApiError;
 use crate::ChangeError;
 use crate::variables::Tarball;
@@ -50,16 +50,20 @@ impl FetchLimit {
     }
 }
 
-/// The machine in the query of the URL.
-pub(super) struct SandboxIdQuery(String);
+/// The machine that asks. Controllers before the header have it in the query, where access logs get what may be an address.
+pub(super) struct ShownSandboxId(String);
 
-impl FromRequestParts<Platform> for SandboxIdQuery {
+impl FromRequestParts<Platform> for ShownSandboxId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, ApiError> {
-        let id = query(parts, "sandboxId").filter(|id| !id.is_empty());
-        id.map(Self)
-            .ok_or(ApiError::Invalid("sandboxId is required"))
+        const REQUIRED: ApiError = ApiError::Invalid("x-postbell-sandbox-id is required");
+        let id = match parts.headers.get(routes::SANDBOX_ID) {
+            Some(id) => id.to_str().ok().map(str::to_owned),
+            None => query(parts, "sandboxId"),
+        };
+        let id = id.filter(|id| !id.is_empty());
+        id.map(Self).ok_or(REQUIRED)
     }
 }
 
@@ -69,27 +73,35 @@ impl FromRequestParts<Platform> for SandboxIdQuery {
     path = routes::MACHINE_CONFIG,
     operation_id = "getMachineConfig",
     tag = "machine",
-    params(("sandboxId" = String, Query)),
+    params(
+        ("x-postbell-sandbox-id" = Option<String>, Header, description = "The machine's sandbox id"),
+        ("sandboxId" = Option<String>, Query, description = "The same, for controllers that do not send the header"),
+    ),
     security(("gatewayToken" = [])),
     responses(
         (status = OK, body = MachineConfig),
         (status = BAD_REQUEST, body = Problem),
         (status = UNAUTHORIZED, body = Problem),
+        (status = GONE, body = Problem, description = "The token is right, but no user has a machine with this sandbox id any more"),
         (status = TOO_MANY_REQUESTS, body = Problem),
     )
 )]
 pub(super) async fn machine_config(
     MachineTokens(tokens): MachineTokens,
-    SandboxIdQuery(sandbox_id): SandboxIdQuery,
+    ShownSandboxId(sandbox_id): ShownSandboxId,
     State(platform): State<Platform>,
 ) -> Result<Json<MachineConfig>, ApiError> {
     const OPERATION: &str = "config";
     let failed = |error: ChangeError| ApiError::from_change(OPERATION, error);
-    let (user, _) = authenticated(&platform, &sandbox_id, tokens).await?;
     let users = platform.users();
+    let (sandbox_id, _) = verified(&platform, &sandbox_id, tokens)?;
+    let user = users.store.user_by_sandbox(&sandbox_id).await;
+    let user = user.map_err(|error| failed(error.into()))?;
+    let user = user.ok_or(ApiError::FormerMachine)?;
     let record = users.store.get(&user).await;
     let record = record.map_err(|error| failed(error.into()))?;
-    let record = record.ok_or(ApiError::Unauthorized)?;
+    let record = record.filter(|record| record.sandbox_id == sandbox_id);
+    let record = record.ok_or(ApiError::FormerMachine)?;
     let limit = platform.config_fetches();
     limit.take(&record.sandbox_id, &*users.clock)?;
     let config = config_of(&platform, &record).await?;

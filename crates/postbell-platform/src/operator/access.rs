@@ -94,7 +94,8 @@ impl Operator {
 impl Perform<Invite> for Operator {
     async fn perform(&self, request: Invite, by: &Actor) -> Result<Invitation, OperatorError> {
         let valid_for = lifetime(request.valid_for_seconds, INVITATION, LONGEST_LINK)?;
-        let new = new_user(request.user)?;
+        let mut new = new_user(request.user)?;
+        self.avoid_former_machine(&mut new).await?;
         let user = new.user.clone();
         if self.url.is_none() {
             let text = "the pages have no URL: set platform.url";

@@ -50,7 +50,10 @@ impl Perform<ImportUsers> for Operator {
         let mut outcomes = Vec::with_capacity(lines.len());
         for batch in lines.chunks(BATCH) {
             let new = batch.iter().filter_map(|line| line.parsed.clone().ok());
-            let new: Vec<_> = new.collect();
+            let mut new: Vec<_> = new.collect();
+            for new in &mut new {
+                self.avoid_former_machine(new).await?;
+            }
             let added = if request.dry_run {
                 examine(&*users, &new).await?
             } else {

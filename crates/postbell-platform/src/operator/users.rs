@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Actor, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, Timestamp, UserId,
-    UserRecord, update_user,
+    Actor, AuditAction, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, Timestamp,
+    UserId, UserRecord, update_user,
 };
 use postbell_protocol::api::UserStatus;
 use postbell_protocol::api::operator::{
@@ -16,7 +16,16 @@ use postbell_protocol::api::operator::{
 use super::cursor::Cursor;
 use super::{Operator, OperatorError, Perform, page_size};
 use crate::change::{Change, Notifications};
+use crate::random::random_text;
 use crate::user_status;
+
+/// How many of the latest entries about a user are searched for their removal. Entries between a removal and an addition are
+/// few.
+const ENTRIES_READ: usize = 100;
+
+/// The length of the random end of a sandbox id, and of what may be before it.
+const RANDOM_END: usize = 16;
+const LONGEST_BEGINNING: usize = 100;
 
 /// A watch that ends within this time is one that ends soon: machines renew it each day.
 pub(crate) const WATCH_ENDS_SOON: Duration = Duration::from_secs(24 * 60 * 60);
@@ -85,7 +94,9 @@ impl Perform<ShowUser> for Operator {
 impl Perform<AddUser> for Operator {
     async fn perform(&self, request: AddUser, by: &Actor) -> Result<UserStatus, OperatorError> {
         let users = self.ports.users(by);
-        let record = users.add(new_user(request)?, self.clock.now()).await?;
+        let mut new = new_user(request)?;
+        self.avoid_former_machine(&mut new).await?;
+        let record = users.add(new, self.clock.now()).await?;
         self.user_changed(&record.user).await;
         Ok(user_status(&record))
     }
@@ -97,9 +108,19 @@ impl Perform<ChangeUser> for Operator {
         let ChangeUser {
             user_id: user,
             machine,
+            sandbox_id,
+            new_sandbox_id,
             wake_on_mail,
             notifications,
         } = request;
+        let sandbox_id = match (sandbox_id, new_sandbox_id) {
+            (Some(_), true) => {
+                let text = "expected sandboxId or newSandboxId, not both";
+                return Err(OperatorError::Invalid(text.to_owned()));
+            }
+            (None, true) => Some(self.new_sandbox_id(&user)?),
+            (given, false) => given,
+        };
         let location = location(&machine)?;
         let switch = notifications.map(|is_on| {
             let wanted = if is_on {
@@ -113,6 +134,9 @@ impl Perform<ChangeUser> for Operator {
         let changed = update_user(&*users, &user, None, &*self.clock, |record| {
             if let Some(location) = &location {
                 record.move_to(location.clone());
+            }
+            if let Some(id) = &sandbox_id {
+                record.rename_machine(id.clone());
             }
             record.status = machine.status.unwrap_or(record.status);
             record.wake_on_mail = wake_on_mail.unwrap_or(record.wake_on_mail);
@@ -143,6 +167,35 @@ impl Perform<RemoveUser> for Operator {
         }
         self.user_changed(&user).await;
         Ok(Removed { removed })
+    }
+}
+
+impl Operator {
+    /// Gives a new user whose sandbox id would be the user id one with a random end, if a user with the same id was removed
+    /// before: that user's machine may still have a token for the former id. The audit log knows for a year.
+    pub(super) async fn avoid_former_machine(
+        &self,
+        new: &mut NewUser,
+    ) -> Result<(), OperatorError> {
+        if new.sandbox_id != SandboxId::from(&new.user) {
+            return Ok(());
+        }
+        let audit = self.ports.audit_log();
+        let entries = audit.entries(Some(&new.user), None, ENTRIES_READ).await?;
+        let removal = AuditAction::RemoveUser.as_str();
+        if entries.iter().any(|entry| entry.action == removal) {
+            new.sandbox_id = self.new_sandbox_id(&new.user)?;
+        }
+        Ok(())
+    }
+
+    /// Draws a sandbox id that no machine has had.
+    fn new_sandbox_id(&self, user: &UserId) -> Result<SandboxId, OperatorError> {
+        let mut random = random_text(&self.random);
+        random.truncate(RANDOM_END);
+        let mut id = user.as_str().to_owned();
+        id.truncate(LONGEST_BEGINNING);
+        Ok(format!("{id}.{random}").parse()?)
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) enum Toast {
     TargetMissing,
     /// A user is signed out everywhere.
     UserSignedOut,
+    /// A user's machine needs a new token.
+    SandboxIdChanged,
     TestAlertSent,
     /// The service did not accept the test alert, for this reason.
     TestAlertFailed(String),
@@ -80,6 +82,7 @@ impl Toast {
                 | Self::Disconnected(_, Permission::NotRevoked)
                 | Self::SyncRetried(SyncOutcome::Failed)
                 | Self::NotConnected
+                | Self::SandboxIdChanged
                 | Self::NotificationsUnwanted
                 | Self::NoRelay
                 | Self::Unparseable
@@ -141,6 +144,9 @@ impl Toast {
                 "Nothing was added: remove one of your five alert targets first."
             }
             Self::TargetMissing => "This alert target no longer exists.",
+            Self::SandboxIdChanged => {
+                "The machine has a new sandbox id. No mail arrives until the machine has it, and its new token."
+            }
             Self::UserSignedOut => {
                 "The user is signed out everywhere. Unused links and tokens are revoked."
             }

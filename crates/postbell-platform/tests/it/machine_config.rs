@@ -8,15 +8,19 @@ use axum::response::IntoResponse;
 use axum::routing::post;
 use axum::{Json, Router};
 use parking_lot::Mutex;
-use postbell_core::{MachineLocation, UserRecord};
-use postbell_platform::{Notifications, SyncOutcome};
+use postbell_core::{Actor, MachineLocation, UserRecord};
+use postbell_platform::{Notifications, Operator as Operations, Perform, SyncOutcome};
+use postbell_protocol::api::operator::{
+    AddUser, ChangeUser, ImportUsers, Invite, Operation, RemoveUser,
+};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::test_platform::{Answer, TestPlatform, gateway_token, sandbox};
 
-const CONFIG: &str = "/api/controller/config?sandboxId=sandbox-of-ann";
+const CONFIG: &str = "/api/controller/config";
+const BEFORE_THE_HEADER: &str = "/api/controller/config?sandboxId=sandbox-of-ann";
 
 /// What a controller answers to a reload, and how often it was asked.
 type Answers = Arc<Mutex<(u16, Value, u32)>>;
@@ -48,10 +52,16 @@ async fn move_to(world: &TestPlatform, url: &str) {
 /// Fetches the configuration of Ann's machine, with its token or another.
 async fn fetch(world: &TestPlatform, token: Option<&str>) -> Answer {
     let own = gateway_token("sandbox-of-ann");
-    let bearer = format!("Bearer {}", token.unwrap_or(&own));
-    world
-        .send(Method::GET, CONFIG, &[("authorization", &bearer)], "")
-        .await
+    fetch_as(world, "sandbox-of-ann", token.unwrap_or(&own)).await
+}
+
+async fn fetch_as(world: &TestPlatform, sandbox_id: &str, token: &str) -> Answer {
+    let bearer = format!("Bearer {token}");
+    let headers = [
+        ("authorization", &*bearer),
+        ("x-postbell-sandbox-id", sandbox_id),
+    ];
+    world.send(Method::GET, CONFIG, &headers, "").await
 }
 
 #[tokio::test]
@@ -78,8 +88,83 @@ async fn a_machine_gets_its_account_with_its_own_token_only() {
     for wrong in ["", "0".repeat(64).as_str(), "hunter2"] {
         assert_eq!(config(Some(wrong)).await.0, 401, "{wrong}");
     }
-    let (status, _) = world.ask(Method::GET, CONFIG, Value::Null).await;
+    let (status, _) = world.ask(Method::GET, BEFORE_THE_HEADER, Value::Null).await;
     assert_eq!(status, 401, "the API key is no machine's");
+    let bearer = format!("Bearer {}", gateway_token("sandbox-of-ann"));
+    let token = [("authorization", &*bearer)];
+    let before = world.send(Method::GET, BEFORE_THE_HEADER, &token, "");
+    assert_eq!(before.await.0, 200);
+    assert_eq!(world.send(Method::GET, CONFIG, &token, "").await.0, 400);
+}
+
+/// Adds, changes or removes a user.
+async fn operate<O: Operation>(world: &TestPlatform, body: Value) -> O::Answer
+where
+    Operations: Perform<O>,
+{
+    let by = Actor {
+        name: "test".to_owned(),
+        origin: "here".to_owned(),
+        at: world.now(),
+    };
+    let request = serde_json::from_value(body).unwrap();
+    world.operator.perform(request, &by).await.unwrap()
+}
+
+/// The token is derived from the sandbox id, and that is the user id unless an operator chooses one.
+#[tokio::test]
+async fn the_machine_of_a_removed_user_has_no_access_to_the_next_one_with_the_id() {
+    let world = TestPlatform::new().await;
+    let eve = json!({ "userId": "eve" });
+    let first = operate::<AddUser>(&world, eve.clone()).await;
+    assert_eq!(first.sandbox_id, "eve");
+    assert_eq!(fetch_as(&world, "eve", &gateway_token("eve")).await.0, 200);
+    operate::<RemoveUser>(&world, eve.clone()).await;
+    let (status, answer) = fetch_as(&world, "eve", &gateway_token("eve")).await;
+    assert_eq!(status, 410, "{answer}");
+
+    let mut ids = vec![first.sandbox_id];
+    for request in ["add", "invite", "import"] {
+        match request {
+            "add" => drop(operate::<AddUser>(&world, eve.clone()).await),
+            "invite" => drop(operate::<Invite>(&world, eve.clone()).await),
+            _ => drop(operate::<ImportUsers>(&world, json!({ "csv": "user\neve\n" })).await),
+        }
+        let id = world.record("eve").await.sandbox_id.to_string();
+        assert!(id.starts_with("eve.") && !ids.contains(&id), "{id}");
+        for former in &ids {
+            let token = gateway_token(former);
+            assert_eq!(fetch_as(&world, former, &token).await.0, 410, "{former}");
+        }
+        assert_eq!(fetch_as(&world, &id, &gateway_token(&id)).await.0, 200);
+        ids.push(id);
+        operate::<RemoveUser>(&world, eve.clone()).await;
+    }
+    // An operator may insist.
+    let chosen = json!({ "userId": "eve", "sandboxId": "mine" });
+    assert_eq!(operate::<AddUser>(&world, chosen).await.sandbox_id, "mine");
+}
+
+#[tokio::test]
+async fn a_new_sandbox_id_ends_the_token_of_the_machine() {
+    let world = TestPlatform::new().await;
+    world.connect("ann").await;
+    assert_eq!(fetch(&world, None).await.0, 200);
+    let drawn = json!({ "userId": "ann", "newSandboxId": true });
+    let id = operate::<ChangeUser>(&world, drawn).await.sandbox_id;
+    assert!(id.starts_with("ann."), "{id}");
+    assert_eq!(fetch(&world, None).await.0, 410);
+    assert_eq!(fetch_as(&world, &id, &gateway_token(&id)).await.0, 200);
+    assert!(
+        world
+            .relays
+            .0
+            .lock()
+            .contains(&"ann has changed".to_owned())
+    );
+    let given = json!({ "userId": "ann", "sandboxId": "box-2" });
+    operate::<ChangeUser>(&world, given).await;
+    assert_eq!(fetch_as(&world, &id, &gateway_token(&id)).await.0, 410);
 }
 
 #[tokio::test]

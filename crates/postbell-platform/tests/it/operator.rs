@@ -162,6 +162,11 @@ async fn a_user_has_a_page_with_an_invitation_and_sign_out_everywhere() {
     for action in ["link.issue", "session.end"] {
         assert!(shown.contains(action), "{shown}");
     }
+    let rename = format!("{path}/sandbox-id");
+    assert_eq!(operator.submit(&path, &rename, &[]).await.status, 303);
+    let shown = operator.get(&path).await.body;
+    assert!(shown.contains("has a new sandbox id"), "{shown}");
+    assert_ne!(pages.world.record("ann").await.sandbox_id.as_str(), "ann");
     // A user's own session sees none of it.
     let ann = pages.signed_in(Some("ann"), false).await;
     assert_eq!(ann.get(&path).await.status, 403);
@@ -193,7 +198,7 @@ async fn a_viewer_looks_at_everything_and_changes_nothing() {
     let path = page_of(&operator, "ann").await;
     let page = viewer.get(&path).await.body;
     assert!(page.contains("Unparseable"), "{page}");
-    for hidden in ["/invite", "/sign-out\"", "/dead-letters/"] {
+    for hidden in ["/invite", "/sign-out\"", "/sandbox-id", "/dead-letters/"] {
         let hidden = format!("{path}{hidden}");
         assert!(!page.contains(&hidden), "{hidden}");
     }

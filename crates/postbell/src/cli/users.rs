@@ -136,7 +136,7 @@ pub(crate) struct AddArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 
-    /// Sandbox id that the machine reports [default: the user id]
+    /// Sandbox id that the machine reports [default: the user id, with a random end if a user with it was removed]
     #[arg(long, value_name = "ID")]
     pub(crate) sandbox_id: Option<SandboxId>,
 
@@ -208,6 +208,14 @@ pub(crate) struct ChangeArgs {
 
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+
+    /// Another sandbox id for the machine, whose token ends
+    #[arg(long, value_name = "ID", conflicts_with = "new_sandbox_id")]
+    pub(crate) sandbox_id: Option<SandboxId>,
+
+    /// Draw another sandbox id for the machine, whose token ends
+    #[arg(long)]
+    pub(crate) new_sandbox_id: bool,
 
     /// Whether to start the machine when mail arrives
     #[arg(long, value_name = "true|false")]

@@ -293,13 +293,21 @@ async fn change(args: &ChangeArgs, context: &Context<'_>) -> anyhow::Result<Exit
     let request = ChangeUser {
         user_id: args.user.clone(),
         machine: machine_fields(&args.machine),
+        sandbox_id: args.sandbox_id.clone(),
+        new_sandbox_id: args.new_sandbox_id,
         wake_on_mail: args.wake_on_mail,
         notifications: args.notifications,
     };
-    match found(target.perform(request).await)? {
-        None => Ok(missing(&args.user, context.console)),
-        Some(user) => show(&user, args.json, context.console),
+    let renames = args.new_sandbox_id || args.sandbox_id.is_some();
+    let Some(user) = found(target.perform(request).await)? else {
+        return Ok(missing(&args.user, context.console));
+    };
+    if renames {
+        context.console.error(
+            "The machine gets no mail until it has the sandbox id, and the token that belongs to it (docs/controller.md).",
+        );
     }
+    show(&user, args.json, context.console)
 }
 
 async fn token(args: &TokenArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {

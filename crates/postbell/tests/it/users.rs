@@ -62,6 +62,19 @@ async fn a_user_is_added_shown_and_removed() {
     assert_eq!(code, Some(1));
     assert!(stderr.contains("the user ann already exists"), "{stderr}");
 
+    let renamed = operator.json(&["change", "ann", "--new-sandbox-id"]).await;
+    let id = renamed["sandboxId"].as_str().unwrap();
+    assert!(id.starts_with("ann."), "{id}");
+    let both = [
+        "users",
+        "change",
+        "ann",
+        "--new-sandbox-id",
+        "--sandbox-id",
+        "a",
+    ];
+    assert_eq!(operator.run(&both).await.0, Some(2));
+
     let removed = operator.json(&["remove", "ann"]).await;
     assert_eq!(removed, json!({ "removed": true }));
     for arguments in [&["show", "ann"][..], &["remove", "ann"], &["token", "ann"]] {

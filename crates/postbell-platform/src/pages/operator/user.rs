@@ -37,6 +37,10 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/operator/users/{user}/invite", post(actions::invite))
         .route("/operator/users/{user}/sign-out", post(actions::sign_out))
         .route(
+            "/operator/users/{user}/sandbox-id",
+            post(actions::new_sandbox_id),
+        )
+        .route(
             "/operator/users/{user}/dead-letters/{number}/replay",
             post(actions::replay),
         )

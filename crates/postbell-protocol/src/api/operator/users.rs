@@ -86,7 +86,8 @@ pub struct AddUser {
     /// The user's id: 1 to 128 characters of `A-Z a-z 0-9 . _ : @ + - /`
     #[schema(value_type = String)]
     pub user_id: UserId,
-    /// The machine's id in its check-ins; the user id if it is missing
+    /// The machine's id in its check-ins. If it is missing, the user id, or one with a random end if a user with this id was
+    /// removed before
     #[schema(value_type = Option<String>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox_id: Option<SandboxId>,
@@ -109,6 +110,13 @@ pub struct ChangeUser {
     /// Where the machine is
     #[serde(flatten)]
     pub machine: MachineFields,
+    /// Another id for the machine's check-ins. It ends the machine's token, which is derived from the id
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_id: Option<SandboxId>,
+    /// Whether the machine gets such an id with a random end
+    #[serde(default)]
+    pub new_sandbox_id: bool,
     /// Whether the machine may be started for waiting mail
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake_on_mail: Option<bool>,

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use maud::Markup;
 use postbell_core::UserId;
-use postbell_protocol::api::operator::{AddUser, Invite, MachineFields, SignOut};
+use postbell_protocol::api::operator::{AddUser, ChangeUser, Invite, MachineFields, SignOut};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
@@ -72,6 +72,27 @@ pub(super) async fn sign_out(
     pages.parts().operator.perform(request, &by).await?;
     let page = format!("{}#access", user_url(&pages, &record.user));
     Ok(Toast::UserSignedOut.redirect(&pages, &page))
+}
+
+/// Ends the token of the user's machine.
+pub(super) async fn new_sandbox_id(
+    State(pages): State<Pages>,
+    ShownUser(record): ShownUser,
+    Origin(origin): Origin,
+    form: CsrfForm<ChangingOperator>,
+) -> Result<Response, PageError> {
+    let by = form.session.session.actor(origin, pages.now());
+    let request = ChangeUser {
+        user_id: record.user.clone(),
+        machine: MachineFields::default(),
+        sandbox_id: None,
+        new_sandbox_id: true,
+        wake_on_mail: None,
+        notifications: None,
+    };
+    pages.parts().operator.perform(request, &by).await?;
+    let page = format!("{}#machine", user_url(&pages, &record.user));
+    Ok(Toast::SandboxIdChanged.redirect(&pages, &page))
 }
 
 pub(super) async fn replay(

@@ -136,6 +136,18 @@ fn access(url: &str, session: &Session) -> Markup {
                     button class="danger" { "Sign this user out" }
                 }
             }
+            details id="renaming" class="confirm" {
+                summary { "New sandbox id…" }
+                form method="post" action={ (url) "/sandbox-id" } {
+                    (form_token(session))
+                    p {
+                        "The token of the user's machine ends: use this if somebody else may have it, or still has the machine. \
+                         No mail arrives until the machine has the new " code { "KILOCLAW_SANDBOX_ID" } " and its new token as "
+                        code { "OPENCLAW_GATEWAY_TOKEN" } ", and was restarted."
+                    }
+                    button class="danger" { "Draw a new sandbox id" }
+                }
+            }
         }
     }
 }
