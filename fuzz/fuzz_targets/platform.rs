@@ -53,8 +53,13 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         Box::new(|_| Err("there is none")),
         gateway_tokens.clone(),
     );
+    let ports = Arc::new(MemoryStore {
+        users: (*memory).clone(),
+        ..MemoryStore::default()
+    });
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
         store: Arc::clone(&instances),
+        ports: Arc::clone(&ports) as _,
         tarballs: tarballs.clone(),
         controllers: Arc::new(controllers),
         orphaned_machines: Arc::clone(&memory) as _,
@@ -77,6 +82,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     });
     let users = UserService {
         store: instances,
+        ports: Arc::clone(&ports) as _,
         fleet,
         relays,
         clock: shared,
@@ -87,6 +93,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let operator = Operator {
         ports: Arc::clone(&operated) as _,
         queue: None,
+        client: None,
         relays: None,
         url: None,
         user_tokens: None,

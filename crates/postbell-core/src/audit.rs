@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{AccessTokens, DeliveryLog, Sessions, StoreError, Timestamp, UserId, Users};
+use crate::{
+    AccessTokens, AlertTargets, DeliveryLog, Sessions, StoreError, Timestamp, UserId, Users,
+};
 
 /// How long an entry of the audit log is kept.
 pub const AUDIT_KEPT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -14,7 +16,7 @@ pub const AUDIT_KEPT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Someone who changes something: what the audit log records with each change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Actor {
-    /// Who: the name of an API key, an operator's address, a user of the operating system.
+    /// Who: the name of an API key, an operator's address, a user, a user of the operating system.
     pub name: String,
     /// From where: an address, or `command line`.
     pub origin: String,
@@ -37,7 +39,7 @@ pub enum AuditAction {
     RevokeLink,
     /// All sessions of a user or of all operators were ended.
     SignOut,
-    /// An operator has signed in.
+    /// A user or an operator has signed in.
     SignIn,
     /// A user's token or an API key was issued.
     IssueToken,
@@ -47,6 +49,10 @@ pub enum AuditAction {
     ReplayDeadLetter,
     /// Dead letters were deleted.
     DropDeadLetter,
+    /// An alert target was added.
+    AddAlertTarget,
+    /// An alert target was removed.
+    RemoveAlertTarget,
 }
 
 /// An entry of the audit log. Contains no secret.
@@ -105,6 +111,8 @@ pub trait AuditedPorts: Send + Sync {
     fn tokens(&self, by: &Actor) -> Arc<dyn AccessTokens>;
     /// The log of the delivery queue.
     fn delivery_log(&self, by: &Actor) -> Arc<dyn DeliveryLog>;
+    /// The users' alert targets.
+    fn alert_targets(&self, by: &Actor) -> Arc<dyn AlertTargets>;
     /// The audit log.
     fn audit_log(&self) -> Arc<dyn AuditLog>;
 }
@@ -125,6 +133,8 @@ impl AuditAction {
             Self::RevokeToken => "token.revoke",
             Self::ReplayDeadLetter => "dead_letter.replay",
             Self::DropDeadLetter => "dead_letter.drop",
+            Self::AddAlertTarget => "alert_target.add",
+            Self::RemoveAlertTarget => "alert_target.remove",
         }
     }
 }

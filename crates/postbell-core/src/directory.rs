@@ -162,6 +162,19 @@ pub struct ManagedMachine {
     pub machine: String,
 }
 
+impl ManagedMachine {
+    /// Whether app and machine can be parts of a host name (RFC 1123, section 2.1).
+    #[must_use]
+    pub fn is_addressable(&self) -> bool {
+        let is_label = |name: &str| {
+            let mut bytes = name.bytes();
+            let is_short = (1..=63).contains(&name.len());
+            is_short && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        is_label(&self.app) && is_label(&self.machine)
+    }
+}
+
 /// The state of a machine, with the names of the protocol.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]

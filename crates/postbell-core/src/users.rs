@@ -210,6 +210,11 @@ pub enum Listing {
         /// The last user of the page before.
         after: Option<UserId>,
     },
+    /// Users whose machine does not answer ([`UserRecord::unreachable_since`]), by user id.
+    Unreachable {
+        /// The last user of the page before.
+        after: Option<UserId>,
+    },
 }
 
 /// How many users an operator should look at.
@@ -219,6 +224,8 @@ pub struct FleetCounts {
     pub without_mail: u64,
     /// Of [`Listing::ByWatchEnd`].
     pub watch_ends: u64,
+    /// Of [`Listing::Unreachable`].
+    pub unreachable: u64,
 }
 
 /// Why a user could not be added or changed.

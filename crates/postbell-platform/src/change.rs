@@ -3,10 +3,11 @@
 use postbell_core::{
     GoogleConnection, StoreError, StoredCredentials, Timestamp, UserRecord, UsersError,
 };
+use postbell_protocol::api::operator::GooglePermission;
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use serde::{Deserialize, Serialize};
 
-use crate::operator_client::{MailboxGrant, Permission};
+use crate::operator_client::MailboxGrant;
 use crate::stored_credentials::to_stored;
 
 /// A change of a user's settings that the reconciler applies.
@@ -119,7 +120,7 @@ pub struct Changed {
     /// The result of the machine's sync.
     pub machine: SyncOutcome,
     /// What became of the permission of an account that is connected no longer.
-    pub permission: Permission,
+    pub permission: GooglePermission,
 }
 
 /// The result of syncing a machine with the stored configuration.

@@ -40,7 +40,7 @@ pub use links::SignInLinks;
 pub use machines::{Configured, FlyMachines, Machines, MachinesError};
 pub use mailbox_users::{MailboxUsers, MailboxUsersError, MailboxUsersParts};
 pub use operator::{ApiKey, ApiKeys, OperatedQueue, Operator, OperatorError, Perform};
-pub use operator_client::{OperatorClient, OperatorClientParts, Permission, WatchRenewer};
+pub use operator_client::{OperatorClient, OperatorClientParts, WatchRenewer};
 pub use pages::{CookieCipher, IssuerSignIn, LocalRelay, Pages, PagesParts, SignInAccess};
 pub use random::{Random, system_random};
 pub use reconciler::{CommandQueue, Reconciler, ReconcilerParts};

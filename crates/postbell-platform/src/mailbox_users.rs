@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use postbell_core::{
-    Clock, Credentials, EmailAddress, GoogleConnection, StoreError, StoredCredentials, UserId,
-    UserRecord, Users, UsersError, update_user,
+    Actor, Clock, Credentials, EmailAddress, GoogleConnection, StoreError, StoredCredentials,
+    UserId, UserRecord, Users, UsersError, update_user,
 };
 use postbell_google::{Gmail, GmailError, Patience, TokenError, TokenSource};
 use postbell_protocol::credential_envelope::PlatformKey;
@@ -216,23 +216,24 @@ impl MailboxUsers {
         users: &UserService,
         user: &UserId,
         mut new: NewConnection,
+        by: &Actor,
     ) -> Result<Changed, ChangeError> {
         if !new.is_proven {
             new.is_proven = self.proves(&new).await?;
         }
-        match users.connect(user, new.clone()).await {
+        match users.connect(user, new.clone(), by).await {
             Err(ChangeError::AddressTaken) => (),
             connected => return connected,
         }
         let unproven = self.unproven_beside(&new).await?;
         let unproven = unproven.ok_or(ChangeError::AddressTaken)?;
-        users.disconnect(&unproven).await?;
+        users.disconnect(&unproven, by).await?;
         let unproven = unproven.masked();
         warn!(
             user.id = %unproven,
             "Disconnected {unproven}, whose credentials do not open the mailbox that they name: a user whose do needed the place"
         );
-        users.connect(user, new).await
+        users.connect(user, new, by).await
     }
 
     /// Returns whether Gmail says that new credentials open the mailbox that they name.

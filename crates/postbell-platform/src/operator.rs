@@ -10,11 +10,12 @@ mod keys;
 mod mail;
 mod users;
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Actor, AuditedPorts, Clock, InvalidId, StoreError, UserId, UserRecord, UsersError,
+    Actor, AuditEntry, AuditedPorts, Clock, InvalidId, StoreError, UserId, UserRecord, UsersError,
 };
 use postbell_protocol::api::operator::Operation;
 use tokio::sync::Notify;
@@ -24,7 +25,7 @@ pub(crate) use self::keys::digest_of;
 pub use self::keys::{ApiKey, ApiKeys};
 pub(crate) use self::users::{WATCH_ENDS_SOON, cursor_after, user_listing};
 use crate::random::Random;
-use crate::{ChangeError, Relays, UserTokens};
+use crate::{ChangeError, OperatorClient, Relays, UserTokens};
 
 /// The page size if a request names none, and the greatest one.
 const PAGE: usize = 100;
@@ -36,6 +37,8 @@ pub struct Operator {
     pub ports: Arc<dyn AuditedPorts>,
     /// The store of the delivery queue, and the bell of its dispatcher, if the relay is in this process.
     pub queue: Option<OperatedQueue>,
+    /// Takes back permissions at Google, if the operator has an OAuth client.
+    pub client: Option<Arc<OperatorClient>>,
     /// The relays that learn of changed users; none for a command beside them.
     pub relays: Option<Arc<dyn Relays>>,
     /// The base URL of the pages. Without it there are no links.
@@ -55,6 +58,8 @@ pub struct OperatedQueue {
     pub ports: Arc<dyn AuditedPorts>,
     /// Wakes the dispatcher after a dead letter was replayed, if it is in this process.
     pub arrivals: Option<Arc<Notify>>,
+    /// Whether it has an audit log of its own: it is in another store than the users.
+    pub has_own_log: bool,
 }
 
 /// Does one kind of operation.
@@ -121,6 +126,22 @@ impl Operator {
     async fn record(&self, user: &UserId, by: &Actor) -> Result<UserRecord, OperatorError> {
         let record = self.ports.users(by).get(user).await?;
         record.ok_or_else(|| OperatorError::UnknownUser { user: user.clone() })
+    }
+
+    /// Returns the latest entries of the audit log, about a user or all, also those about dead letters.
+    pub(crate) async fn latest_changes(
+        &self,
+        user: Option<&UserId>,
+        limit: usize,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let mut entries = self.ports.audit_log().entries(user, None, limit).await?;
+        if let Some(queue) = self.queue.as_ref().filter(|queue| queue.has_own_log) {
+            let log = queue.ports.audit_log();
+            entries.extend(log.entries(user, None, limit).await?);
+            entries.sort_by_key(|entry| Reverse(entry.at));
+            entries.truncate(limit);
+        }
+        Ok(entries)
     }
 
     /// Has the relays drop what they have cached of a user.

@@ -27,7 +27,6 @@ use tracing::warn;
 use url::Url;
 
 pub(crate) use self::grants::MailboxGrant;
-pub use self::grants::Permission;
 pub use self::renewer::WatchRenewer;
 use crate::keyed_locks::KeyedLocks;
 use crate::random::{Random, fill};

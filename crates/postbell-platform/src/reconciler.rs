@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Clock, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users, UsersError, update_user,
+    Actor, AuditedPorts, Clock, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users,
+    UsersError, update_user,
 };
+use postbell_protocol::api::operator::GooglePermission;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
@@ -25,7 +27,7 @@ use self::command_queue::{ChangeReply, Command};
 use self::machine_sync::{MachineSync, MachineSyncParts};
 use crate::change::{Change, ChangeError, Changed, SyncOutcome};
 use crate::operator_client::MailboxGrant;
-use crate::{Controllers, Fleet, OperatorClient, Permission, Relays, Tarballs};
+use crate::{Controllers, Fleet, OperatorClient, Relays, Tarballs};
 
 /// How often the store is polled for pending syncs and orphaned machines.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -56,6 +58,8 @@ const MAX_CONFLICTS: usize = 10;
 pub struct ReconcilerParts {
     /// The users' records.
     pub store: Arc<dyn Users>,
+    /// The same, for an actor.
+    pub ports: Arc<dyn AuditedPorts>,
     /// Their credentials.
     pub tarballs: Tarballs,
     /// The controllers on their machines.
@@ -88,6 +92,7 @@ impl Reconciler {
         let (queue, commands) = CommandQueue::new(MAX_IN_FLIGHT);
         let ReconcilerParts {
             store,
+            ports,
             tarballs,
             controllers,
             orphaned_machines,
@@ -106,6 +111,7 @@ impl Reconciler {
         });
         let worker = Worker {
             store,
+            ports,
             orphaned_machines,
             relays,
             operator_client,
@@ -190,6 +196,7 @@ fn log_panic(ended: Result<(), JoinError>) {
 /// What the tasks of a reconciler share.
 struct Worker {
     store: Arc<dyn Users>,
+    ports: Arc<dyn AuditedPorts>,
     orphaned_machines: Arc<dyn OrphanedMachines>,
     relays: Arc<dyn Relays>,
     operator_client: Option<Arc<OperatorClient>>,
@@ -203,7 +210,9 @@ impl Worker {
     /// Executes a command and replies. The caller may be gone.
     async fn execute(self: Arc<Self>, command: Command, stop: CancellationToken) {
         match command {
-            Command::Change(user, change, reply) => self.change(&user, &change, reply, &stop).await,
+            Command::Change(user, change, by, reply) => {
+                self.change(&user, &change, &by, reply, &stop).await;
+            }
             Command::Release(grant, reply) => {
                 let permission = self.release(&grant, &stop).await;
                 let _caller_is_gone = reply.send(permission);
@@ -217,10 +226,11 @@ impl Worker {
         &self,
         user: &UserId,
         change: &Change,
+        by: &Actor,
         reply: ChangeReply,
         stop: &CancellationToken,
     ) {
-        let (record, ended) = match self.commit(user, change).await {
+        let (record, ended) = match self.commit(user, change, by).await {
             Ok(committed) => committed,
             Err(error) => {
                 let _caller_is_gone = reply.send(Err(error));
@@ -231,7 +241,7 @@ impl Worker {
         let released = async {
             match &ended {
                 Some(grant) => self.release(grant, stop).await,
-                None => Permission::NotOurs,
+                None => GooglePermission::OwnProject,
             }
         };
         let (synced, permission) = tokio::join!(synced, released);
@@ -251,6 +261,7 @@ impl Worker {
         &self,
         user: &UserId,
         change: &Change,
+        by: &Actor,
     ) -> Result<(UserRecord, Option<MailboxGrant>), ChangeError> {
         let client = self.operator_client.as_deref();
         let _lock = match client.zip(change.new_grant()) {
@@ -260,7 +271,7 @@ impl Worker {
             }
             None => None,
         };
-        let (record, ended) = self.store(user, change).await?;
+        let (record, ended) = self.store(user, change, by).await?;
         let ended = ended.filter(|ended| !client.is_some_and(|it| it.keeps(ended, &record)));
         self.relays.user_changed(user).await;
         Ok((record, ended))
@@ -272,9 +283,11 @@ impl Worker {
         &self,
         user: &UserId,
         change: &Change,
+        by: &Actor,
     ) -> Result<(UserRecord, Option<MailboxGrant>), ChangeError> {
         let client = self.operator_client.as_deref();
         let client = client.filter(|_| change.ends_connections());
+        let users = self.ports.users(by);
         let mut conflicts = 0;
         loop {
             let before = match client {
@@ -294,7 +307,7 @@ impl Worker {
                 change.apply(record)
             };
             let credentials = change.credentials();
-            let stored = update_user(&*self.store, user, credentials, &*self.clock, apply).await;
+            let stored = update_user(&*users, user, credentials, &*self.clock, apply).await;
             match stored {
                 Err(ChangeError::Store(UsersError::Changed { .. }))
                     if conflicts < MAX_CONFLICTS =>
@@ -307,17 +320,17 @@ impl Worker {
     }
 
     /// Has Google revoke a permission. A stop waits a moment for it.
-    async fn release(&self, grant: &MailboxGrant, stop: &CancellationToken) -> Permission {
+    async fn release(&self, grant: &MailboxGrant, stop: &CancellationToken) -> GooglePermission {
         let Some(client) = &self.operator_client else {
-            return Permission::NotOurs;
+            return GooglePermission::OwnProject;
         };
         let stopped = async {
             stop.cancelled().await;
             sleep(LAST_RELEASE).await;
         };
         tokio::select! {
-            permission = client.release(grant) => permission,
-            () = stopped => Permission::NotRevoked,
+            permission = client.release(grant, None) => permission,
+            () = stopped => GooglePermission::NotRevoked,
         }
     }
 
@@ -325,19 +338,19 @@ impl Worker {
     async fn finish_release(
         &self,
         grant: &MailboxGrant,
-        mut permission: Permission,
+        mut permission: GooglePermission,
         stop: &CancellationToken,
     ) {
         let place = self.releases.try_acquire();
         for pause in RELEASE_PAUSES.iter().filter(|_| place.is_ok()) {
-            if permission != Permission::NotRevoked
+            if permission != GooglePermission::NotRevoked
                 || stop.run_until_cancelled(sleep(*pause)).await.is_none()
             {
                 break;
             }
             permission = self.release(grant, stop).await;
         }
-        if permission == Permission::NotRevoked {
+        if permission == GooglePermission::NotRevoked {
             let email = grant.masked_email();
             warn!("The permission of {email} stays at Google: its owner must remove it there");
         }

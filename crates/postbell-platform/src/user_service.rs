@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_core::{Clock, UserId, UserRecord, Users, update_user};
+use postbell_core::{Actor, AuditedPorts, Clock, UserId, UserRecord, Users, update_user};
 use tracing::info;
 
 use crate::change::{Change, ChangeError, Changed, NewConnection, Notifications};
@@ -17,6 +17,8 @@ use crate::{CheckIn, Fleet, OperatorClient, Relays};
 pub struct UserService {
     /// The users' records.
     pub store: Arc<dyn Users>,
+    /// The same, for an actor.
+    pub ports: Arc<dyn AuditedPorts>,
     /// The users' machines.
     pub fleet: Arc<Fleet>,
     /// The relays to notify of check-ins.
@@ -39,9 +41,10 @@ impl UserService {
         &self,
         user: &UserId,
         wanted: Notifications,
+        by: &Actor,
     ) -> Result<Changed, ChangeError> {
         let change = Change::Notifications(wanted);
-        let changed = self.commands.execute(user, change).await?;
+        let changed = self.commands.execute(user, change, by).await?;
         info!(user.id = %user.masked(), ?wanted, "Set the notifications of {}", user.masked());
         Ok(changed)
     }
@@ -51,10 +54,15 @@ impl UserService {
     /// # Errors
     ///
     /// [`ChangeError`]; nothing is changed then.
-    pub async fn connect(&self, user: &UserId, new: NewConnection) -> Result<Changed, ChangeError> {
+    pub async fn connect(
+        &self,
+        user: &UserId,
+        new: NewConnection,
+        by: &Actor,
+    ) -> Result<Changed, ChangeError> {
         let credentials = new.stored_credentials()?;
         let change = Change::Connect(new, credentials);
-        let changed = self.commands.execute(user, change).await?;
+        let changed = self.commands.execute(user, change, by).await?;
         info!(user.id = %user.masked(), "Connected a Google account to {}", user.masked());
         Ok(changed)
     }
@@ -65,8 +73,8 @@ impl UserService {
     /// # Errors
     ///
     /// [`ChangeError`]; nothing is changed then.
-    pub async fn disconnect(&self, user: &UserId) -> Result<Changed, ChangeError> {
-        let changed = self.commands.execute(user, Change::Disconnect).await?;
+    pub async fn disconnect(&self, user: &UserId, by: &Actor) -> Result<Changed, ChangeError> {
+        let changed = self.commands.execute(user, Change::Disconnect, by).await?;
         info!(user.id = %user.masked(), "Disconnected the Google account of {}", user.masked());
         Ok(changed)
     }
@@ -80,8 +88,10 @@ impl UserService {
         &self,
         user: &UserId,
         allowed: bool,
+        by: &Actor,
     ) -> Result<UserRecord, ChangeError> {
-        let changed = update_user(&*self.store, user, None, &*self.clock, |record| {
+        let users = self.ports.users(by);
+        let changed = update_user(&*users, user, None, &*self.clock, |record| {
             record.wake_on_mail = allowed;
             Ok::<_, ChangeError>(())
         });
@@ -107,7 +117,7 @@ impl UserService {
     /// # Errors
     ///
     /// [`ChangeError`]; nothing is changed then.
-    pub async fn retry_sync(&self, user: &UserId) -> Result<Changed, ChangeError> {
-        self.commands.execute(user, Change::RetrySync).await
+    pub async fn retry_sync(&self, user: &UserId, by: &Actor) -> Result<Changed, ChangeError> {
+        self.commands.execute(user, Change::RetrySync, by).await
     }
 }

@@ -190,26 +190,34 @@ impl Store {
     #[must_use]
     pub fn alert_outbox(&self) -> Arc<dyn AlertOutbox> {
         match &self.engine {
-            Engine::Sqlite(database) => Arc::new(self.sqlite_alerts(database)),
-            Engine::Postgres(database) => Arc::new(self.postgres_alerts(database)),
+            Engine::Sqlite(database) => Arc::new(self.sqlite_alerts(database, None)),
+            Engine::Postgres(database) => Arc::new(self.postgres_alerts(database, None)),
         }
     }
 
     /// The users' alert targets. They can be read and written only with the keys of the credentials.
     #[must_use]
     pub fn alert_targets(&self) -> Arc<dyn AlertTargets> {
+        self.alert_targets_for(None)
+    }
+
+    fn alert_targets_for(&self, by: Option<Actor>) -> Arc<dyn AlertTargets> {
         match &self.engine {
-            Engine::Sqlite(database) => Arc::new(self.sqlite_alerts(database)),
-            Engine::Postgres(database) => Arc::new(self.postgres_alerts(database)),
+            Engine::Sqlite(database) => Arc::new(self.sqlite_alerts(database, by)),
+            Engine::Postgres(database) => Arc::new(self.postgres_alerts(database, by)),
         }
     }
 
-    fn sqlite_alerts(&self, database: &Arc<sqlite::Database>) -> SqliteAlerts {
-        SqliteAlerts::new(Arc::clone(database), self.secrets("alert target"))
+    fn sqlite_alerts(&self, database: &Arc<sqlite::Database>, by: Option<Actor>) -> SqliteAlerts {
+        SqliteAlerts::new(Arc::clone(database), self.secrets("alert target"), by)
     }
 
-    fn postgres_alerts(&self, database: &Arc<postgres::Database>) -> PostgresAlerts {
-        PostgresAlerts::new(Arc::clone(database), self.secrets("alert target"))
+    fn postgres_alerts(
+        &self,
+        database: &Arc<postgres::Database>,
+        by: Option<Actor>,
+    ) -> PostgresAlerts {
+        PostgresAlerts::new(Arc::clone(database), self.secrets("alert target"), by)
     }
 
     fn secrets(&self, what: &'static str) -> Secrets {
@@ -264,6 +272,10 @@ impl AuditedPorts for Store {
 
     fn delivery_log(&self, by: &Actor) -> Arc<dyn DeliveryLog> {
         self.log_for(Some(by.clone()))
+    }
+
+    fn alert_targets(&self, by: &Actor) -> Arc<dyn AlertTargets> {
+        self.alert_targets_for(Some(by.clone()))
     }
 
     fn audit_log(&self) -> Arc<dyn AuditLog> {

@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 use tracing::{error, info};
 
 use self::alerts::{AlertPorts, AlertService, alerts};
+pub(crate) use self::platform::operator_client;
 pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_links};
 use self::service_manager::ServiceManager;
 use self::stop_signals::StopSignals;

@@ -89,11 +89,11 @@ pub(super) async fn show(
     )
 )]
 pub(super) async fn connect(
-    SetupToolUser { user, added }: SetupToolUser,
+    SetupToolUser { user, added, by }: SetupToolUser,
     State(platform): State<Platform>,
     JsonBody(offered): JsonBody<CredentialsOffer, { super::credentials::BODY_LIMIT }>,
 ) -> Result<Json<Connected>, ApiError> {
-    connect_user(&platform, &user, Some(added), offered).await
+    connect_user(&platform, &user, Some(added), offered, &by).await
 }
 
 /// Disconnects the user's Google account, and turns notifications off
@@ -110,8 +110,8 @@ pub(super) async fn connect(
     )
 )]
 pub(super) async fn disconnect(
-    SetupToolUser { user, .. }: SetupToolUser,
+    SetupToolUser { user, by, .. }: SetupToolUser,
     State(platform): State<Platform>,
 ) -> Result<Json<Connected>, ApiError> {
-    disconnect_user(&platform, &user).await
+    disconnect_user(&platform, &user, &by).await
 }

@@ -3,7 +3,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use postbell_core::{Timestamp, UserId};
+use postbell_core::{Actor, Timestamp, UserId};
 use postbell_http::{bearer_token, constant_time_eq};
 use postbell_protocol::routes::INTERNAL_API_KEY;
 use secrecy::ExposeSecret;
@@ -12,15 +12,18 @@ use url::form_urlencoded;
 use super::{ApiError, Platform};
 use crate::VerifiedToken;
 use crate::operator::digest_of;
+use crate::origin::origin;
 
-/// A relay or another internal client, authenticated by the API key.
-pub(super) struct Internal;
+/// A relay or another internal client, authenticated by the API key; what it changes is recorded.
+pub(super) struct Internal(pub(super) Actor);
 
 /// A user's setup tool, authenticated by the user's token.
 pub(super) struct SetupToolUser {
     pub(super) user: UserId,
     /// When the user of the token was added.
     pub(super) added: Timestamp,
+    /// Whose changes are recorded.
+    pub(super) by: Actor,
 }
 
 /// The user in the query of the URL.
@@ -33,7 +36,11 @@ impl FromRequestParts<Platform> for Internal {
         let key = platform.parts().api_key.expose_secret().as_bytes();
         let given = parts.headers.get(INTERNAL_API_KEY);
         if given.is_some_and(|given| constant_time_eq(key, given)) {
-            Ok(Self)
+            Ok(Self(Actor {
+                name: "internal API key".to_owned(),
+                origin: origin(parts),
+                at: platform.users().clock.now(),
+            }))
         } else {
             Err(ApiError::Unauthorized)
         }
@@ -67,7 +74,15 @@ impl FromRequestParts<Platform> for SetupToolUser {
         match record {
             // The token belongs to a former user with the same id.
             Some(record) if record.created_at != added => Err(ApiError::Unauthorized),
-            Some(_) | None => Ok(Self { user, added }),
+            Some(_) | None => Ok(Self {
+                by: Actor {
+                    name: format!("setup token of {user}"),
+                    origin: origin(parts),
+                    at: now,
+                },
+                user,
+                added,
+            }),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use postbell_core::{EmailAddress, GoogleConnection, Timestamp, UserId};
+use postbell_core::{Actor, EmailAddress, GoogleConnection, Timestamp, UserId};
 use postbell_protocol::api::{ConnectRequest, Connected, CredentialsOffer, Problem};
 use postbell_protocol::credential_envelope::{DecryptError, PlatformKey};
 use postbell_protocol::routes;
@@ -88,11 +88,11 @@ fn connected(changed: &Changed) -> Connected {
     )
 )]
 pub(super) async fn connect(
-    _: Internal,
+    Internal(by): Internal,
     State(platform): State<Platform>,
     JsonBody(ConnectRequest { user, offer }): JsonBody<ConnectRequest, BODY_LIMIT>,
 ) -> Result<Json<Connected>, ApiError> {
-    connect_user(&platform, &required_user(&user)?, None, offer).await
+    connect_user(&platform, &required_user(&user)?, None, offer, &by).await
 }
 
 /// Disconnects a user's Google account, and turns notifications off
@@ -109,11 +109,11 @@ pub(super) async fn connect(
     )
 )]
 pub(super) async fn disconnect(
-    _: Internal,
+    Internal(by): Internal,
     State(platform): State<Platform>,
     UserIdQuery(user): UserIdQuery,
 ) -> Result<Json<Connected>, ApiError> {
-    disconnect_user(&platform, &user).await
+    disconnect_user(&platform, &user, &by).await
 }
 
 pub(super) async fn connect_user(
@@ -121,12 +121,14 @@ pub(super) async fn connect_user(
     user: &UserId,
     added: Option<Timestamp>,
     offer: CredentialsOffer,
+    by: &Actor,
 ) -> Result<Json<Connected>, ApiError> {
     let users = platform.users();
     let key = platform.parts().platform_key.as_deref();
     let mut new = new_connection(offer, key, users.clock.now())?;
     new.added = added;
-    let changed = platform.parts().mailboxes.connect(users, user, new).await;
+    let mailboxes = &platform.parts().mailboxes;
+    let changed = mailboxes.connect(users, user, new, by).await;
     let changed = changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
     Ok(Json(connected(&changed)))
 }
@@ -134,8 +136,9 @@ pub(super) async fn connect_user(
 pub(super) async fn disconnect_user(
     platform: &Platform,
     user: &UserId,
+    by: &Actor,
 ) -> Result<Json<Connected>, ApiError> {
-    let changed = platform.users().disconnect(user).await;
+    let changed = platform.users().disconnect(user, by).await;
     let changed = changed.map_err(|error| ApiError::from_change("google-credentials", error))?;
     Ok(Json(connected(&changed)))
 }

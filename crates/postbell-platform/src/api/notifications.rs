@@ -32,7 +32,7 @@ fn state(changed: &Changed) -> NotificationState {
     )
 )]
 pub(super) async fn enable(
-    _: Internal,
+    Internal(by): Internal,
     State(platform): State<Platform>,
     JsonBody(request): JsonBody<UserRequest>,
 ) -> Result<Json<NotificationState>, ApiError> {
@@ -40,7 +40,7 @@ pub(super) async fn enable(
     let changed = platform
         .parts()
         .users
-        .set_notifications(&user, Notifications::On);
+        .set_notifications(&user, Notifications::On, &by);
     answer(changed.await)
 }
 
@@ -58,14 +58,14 @@ pub(super) async fn enable(
     )
 )]
 pub(super) async fn disable(
-    _: Internal,
+    Internal(by): Internal,
     State(platform): State<Platform>,
     UserIdQuery(user): UserIdQuery,
 ) -> Result<Json<NotificationState>, ApiError> {
     let changed = platform
         .parts()
         .users
-        .set_notifications(&user, Notifications::Off);
+        .set_notifications(&user, Notifications::Off, &by);
     answer(changed.await)
 }
 

@@ -13,8 +13,8 @@ use postbell_protocol::api::operator::{
     AddUser, AuditList, ChangeUser, DeadLetterList, DeadLetterOutcome, DeliveryList,
     DropDeadLetters, ImportReport, ImportUsers, Invitation, Invite, IssueLink, IssueToken,
     IssuedLink, IssuedToken, LinkList, ListAudit, ListDeadLetters, ListDeliveries, ListLinks,
-    ListTokens, ListUsers, Operation, RemoveUser, Removed, ReplayDeadLetters, RevokeLink,
-    RevokeToken, ShowUser, SignOut, TokenList, UserList,
+    ListTokens, ListUsers, Operation, RemoveUser, Removed, RemovedUser, ReplayDeadLetters,
+    RevokeLink, RevokeToken, ShowUser, SignOut, TokenList, UserList,
 };
 use postbell_protocol::routes;
 use utoipa::IntoResponses;
@@ -139,8 +139,8 @@ operations! {
     add_user: AddUser => UserStatus, routes::OPERATOR_USERS_ADD, BODY_LIMIT;
     /// Changes a user's machine and settings
     change_user: ChangeUser => UserStatus, routes::OPERATOR_USERS_CHANGE, BODY_LIMIT;
-    /// Removes a user and all their data
-    remove_user: RemoveUser => Removed, routes::OPERATOR_USERS_REMOVE, BODY_LIMIT;
+    /// Removes a user and all their data, and takes back the permission at Google that was given to the operator's client
+    remove_user: RemoveUser => RemovedUser, routes::OPERATOR_USERS_REMOVE, BODY_LIMIT;
     /// Adds users from CSV, with a report for each line
     import_users: ImportUsers => ImportReport, routes::OPERATOR_USERS_IMPORT, IMPORT_LIMIT;
     /// Invites a user: one link, and the text to send with it

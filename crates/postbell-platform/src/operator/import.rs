@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use csv::{ReaderBuilder, StringRecord, Trim};
+use csv::{Position, ReaderBuilder, StringRecord, Trim};
 use postbell_core::{Actor, NewUser, Users, UsersError};
 use postbell_protocol::api::operator::{
     AddUser, ImportOutcome, ImportReport, ImportUsers, ImportedLine, MachineFields,
@@ -139,8 +139,6 @@ fn parse(csv: &str) -> Result<Vec<Line>, OperatorError> {
     }
     // A spreadsheet may begin its file with a byte order mark.
     let csv = csv.strip_prefix('\u{feff}').unwrap_or(csv);
-    // With both characters at the ends of lines, the reader counts each line one too late.
-    let csv = csv.replace("\r\n", "\n");
     let mut reader = ReaderBuilder::new()
         .trim(Trim::All)
         .flexible(true)
@@ -161,21 +159,66 @@ fn parse(csv: &str) -> Result<Vec<Line>, OperatorError> {
             "line 1: expected a header with the column user".to_owned(),
         ));
     }
+    let mut numbers = LineNumbers::of(csv);
     let mut lines = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| invalid(error.to_string()))?;
+        let number = numbers.at(record.position());
+        if record.len() == 1 && record[0].is_empty() {
+            // A line with nothing but spaces.
+            continue;
+        }
         if lines.len() == MOST_LINES {
             return Err(invalid(format!(
                 "the file has more than {MOST_LINES} users: split it"
             )));
         }
-        lines.push(line(&header, &record));
+        lines.push(line(number, &header, &record));
     }
     Ok(lines)
 }
 
-fn line(header: &StringRecord, record: &StringRecord) -> Line {
-    let position = record.position();
+/// Counts the lines of a text. The reader's own numbers are those at which it began to look for a record, which blank
+/// lines shift, as do ends of lines of two characters.
+struct LineNumbers<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl<'a> LineNumbers<'a> {
+    const fn of(text: &'a str) -> Self {
+        Self {
+            text: text.as_bytes(),
+            at: 0,
+            line: 1,
+        }
+    }
+
+    /// The line of a record that the reader has found from a position on. Later records follow.
+    fn at(&mut self, position: Option<&Position>) -> u64 {
+        let byte = position.map_or(0, Position::byte);
+        let looked_from = usize::try_from(byte)
+            .unwrap_or(usize::MAX)
+            .min(self.text.len());
+        let blank = self.text[looked_from..].iter();
+        let blank = blank
+            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+            .count();
+        let begins = looked_from + blank;
+        let between = &self.text[self.at.min(begins)..begins];
+        let feeds = between.iter().filter(|&&byte| byte == b'\n').count();
+        let returns = between
+            .windows(2)
+            .filter(|pair| pair[0] == b'\r' && pair[1] != b'\n');
+        let last = between.last().is_some_and(|&byte| byte == b'\r');
+        self.line += (feeds + returns.count() + usize::from(last)) as u64;
+        self.at = begins;
+        self.line
+    }
+}
+
+fn line(number: u64, header: &StringRecord, record: &StringRecord) -> Line {
     let value = |column: &str| {
         let at = header.iter().position(|name| name == column)?;
         record.get(at).filter(|value| !value.is_empty())
@@ -186,7 +229,7 @@ fn line(header: &StringRecord, record: &StringRecord) -> Line {
         request(&value).and_then(|request| new_user(request).map_err(|error| error.to_string()))
     };
     Line {
-        line: position.map_or(0, csv::Position::line),
+        line: number,
         user: value("user").unwrap_or_default().to_owned(),
         parsed,
     }
@@ -261,6 +304,24 @@ mod tests {
                 (Some(problem), Some(expected)) => assert!(problem.contains(expected), "{problem}"),
                 (problem, expected) => panic!("{user}: {problem:?}, not {expected:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_as_an_editor_does() {
+        for (csv, numbers) in [
+            ("user\nann\nbob\n", &[2, 3][..]),
+            ("user\n\n\nann\n\nbob", &[4, 6]),
+            ("\n\nuser\nann\n", &[4]),
+            ("user\r\n\r\nann\r\n\r\n\r\nbob\r\n\r\n", &[3, 6]),
+            ("user\rann\r\rbob\r", &[2, 4]),
+            ("user,url\n\"a\nb\",\n\nbob\n", &[2, 5]),
+            ("user\n   \nann\n", &[3]),
+            ("\u{feff}user\n\nann", &[3]),
+            ("user\n\n\n", &[]),
+        ] {
+            let found: Vec<_> = verdicts(csv).into_iter().map(|(line, ..)| line).collect();
+            assert_eq!(found, numbers, "{csv:?}");
         }
     }
 

@@ -120,9 +120,12 @@ async fn all(log: &dyn DeliveryLog, user: Option<&UserId>) -> Result<Vec<i64>, O
 
 #[async_trait]
 impl Perform<ListAudit> for Operator {
-    /// Of the users' store. Entries about dead letters are in the relay's, if it has one of its own.
     async fn perform(&self, request: ListAudit, _: &Actor) -> Result<AuditList, OperatorError> {
-        let log = self.ports.audit_log();
+        let log = if request.relay {
+            self.queue()?.ports.audit_log()
+        } else {
+            self.ports.audit_log()
+        };
         let (user, limit) = (request.user_id.as_ref(), page_size(request.limit));
         let entries = log.entries(user, request.before, limit).await?;
         Ok(AuditList {

@@ -9,8 +9,8 @@ use postbell_core::{
 };
 use postbell_protocol::api::UserStatus;
 use postbell_protocol::api::operator::{
-    AddUser, ChangeUser, ListUsers, MachineFields, RemoveUser, Removed, SearchField, ShowUser,
-    UserFilter, UserList,
+    AddUser, ChangeUser, GooglePermission, ListUsers, MachineFields, RemoveUser, RemovedUser,
+    SearchField, ShowUser, UserFilter, UserList,
 };
 
 use super::cursor::Cursor;
@@ -51,7 +51,7 @@ impl Perform<ListUsers> for Operator {
 pub(crate) fn cursor_after(listing: &Listing, last: &UserRecord) -> String {
     let by_user = matches!(
         listing,
-        Listing::ByUser { .. } | Listing::WithoutMail { .. }
+        Listing::ByUser { .. } | Listing::WithoutMail { .. } | Listing::Unreachable { .. }
     );
     Cursor::after(last).encode(by_user)
 }
@@ -71,6 +71,7 @@ pub(crate) fn user_listing(request: ListUsers, now: Timestamp) -> Result<Listing
             after: after.and_then(|after| Some((after.watch_end?, after.user))),
         },
         (Some(UserFilter::WithoutMail), _) => Listing::WithoutMail { now, after: user },
+        (Some(UserFilter::Unreachable), _) => Listing::Unreachable { after: user },
         (None, SearchField::Email) => Listing::ByEmail {
             prefix,
             after: after.and_then(|after| Some((after.email?, after.user))),
@@ -156,9 +157,18 @@ impl Perform<ChangeUser> for Operator {
 
 #[async_trait]
 impl Perform<RemoveUser> for Operator {
-    /// If it fails half-way, repeating it completes it.
-    async fn perform(&self, request: RemoveUser, by: &Actor) -> Result<Removed, OperatorError> {
+    /// If it fails half-way, repeating it completes it. The permission at Google ends first: without the credentials,
+    /// nobody could end it.
+    async fn perform(&self, request: RemoveUser, by: &Actor) -> Result<RemovedUser, OperatorError> {
         let user: UserId = request.user_id;
+        let record = self.ports.users(by).get(&user).await?;
+        let google_permission = match (&record, &self.client) {
+            (Some(record), Some(client)) => client.release_before_removal(record).await?,
+            (record, _) => {
+                let is_connected = record.as_ref().is_some_and(|it| it.google.is_some());
+                is_connected.then_some(GooglePermission::OwnProject)
+            }
+        };
         let removed = self.ports.users(by).remove(&user).await?;
         // A user who is added later with the same id must not inherit a session.
         self.ports.sessions(by).revoke_user(&user).await?;
@@ -166,7 +176,10 @@ impl Perform<RemoveUser> for Operator {
             queue.ports.delivery_log(by).remove_user(&user).await?;
         }
         self.user_changed(&user).await;
-        Ok(Removed { removed })
+        Ok(RemovedUser {
+            removed,
+            google_permission,
+        })
     }
 }
 
@@ -231,11 +244,18 @@ fn location(machine: &MachineFields) -> Result<Option<MachineLocation>, Operator
                 invalid("url: expected a base URL such as https://bot.example.com")
             }
         }
-        (None, Some(app), Some(machine)) if !app.is_empty() && !machine.is_empty() => {
-            Ok(Some(MachineLocation::Managed(ManagedMachine {
+        (None, Some(app), Some(machine)) => {
+            let machine = ManagedMachine {
                 app: app.clone(),
                 machine: machine.clone(),
-            })))
+            };
+            if machine.is_addressable() {
+                Ok(Some(MachineLocation::Managed(machine)))
+            } else {
+                invalid(
+                    "expected a Fly app and a Fly machine id of up to 63 letters, digits and hyphens",
+                )
+            }
         }
         (None, ..) => invalid("expected both the Fly app and the Fly machine id"),
         (Some(_), ..) => invalid("expected a URL or a machine on Fly, not both"),

@@ -7,7 +7,7 @@ use postbell_core::{
     UserRecord, UsersError, update_user,
 };
 use postbell_google::{AuthorizedUser, CloudError, TokenError, revoke_grant};
-use serde::{Deserialize, Serialize};
+use postbell_protocol::api::operator::GooglePermission;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -20,19 +20,6 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long Google may take to say whether a new grant is valid still.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
-
-/// What became of the permission of an account that was disconnected.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Permission {
-    /// It was not given to the operator's client, or no account was disconnected.
-    NotOurs,
-    /// Google has revoked it.
-    Revoked,
-    /// It stays, because another user has a grant for the same mailbox.
-    Shared,
-    /// Google could not revoke it now. It is tried again.
-    NotRevoked,
-}
 
 /// A grant of the operator's client, and the mailbox that it opens.
 #[derive(Clone)]
@@ -96,6 +83,21 @@ impl OperatorClient {
         }
     }
 
+    /// Ends the permission of a user who will be removed; `None` if no account is connected.
+    pub(crate) async fn release_before_removal(
+        &self,
+        record: &UserRecord,
+    ) -> Result<Option<GooglePermission>, StoreError> {
+        let Some(google) = &record.google else {
+            return Ok(None);
+        };
+        Ok(Some(match self.grant_of(record).await? {
+            Some(grant) => self.release(&grant, Some(&record.user)).await,
+            None if self.has_made(google) => GooglePermission::NotRevoked,
+            None => GooglePermission::OwnProject,
+        }))
+    }
+
     /// Returns whether a user's account is connected with this client to the mailbox of a grant.
     pub(crate) fn keeps(&self, grant: &MailboxGrant, record: &UserRecord) -> bool {
         let google = record.google.as_ref().filter(|it| self.has_made(it));
@@ -140,10 +142,15 @@ impl OperatorClient {
     /// Ends Gmail's watch and the permission of an account, unless a user has a grant of this client that opens its mailbox.
     /// Who only names the address does not count.
     ///
-    /// Google revokes everything that the account has granted to the client's project, and ends its only watch.
-    pub(crate) async fn release(&self, grant: &MailboxGrant) -> Permission {
+    /// Google revokes everything that the account has granted to the client's project, and ends its only watch. The
+    /// grant of a user who is `leaving` does not count.
+    pub(crate) async fn release(
+        &self,
+        grant: &MailboxGrant,
+        leaving: Option<&UserId>,
+    ) -> GooglePermission {
         let email = grant.email.masked();
-        let released = timeout(RELEASE_LIMIT, self.try_release(grant)).await;
+        let released = timeout(RELEASE_LIMIT, self.try_release(grant, leaving)).await;
         let error: BoxError = match released {
             Ok(Ok(permission)) => {
                 info!(?permission, "Released the permission of {email}");
@@ -154,15 +161,22 @@ impl OperatorClient {
         };
         let error = &*error as &dyn std::error::Error;
         warn!(error, "Could not revoke the permission of {email}");
-        Permission::NotRevoked
+        GooglePermission::NotRevoked
     }
 
-    async fn try_release(&self, grant: &MailboxGrant) -> Result<Permission, BoxError> {
+    async fn try_release(
+        &self,
+        grant: &MailboxGrant,
+        leaving: Option<&UserId>,
+    ) -> Result<GooglePermission, BoxError> {
         let _lock = self.lock(grant).await?;
         let mut unknown = None;
-        for (_, other) in self.grants(&grant.email).await? {
+        for (record, other) in self.grants(&grant.email).await? {
+            if Some(&record.user) == leaving {
+                continue;
+            }
             match self.opens(&other).await {
-                Ok(true) => return Ok(Permission::Shared),
+                Ok(true) => return Ok(GooglePermission::Shared),
                 Ok(false) => (),
                 Err(error) => unknown = Some(error),
             }
@@ -172,7 +186,7 @@ impl OperatorClient {
         }
         self.revoke(&grant.user).await?;
         self.report_revoked(&grant.email).await?;
-        Ok(Permission::Revoked)
+        Ok(GooglePermission::Revoked)
     }
 
     /// The users with a grant of this client for a mailbox.

@@ -52,12 +52,14 @@ pub(super) struct OperatorSession {
 impl Session {
     /// Starts a session and redirects to its first page. Returns `None` if the principal has no page.
     ///
-    /// `allowed` is the address in the configuration that gives access, if there is one.
+    /// `allowed` is the address in the configuration that gives access, if there is one. The audit log says in
+    /// which `way` the principal has signed in.
     pub(super) async fn start(
         pages: &Pages,
         principal: Principal,
         allowed: Option<EmailAddress>,
         origin: String,
+        way: &str,
     ) -> Result<Option<Response>, PageError> {
         let now = pages.now();
         let lifetime = if principal.operator.is_some() {
@@ -75,10 +77,11 @@ impl Session {
         };
         let cookie = pages.cookies().set(CookieName::Session, &session, lifetime);
         let first = session.first_page(pages).await?;
-        if first.is_some() && session.is_operator() {
+        if first.is_some() {
             let by = session.actor(origin, now);
+            let user = session.principal.user.as_ref();
             let audit = pages.parts().operator.ports.audit_log();
-            audit.append(&by, AuditAction::SignIn, None, "").await?;
+            audit.append(&by, AuditAction::SignIn, user, way).await?;
         }
         Ok(first.map(|first| (cookie, Redirect::to(first)).into_response()))
     }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::Pages;
 use super::cookies::CookieName;
 use super::format::rounded;
-use crate::{Permission, SyncOutcome};
+use postbell_protocol::api::operator::GooglePermission;
+
+use crate::SyncOutcome;
 
 /// How long a toast waits for the next page.
 const MAX_AGE: Duration = Duration::from_secs(60);
@@ -21,7 +23,7 @@ pub(super) enum Toast {
     NotificationsOff(SyncOutcome),
     /// And when Google ends the permission, if it does.
     Connected(SyncOutcome, Option<Duration>),
-    Disconnected(SyncOutcome, Permission),
+    Disconnected(SyncOutcome, GooglePermission),
     WakeOn,
     WakeOff,
     SyncRetried(SyncOutcome),
@@ -79,7 +81,7 @@ impl Toast {
                 | Self::Connected(SyncOutcome::Failed, _)
                 | Self::Connected(_, Some(_))
                 | Self::Disconnected(SyncOutcome::Failed, _)
-                | Self::Disconnected(_, Permission::NotRevoked)
+                | Self::Disconnected(_, GooglePermission::NotRevoked)
                 | Self::SyncRetried(SyncOutcome::Failed)
                 | Self::NotConnected
                 | Self::SandboxIdChanged
@@ -171,14 +173,14 @@ fn connected(outcome: SyncOutcome, ends_in: Option<Duration>) -> String {
     }
 }
 
-const fn after_disconnect(permission: Permission) -> &'static str {
+const fn after_disconnect(permission: GooglePermission) -> &'static str {
     match permission {
-        Permission::NotOurs => "",
-        Permission::Revoked => " Google has taken the permission back.",
-        Permission::Shared => {
+        GooglePermission::OwnProject => "",
+        GooglePermission::Revoked => " Google has taken the permission back.",
+        GooglePermission::Shared => {
             " The permission stays in your Google account, because another bot uses the mailbox."
         }
-        Permission::NotRevoked => {
+        GooglePermission::NotRevoked => {
             " Google could not be reached, and Postbell tries again to take the permission back. If it is there in an hour, \
              remove it at myaccount.google.com/connections."
         }

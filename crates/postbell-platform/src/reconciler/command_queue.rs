@@ -1,11 +1,12 @@
 //! The queue of changes that the reconciler executes.
 
-use postbell_core::{StoreError, UserId};
+use postbell_core::{Actor, StoreError, UserId};
+use postbell_protocol::api::operator::GooglePermission;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use crate::change::{Change, ChangeError, Changed};
-use crate::operator_client::{MailboxGrant, Permission};
+use crate::operator_client::MailboxGrant;
 
 /// Hands changes to the reconciler. Cheap to clone.
 #[derive(Clone)]
@@ -13,10 +14,10 @@ pub struct CommandQueue(mpsc::Sender<Command>);
 
 /// What is queued.
 pub(super) enum Command {
-    /// A change of a user.
-    Change(UserId, Change, ChangeReply),
+    /// A change of a user, which the audit log records.
+    Change(UserId, Change, Actor, ChangeReply),
     /// The end of a grant that was stored for no user.
-    Release(MailboxGrant, oneshot::Sender<Permission>),
+    Release(MailboxGrant, oneshot::Sender<GooglePermission>),
 }
 
 pub(super) type ChangeReply = oneshot::Sender<Result<Changed, ChangeError>>;
@@ -40,9 +41,10 @@ impl CommandQueue {
         &self,
         user: &UserId,
         change: Change,
+        by: &Actor,
     ) -> Result<Changed, ChangeError> {
         let (reply, result) = oneshot::channel();
-        let command = Command::Change(user.clone(), change, reply);
+        let command = Command::Change(user.clone(), change, by.clone(), reply);
         self.0.send(command).await.map_err(|_| stopping())?;
         result.await.map_err(|_| stopping())?
     }
@@ -68,7 +70,7 @@ impl UnusedGrant {
         }
     }
 
-    fn release(&mut self) -> Option<oneshot::Receiver<Permission>> {
+    fn release(&mut self) -> Option<oneshot::Receiver<GooglePermission>> {
         let grant = self.grant.take()?;
         let (reply, released) = oneshot::channel();
         let email = grant.masked_email();

@@ -249,6 +249,25 @@ async fn a_connected_account_is_replaced_only_after_it_was_disconnected() {
 }
 
 #[tokio::test]
+async fn a_forged_redirect_does_not_end_the_attempt_and_another_account_keeps_no_permission() {
+    let sandbox = sandbox().await;
+    let (_pages, browser) = pages(&sandbox).await;
+    let back = decide(
+        &browser,
+        &[("allow", "yes"), ("account", "ann@example.com")],
+    )
+    .await;
+    let forged = Url::parse(&format!("{URL}/bot/google/back?state=x&code=y")).unwrap();
+    assert_eq!(come_back(&browser, &forged).await.status, 403);
+    assert_connected(&come_back(&browser, &back).await);
+    let other = connect(&browser, "other@example.com").await;
+    assert_eq!(other.status, 409);
+    assert_eq!(sandbox.oauth().grants("other@example.com"), 0);
+    assert_eq!(sandbox.oauth().grants("ann@example.com"), 1);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
 async fn a_mailbox_that_is_connected_again_begins_at_its_last_delivery() {
     let sandbox = sandbox().await;
     let (pages, browser) = pages(&sandbox).await;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::test_platform::{Answer, TestPlatform, gateway_token, sandbox};
+use crate::test_platform::{Answer, TestPlatform, gateway_token, olga, sandbox};
 
 const CONFIG: &str = "/api/controller/config";
 const BEFORE_THE_HEADER: &str = "/api/controller/config?sandboxId=sandbox-of-ann";
@@ -186,7 +186,13 @@ async fn a_change_is_fetched_by_a_machine_at_a_url_without_a_restart() {
     move_to(&world, &url).await;
     assert_eq!(fetch(&world, None).await.0, 200);
     let ann = "ann".parse().unwrap();
-    let switch = async |wanted| world.users.set_notifications(&ann, wanted).await.unwrap();
+    let switch = async |wanted| {
+        world
+            .users
+            .set_notifications(&ann, wanted, &olga())
+            .await
+            .unwrap()
+    };
     assert_eq!(
         switch(Notifications::Off).await.machine,
         SyncOutcome::Reloaded
@@ -225,7 +231,7 @@ async fn a_machine_that_cannot_apply_what_it_has_fetched_stays_pending() {
     let ann = "ann".parse().unwrap();
     let changed = world
         .users
-        .set_notifications(&ann, Notifications::Off)
+        .set_notifications(&ann, Notifications::Off, &olga())
         .await;
     assert_eq!(changed.unwrap().machine, SyncOutcome::Failed);
     assert!(world.record("ann").await.pending_sync.is_some());

@@ -4,11 +4,13 @@
 
 mod admin;
 mod alerts;
+mod audit;
 mod check_in;
 mod connect;
 mod document;
 mod fly;
 mod grants;
+mod issuer;
 mod live;
 mod machine_config;
 mod mailbox_users;

@@ -99,6 +99,7 @@ async fn the_counts_that_matter_are_filters() {
         ("bob", Some(ProblemCode::GrantRevoked), 100),
         ("cid", None, 1),
         ("dan", None, 100),
+        ("eve", None, 100),
     ] {
         world.add_another(name).await;
         let now = pages.now();
@@ -106,6 +107,7 @@ async fn the_counts_that_matter_are_filters() {
             record.notifications_enabled = true;
             record.problem = code.map(|code| MailProblem { code, since: now });
             record.watch_expires_at = Some(now + Duration::from_secs(hours * 3600));
+            record.unreachable_since = (name == "eve").then_some(now);
         };
         world.change(name, change).await;
     }
@@ -114,11 +116,12 @@ async fn the_counts_that_matter_are_filters() {
     for (name, found) in [
         ("Without mail (1)", "bob"),
         ("Watch ends (1)", "cid"),
+        ("Does not answer (1)", "eve"),
         ("With a problem (1)", "bob"),
         ("grant_revoked (1)", "bob"),
     ] {
         let page = operator.get(&link(&list, name)).await.body;
-        let users: Vec<_> = ["bob", "cid", "dan"]
+        let users: Vec<_> = ["bob", "cid", "dan", "eve"]
             .into_iter()
             .filter(|user| page.contains(&format!(">{user}</a>")))
             .collect();
@@ -128,6 +131,7 @@ async fn the_counts_that_matter_are_filters() {
         "bots get no mail",
         "dead grants",
         "watches end within a day",
+        "machines do not answer",
     ] {
         assert!(list.contains(name), "{list}");
     }

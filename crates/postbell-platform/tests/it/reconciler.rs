@@ -14,7 +14,7 @@ use postbell_testkit::MemoryUsers;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use crate::test_platform::TestPlatform;
+use crate::test_platform::{TestPlatform, olga};
 
 /// A machine whose configuration waits for the test.
 struct Gated {
@@ -232,7 +232,7 @@ async fn a_retry_can_be_requested_at_once() {
     assert!(!machines.is_on());
     world
         .users
-        .retry_sync(&"ann".parse().unwrap())
+        .retry_sync(&"ann".parse().unwrap(), &olga())
         .await
         .unwrap();
     assert!(machines.is_on());
@@ -269,6 +269,8 @@ async fn changes_are_refused_while_the_process_stops() {
     let users = Arc::clone(&world.users);
     world.stop().await;
     let user = "ann".parse().unwrap();
-    let refused = users.set_notifications(&user, Notifications::Off).await;
+    let refused = users
+        .set_notifications(&user, Notifications::Off, &olga())
+        .await;
     assert!(refused.is_err());
 }

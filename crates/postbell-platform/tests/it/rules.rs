@@ -7,7 +7,7 @@ use postbell_core::{Credentials, HistoryId, MachineLocation};
 use postbell_testkit::MemoryUsers;
 use serde_json::{Value, json};
 
-use crate::test_platform::{TestPlatform, google_credentials};
+use crate::test_platform::{TestPlatform, google_credentials, olga};
 
 async fn report(world: &TestPlatform, history_id: Value) -> (u16, Value) {
     let body = json!({ "userId": "ann", "historyId": history_id });
@@ -223,7 +223,8 @@ async fn concurrent_changes_of_a_user_are_both_kept() {
     let permits = async {
         for allowed in [true, false, true] {
             let user = "ann".parse().unwrap();
-            let set = world.users.set_wake_on_mail(&user, allowed);
+            let by = olga();
+            let set = world.users.set_wake_on_mail(&user, allowed, &by);
             set.await.unwrap();
         }
     };

@@ -10,7 +10,7 @@ use axum::http::{Method, Request};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use postbell_core::{
-    Changes, Clock, Credentials, InstanceStatus, MachineLocation, ManagedMachine, NewUser,
+    Actor, Changes, Clock, Credentials, InstanceStatus, MachineLocation, ManagedMachine, NewUser,
     SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
 };
 use postbell_google::OAuthClient;
@@ -144,6 +144,15 @@ impl Operator {
     }
 }
 
+/// Who changes something, if a test does not care.
+pub(crate) fn olga() -> Actor {
+    Actor {
+        name: "olga".to_owned(),
+        origin: "command line".to_owned(),
+        at: SystemClock::new().now(),
+    }
+}
+
 /// The status and the JSON body of a response.
 pub(crate) type Answer = (u16, Value);
 
@@ -222,19 +231,20 @@ impl TestPlatform {
             .zip(key.clone())
             .map(|(operator, key)| Arc::new(operator.build(&store, key, Arc::clone(&clock))));
         let client = operator_client.as_ref();
-        let parts = reconciler_parts(&store, &tarballs, &fleet, &relays, client, &clock);
+        let operated = operated(&store);
+        let parts = reconciler_parts(&operated, &tarballs, &fleet, &relays, client, &clock);
         let (commands, reconciler) = Reconciler::new(parts);
         let mailboxes = Arc::new(mailboxes(&store, key.clone(), google, Arc::clone(&clock)));
-        let operated = operated(&store);
         let users = Arc::new(UserService {
             store: Arc::clone(&store) as _,
+            ports: Arc::new(operated.clone()),
             fleet: Arc::clone(&fleet),
             relays: Arc::clone(&relays) as Arc<dyn Relays>,
-            operator_client,
+            operator_client: operator_client.clone(),
             clock: Arc::clone(&clock),
             commands,
         });
-        let operator = Arc::new(operated_by(&operated, &relays, clock));
+        let operator = Arc::new(operated_by(&operated, operator_client, &relays, clock));
         let platform = Platform::new(PlatformParts {
             users: Arc::clone(&users),
             mailboxes: Arc::clone(&mailboxes),
@@ -258,9 +268,9 @@ impl TestPlatform {
             users,
             mailboxes,
             operator,
+            alerts: Arc::clone(&operated.alerts),
             operated,
             relays,
-            alerts: Arc::default(),
             changes,
             router: platform.router(),
             clock: hurried,
@@ -416,6 +426,13 @@ impl TestPlatform {
         let tokens = UserTokens::new(&GATEWAY_SECRET.into());
         let token = tokens.issue(&self.record(name).await, self.now() + good_for);
         token.expose_secret().to_owned()
+    }
+
+    /// Connects `name`'s account as a setup tool does.
+    pub(crate) async fn ask_as_setup_tool(&self, name: &str) {
+        let offer = json!({ "googleCredentials": google_credentials() });
+        let answer = self.ask_as(name, Method::POST, "/api/admin/google-credentials", offer);
+        assert_eq!(answer.await.0, 200);
     }
 
     /// Connects `name`'s account over the API.

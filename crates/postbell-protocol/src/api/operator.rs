@@ -19,8 +19,8 @@ pub use self::mail::{
     DropDeadLetters, ListAudit, ListDeadLetters, ListDeliveries, ReplayDeadLetters,
 };
 pub use self::users::{
-    AddUser, ChangeUser, ImportOutcome, ImportReport, ImportUsers, ImportedLine, ListUsers,
-    MachineFields, RemoveUser, SearchField, ShowUser, UserFilter, UserList,
+    AddUser, ChangeUser, GooglePermission, ImportOutcome, ImportReport, ImportUsers, ImportedLine,
+    ListUsers, MachineFields, RemoveUser, RemovedUser, SearchField, ShowUser, UserFilter, UserList,
 };
 
 /// A request of the operators' API.

@@ -116,6 +116,7 @@ pub(crate) fn fleet_counts<R: Columns>(row: &R) -> Result<FleetCounts, R::Failur
     Ok(FleetCounts {
         without_mail: number(row, "without_mail")?.unsigned_abs(),
         watch_ends: number(row, "watch_ends")?.unsigned_abs(),
+        unreachable: number(row, "unreachable")?.unsigned_abs(),
     })
 }
 

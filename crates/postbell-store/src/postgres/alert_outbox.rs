@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    AlertClaim, AlertMark, AlertOutbox, AlertRecipient, AlertScope, AlertSettlement, NewAlert,
-    StoreError, TargetId, Timestamp, UserId,
+    Actor, AlertClaim, AlertMark, AlertOutbox, AlertRecipient, AlertScope, AlertSettlement,
+    NewAlert, StoreError, TargetId, Timestamp, UserId,
 };
 
 use super::alert_targets;
@@ -73,11 +73,17 @@ const REMOVE_OF_TARGET: &str = "DELETE FROM alert WHERE user_id = $1 AND target 
 pub(crate) struct PostgresAlerts {
     pub(super) database: Arc<Database>,
     pub(super) secrets: Secrets,
+    /// Whose changes of targets are recorded.
+    pub(super) by: Option<Actor>,
 }
 
 impl PostgresAlerts {
-    pub(crate) fn new(database: Arc<Database>, secrets: Secrets) -> Self {
-        Self { database, secrets }
+    pub(crate) fn new(database: Arc<Database>, secrets: Secrets, by: Option<Actor>) -> Self {
+        Self {
+            database,
+            secrets,
+            by,
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! The users' alert targets, encrypted.
 
 use async_trait::async_trait;
-use postbell_core::{AlertTargets, StoreError, StoredTarget, TargetId, UserId};
+use postbell_core::{AlertTargets, AuditAction, StoreError, StoredTarget, TargetId, UserId};
 use secrecy::ExposeSecret;
 
-use super::advisory_locks;
 use super::alert_outbox::{self, PostgresAlerts};
 use super::failure::Failure;
 use super::session::Session;
+use super::{advisory_locks, audit};
 use crate::at_rest::Sealed;
 use crate::columns::{limit, sealed_target};
 
@@ -50,7 +50,12 @@ impl AlertTargets for PostgresAlerts {
         let text = &self.secrets.encrypt(user, target.text.expose_secret())?;
         let added = self.database.write(|db| async move {
             db.changed(user);
-            add(&db, user, target, text, most).await
+            let is_added = add(&db, user, target, text, most).await?;
+            if is_added {
+                let (action, id) = (AuditAction::AddAlertTarget, target.id.as_str());
+                audit::record(&db, self.by.as_ref(), action, Some(user), id).await?;
+            }
+            Ok(is_added)
         });
         added.await
     }
@@ -62,6 +67,10 @@ impl AlertTargets for PostgresAlerts {
             let removed = db
                 .execute(REMOVE, &[&user.as_str(), &target.as_str()])
                 .await?;
+            if removed > 0 {
+                let (action, id) = (AuditAction::RemoveAlertTarget, target.as_str());
+                audit::record(&db, self.by.as_ref(), action, Some(user), id).await?;
+            }
             Ok(removed > 0)
         });
         removed.await

@@ -15,11 +15,18 @@ const APPEND: &str = "
     INSERT INTO audit (number, at, actor, origin, action, user_id, detail)
     SELECT coalesce(max(number), 0) + 1, $1, $2, $3, $4, $5, $6 FROM audit";
 
-/// A few at once, which are more than were appended.
+/// A few at once, which are more than were appended. A clock that was ahead for one entry deletes nothing: what is
+/// old is so by this entry, the one before and the server's clock.
 const DELETE_OLD: &str = "
-    DELETE FROM audit WHERE number IN
-        (SELECT number FROM audit WHERE at <= $1 ORDER BY at LIMIT 16)
-        AND number < (SELECT max(number) FROM audit)";
+    DELETE FROM audit WHERE number IN (
+        SELECT number FROM audit
+        WHERE at <= least(
+            $1,
+            (SELECT at FROM audit ORDER BY number DESC LIMIT 1 OFFSET 1),
+            (extract(epoch FROM now()) * 1000)::int8
+        ) - $2
+        ORDER BY at LIMIT 16
+    ) AND number < (SELECT max(number) FROM audit)";
 
 /// Both lists walk an index backwards from a number.
 const OF_ALL: &str = "SELECT * FROM audit WHERE number < $1 ORDER BY number DESC LIMIT $2";
@@ -94,6 +101,8 @@ pub(super) async fn record(
         ],
     )
     .await?;
-    let kept_since = by.at.as_millis() - i64::try_from(AUDIT_KEPT.as_millis()).unwrap_or(i64::MAX);
-    db.execute(DELETE_OLD, &[&kept_since]).await.map(drop)
+    let kept = i64::try_from(AUDIT_KEPT.as_millis()).unwrap_or(i64::MAX);
+    db.execute(DELETE_OLD, &[&by.at.as_millis(), &kept])
+        .await
+        .map(drop)
 }

@@ -24,7 +24,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_operator.sql"),
     include_str!("migrations/0003_trace.sql"),
     include_str!("migrations/0004_machine_contact.sql"),
-    include_str!("migrations/0006_vacuum.sql"),
+    include_str!("migrations/0005_vacuum.sql"),
+    include_str!("migrations/0006_operator_more.sql"),
 ];
 
 /// The version that this code reads and writes.

@@ -274,7 +274,8 @@ impl Users for PostgresUsers {
         let counts = self.database.read(|db| async move {
             let count = format!(
                 "SELECT (SELECT count(*) FROM ({}) AS ids) AS without_mail,
-                    (SELECT count(*) FROM user_record WHERE watch_expires_at < $2) AS watch_ends",
+                    (SELECT count(*) FROM user_record WHERE watch_expires_at < $2) AS watch_ends,
+                    (SELECT count(*) FROM user_record WHERE unreachable_since IS NOT NULL) AS unreachable",
                 list::WITHOUT_MAIL_IDS
             );
             let row = db

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    AlertClaim, AlertMark, AlertOutbox, AlertScope, AlertSettlement, AlertTargets, NewAlert,
-    StoreError, StoredTarget, TargetId, Timestamp, UserId,
+    Actor, AlertClaim, AlertMark, AlertOutbox, AlertScope, AlertSettlement, AlertTargets,
+    AuditAction, NewAlert, StoreError, StoredTarget, TargetId, Timestamp, UserId,
 };
 use secrecy::ExposeSecret;
 
 use super::database::Database;
 use super::failure::Failure;
-use super::{alert, alert_mark, alert_target};
+use super::{alert, alert_mark, alert_target, audit};
 use crate::at_rest::Secrets;
 use crate::columns::SealedTarget;
 
@@ -20,11 +20,17 @@ use crate::columns::SealedTarget;
 pub(crate) struct SqliteAlerts {
     database: Arc<Database>,
     secrets: Secrets,
+    /// Whose changes of targets are recorded.
+    by: Option<Actor>,
 }
 
 impl SqliteAlerts {
-    pub(crate) fn new(database: Arc<Database>, secrets: Secrets) -> Self {
-        Self { database, secrets }
+    pub(crate) fn new(database: Arc<Database>, secrets: Secrets, by: Option<Actor>) -> Self {
+        Self {
+            database,
+            secrets,
+            by,
+        }
     }
 }
 
@@ -134,22 +140,32 @@ impl AlertTargets for SqliteAlerts {
             text,
             added_at: target.added_at,
         };
-        let user = user.clone();
+        let (user, by) = (user.clone(), self.by.clone());
         self.database
             .write(move |db| {
                 db.changed(&user);
-                alert_target::add(db, &user, &sealed, most)
+                let is_added = alert_target::add(db, &user, &sealed, most)?;
+                if is_added {
+                    let (action, id) = (AuditAction::AddAlertTarget, sealed.id.as_str());
+                    audit::record(db, by.as_ref(), action, Some(&user), id)?;
+                }
+                Ok(is_added)
             })
             .await
     }
 
     async fn remove_target(&self, user: &UserId, target: &TargetId) -> Result<bool, StoreError> {
-        let (user, target) = (user.clone(), target.clone());
+        let (user, target, by) = (user.clone(), target.clone(), self.by.clone());
         self.database
             .write(move |db| {
                 db.changed(&user);
                 alert::remove_of_target(db, &user, &target)?;
-                alert_target::remove(db, &user, &target)
+                let is_removed = alert_target::remove(db, &user, &target)?;
+                if is_removed {
+                    let (action, id) = (AuditAction::RemoveAlertTarget, target.as_str());
+                    audit::record(db, by.as_ref(), action, Some(&user), id)?;
+                }
+                Ok(is_removed)
             })
             .await
     }

@@ -58,6 +58,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0020_operator.sql")),
     Expand(include_str!("migrations/0021_trace.sql")),
     Expand(include_str!("migrations/0022_machine_contact.sql")),
+    Expand(include_str!("migrations/0023_operator_more.sql")),
 ];
 
 /// The version that this code reads and writes.

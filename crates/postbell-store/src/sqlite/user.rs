@@ -285,7 +285,8 @@ pub(super) fn fleet_counts(
 ) -> Result<FleetCounts> {
     let count = format!(
         "SELECT (SELECT count(*) FROM ({WITHOUT_MAIL_IDS})) AS without_mail,
-            (SELECT count(*) FROM user_record WHERE watch_expires_at < ?2) AS watch_ends"
+            (SELECT count(*) FROM user_record WHERE watch_expires_at < ?2) AS watch_ends,
+            (SELECT count(*) FROM user_record WHERE unreachable_since IS NOT NULL) AS unreachable"
     );
     let mut statement = db.prepare_cached(&count)?;
     let mut rows = statement.query(params![now.as_millis(), until.as_millis()])?;

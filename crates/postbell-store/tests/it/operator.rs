@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_core::{Actor, AuditAction, AuditedPorts, Timestamp};
+use postbell_core::{Actor, AuditAction, AuditedPorts, Clock, SystemClock};
 use postbell_testkit::Operated;
 
 use crate::engines::{Engine, keys, on_each_engine};
@@ -31,13 +31,26 @@ async fn an_entry_of_the_audit_log_can_be_neither_changed_nor_deleted(engine: &E
     let actor = Actor {
         name: "olga".to_owned(),
         origin: "command line".to_owned(),
-        at: Timestamp::from_millis(1_700_000_000_000),
+        at: SystemClock::new().now(),
     };
     let log = store.audit_log();
     let appended = log.append(&actor, AuditAction::SignIn, None, "");
     appended.await.unwrap();
-    for statement in ["UPDATE audit SET actor = 'x'", "DELETE FROM audit"] {
+    for statement in [
+        "UPDATE audit SET actor = 'x'",
+        "DELETE FROM audit",
+        "TRUNCATE audit",
+        "INSERT OR REPLACE INTO audit SELECT * FROM audit",
+        "INSERT INTO audit SELECT * FROM audit",
+    ] {
         assert!(engine.refuses(statement), "{statement}");
     }
-    assert_eq!(log.entries(None, None, 9).await.unwrap().len(), 1);
+    // An entry of the far future does not make the others old.
+    let mut later = actor;
+    later.at = postbell_core::Timestamp::from_millis(99_999_999_999_999);
+    log.append(&later, AuditAction::SignIn, None, "")
+        .await
+        .unwrap();
+    assert!(engine.refuses("DELETE FROM audit"));
+    assert_eq!(log.entries(None, None, 9).await.unwrap().len(), 2);
 }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use postbell_core::{
     AUDIT_KEPT, AccessToken, AccessTokens, Actor, AuditAction, AuditEntry, GoogleConnection,
     InstanceStatus, LinkDigest, MachineLocation, NewUser, Principal, Replayed, SandboxId,
-    TOKEN_USE_INTERVAL, Timestamp, TokenDigest, TokenScope, UnparseableMessage, UserId, UsersError,
+    StoredTarget, TOKEN_USE_INTERVAL, Timestamp, TokenDigest, TokenScope, UnparseableMessage,
+    UserId, UsersError,
 };
 
 use crate::Operated;
@@ -30,6 +31,7 @@ macro_rules! operator_conformance {
             each_change_of_a_user_has_an_entry
             a_refused_change_has_no_entry
             links_and_sign_outs_have_entries
+            changed_alert_targets_have_entries
             dropped_and_replayed_dead_letters_have_entries
             concurrent_entries_get_numbers_without_gaps
             entries_are_listed_in_pages
@@ -284,17 +286,48 @@ pub async fn entries_are_listed_in_pages(operated: &Operated) {
     }
 }
 
+/// The text of a target is a secret, so the entry has its id.
+pub async fn changed_alert_targets_have_entries(operated: &Operated) {
+    let users = operated.ports.users(&olga());
+    users.add(new("ann"), T0).await.unwrap();
+    let targets = operated.ports.alert_targets(&olga());
+    let ann = user("ann");
+    let target = |id: &str| StoredTarget {
+        id: id.parse().unwrap(),
+        text: "ntfy://ntfy.sh/a-secret-topic".into(),
+        added_at: T0,
+    };
+    let (first, second) = (
+        target("tgt_0123456789abcdef"),
+        target("tgt_fedcba9876543210"),
+    );
+    assert!(targets.add_target(&ann, &first, 1).await.unwrap());
+    assert!(!targets.add_target(&ann, &second, 1).await.unwrap());
+    assert!(!targets.remove_target(&ann, &second.id).await.unwrap());
+    assert!(targets.remove_target(&ann, &first.id).await.unwrap());
+    is_done(
+        &done(operated).await,
+        &[
+            ("user.add", "ann", ""),
+            ("alert_target.add", "ann", "tgt_0123456789abcdef"),
+            ("alert_target.remove", "ann", "tgt_0123456789abcdef"),
+        ],
+    );
+}
+
 /// The log is bounded by age, and nothing younger is deleted.
 pub async fn old_entries_are_deleted_when_others_are_appended(operated: &Operated) {
     let log = operated.ports.audit_log();
     let later = T0 + HOUR;
-    for at in [T0, later, T0 + AUDIT_KEPT] {
+    let last = T0 + AUDIT_KEPT;
+    // A clock that is ahead for one entry deletes nothing.
+    for at in [T0, later, last + HOUR, later, last, last] {
         let by = olga_at(at);
         let appended = log.append(&by, AuditAction::SignIn, None, "");
         appended.await.unwrap();
     }
     let times: Vec<_> = entries(operated).await.iter().map(|it| it.at).collect();
-    assert_eq!(times, [later, T0 + AUDIT_KEPT]);
+    assert_eq!(times, [later, last + HOUR, later, last, last]);
 }
 
 /// By the digest of its secret alone.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    AUDIT_KEPT, AccessTokens, Actor, AuditAction, AuditEntry, AuditLog, AuditedPorts, DeliveryLog,
-    Sessions, StoreError, UserId, Users,
+    AUDIT_KEPT, AccessTokens, Actor, AlertTargets, AuditAction, AuditEntry, AuditLog, AuditedPorts,
+    DeliveryLog, Sessions, StoreError, StoredTarget, TargetId, UserId, Users,
 };
 
-use super::{MemoryDeliveries, MemorySessions, MemoryTokens, MemoryUsers};
+use super::{MemoryAlerts, MemoryDeliveries, MemorySessions, MemoryTokens, MemoryUsers};
 
 /// The audit log in memory. Clones share the entries.
 #[derive(Clone, Default)]
@@ -30,6 +30,8 @@ pub struct MemoryStore {
     pub tokens: MemoryTokens,
     /// The queue.
     pub deliveries: MemoryDeliveries,
+    /// The alerts and their targets.
+    pub alerts: Arc<MemoryAlerts>,
     /// The log of all changes.
     pub audit: MemoryAudit,
 }
@@ -42,6 +44,7 @@ impl Default for MemoryStore {
             sessions: MemorySessions::default(),
             tokens,
             deliveries: MemoryDeliveries::default(),
+            alerts: Arc::default(),
             audit: MemoryAudit::default(),
         }
     }
@@ -50,6 +53,8 @@ impl Default for MemoryStore {
 impl MemoryAudit {
     fn push(&self, by: &Actor, action: AuditAction, user: Option<&UserId>, detail: &str) {
         let mut entries = self.0.lock();
+        // A clock that was ahead for one entry deletes nothing.
+        let now = entries.last().map_or(by.at, |before| before.at.min(by.at));
         let number = entries.last().map_or(1, |last| last.number + 1);
         entries.push(AuditEntry {
             number,
@@ -60,7 +65,7 @@ impl MemoryAudit {
             user: user.cloned(),
             detail: detail.to_owned(),
         });
-        entries.retain(|entry| entry.number == number || entry.at + AUDIT_KEPT > by.at);
+        entries.retain(|entry| entry.number == number || entry.at + AUDIT_KEPT > now);
     }
 }
 
@@ -104,6 +109,42 @@ impl AuditLog for MemoryAudit {
     }
 }
 
+/// The targets, with the changes of an actor recorded.
+struct RecordedTargets {
+    alerts: Arc<MemoryAlerts>,
+    recorder: Recorder,
+}
+
+#[async_trait]
+impl AlertTargets for RecordedTargets {
+    async fn targets(&self, user: &UserId) -> Result<Vec<StoredTarget>, StoreError> {
+        self.alerts.targets(user).await
+    }
+
+    async fn add_target(
+        &self,
+        user: &UserId,
+        target: &StoredTarget,
+        most: usize,
+    ) -> Result<bool, StoreError> {
+        let is_added = self.alerts.add_target(user, target, most).await?;
+        if is_added {
+            let (action, id) = (AuditAction::AddAlertTarget, target.id.as_str());
+            self.recorder.record(action, Some(user), id);
+        }
+        Ok(is_added)
+    }
+
+    async fn remove_target(&self, user: &UserId, target: &TargetId) -> Result<bool, StoreError> {
+        let is_removed = self.alerts.remove_target(user, target).await?;
+        if is_removed {
+            let (action, id) = (AuditAction::RemoveAlertTarget, target.as_str());
+            self.recorder.record(action, Some(user), id);
+        }
+        Ok(is_removed)
+    }
+}
+
 impl AuditedPorts for MemoryStore {
     fn users(&self, by: &Actor) -> Arc<dyn Users> {
         Arc::new(self.users.recording(Recorder::new(by, &self.audit)))
@@ -119,6 +160,13 @@ impl AuditedPorts for MemoryStore {
 
     fn delivery_log(&self, by: &Actor) -> Arc<dyn DeliveryLog> {
         Arc::new(self.deliveries.recording(Recorder::new(by, &self.audit)))
+    }
+
+    fn alert_targets(&self, by: &Actor) -> Arc<dyn AlertTargets> {
+        Arc::new(RecordedTargets {
+            alerts: Arc::clone(&self.alerts),
+            recorder: Recorder::new(by, &self.audit),
+        })
     }
 
     fn audit_log(&self) -> Arc<dyn AuditLog> {

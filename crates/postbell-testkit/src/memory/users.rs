@@ -337,6 +337,14 @@ impl Users for MemoryUsers {
                 .take(limit)
                 .cloned()
                 .collect(),
+            Listing::Unreachable { after } => rows
+                .values()
+                .map(|row| &row.record)
+                .filter(|record| record.unreachable_since.is_some())
+                .filter(|record| after.as_ref().is_none_or(|after| record.user > *after))
+                .take(limit)
+                .cloned()
+                .collect(),
         };
         Ok(records)
     }
@@ -387,9 +395,11 @@ impl Users for MemoryUsers {
         let ends = records().filter(|record| record.watch_expires_at < Some(until));
         let ends = ends.filter(|record| record.watch_expires_at.is_some());
         let without = records().filter(|record| gets_no_mail(record, now));
+        let unreachable = records().filter(|record| record.unreachable_since.is_some());
         Ok(FleetCounts {
             without_mail: without.count() as u64,
             watch_ends: ends.count() as u64,
+            unreachable: unreachable.count() as u64,
         })
     }
 

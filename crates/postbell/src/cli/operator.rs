@@ -118,6 +118,10 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "NUMBER")]
     pub(crate) before: Option<i64>,
 
+    /// List the log of the relay's store, which has the entries about dead letters if it is not the platform's
+    #[arg(long)]
+    pub(crate) relay: bool,
+
     /// Print one JSON array
     #[arg(long)]
     pub(crate) json: bool,

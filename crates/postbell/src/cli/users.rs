@@ -80,7 +80,7 @@ pub(crate) struct ListArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub(crate) by: By,
 
-    /// Only users in this state: problem, without_mail, watch_ends, or the code of a problem
+    /// Only users in this state: problem, without_mail, watch_ends, unreachable, or the code of a problem
     #[arg(long, value_name = "STATE", conflicts_with_all = ["search", "by"])]
     pub(crate) filter: Option<UserFilter>,
 

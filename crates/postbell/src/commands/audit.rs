@@ -19,11 +19,17 @@ pub(crate) async fn run(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
-    let target = Target::open(&args.remote, Access::Read, env, clock)?;
+    let access = if args.relay {
+        Access::ReadQueue
+    } else {
+        Access::Read
+    };
+    let target = Target::open(&args.remote, access, env, clock)?;
     let request = ListAudit {
         user_id: args.user.clone(),
         before: args.before,
         limit: Some(args.limit),
+        relay: args.relay,
     };
     let entries = target.perform(request).await?.entries;
     if args.json {

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use postbell_core::{Actor, AuditedPorts, Clock, UserId};
 use postbell_http::read_response;
 use postbell_platform::{
-    OperatedQueue, Operator, OperatorError, Perform, UserTokens, system_random,
+    OperatedQueue, Operator, OperatorClient, OperatorError, Perform, UserTokens, system_random,
 };
 use postbell_protocol::api::Problem;
 use postbell_protocol::api::operator::{Operation, ShowUser};
@@ -22,6 +22,7 @@ use super::open_users;
 use crate::cli::RemoteArgs;
 use crate::config::{Config, Env};
 use crate::console::Console;
+use crate::wiring::operator_client;
 
 /// The variable with the API key, which no argument holds: process lists show arguments.
 const KEY_VARIABLE: &str = "POSTBELL_OPERATOR_KEY";
@@ -88,12 +89,13 @@ impl Target {
         }
         let config = env.load()?;
         let actor = actor(&*clock);
-        let ports = ports(&config, access)?;
+        let (ports, client) = ports(&config, access, &clock)?;
         let secret = config.platform.gateway_secret.as_ref();
         Ok(Self::Here {
             operator: Box::new(Operator {
                 ports: Arc::clone(&ports),
                 queue: queue(&config, access)?,
+                client,
                 relays: None,
                 url: config.platform.url().ok(),
                 user_tokens: secret.map(UserTokens::new),
@@ -150,7 +152,10 @@ pub(super) fn actor(clock: &dyn Clock) -> Actor {
     }
 }
 
-fn ports(config: &Config, access: Access) -> anyhow::Result<Arc<dyn AuditedPorts>> {
+/// The users' store, and the operator's OAuth client if a command may remove users.
+type Ports = (Arc<dyn AuditedPorts>, Option<Arc<OperatorClient>>);
+
+fn ports(config: &Config, access: Access, clock: &Arc<dyn Clock>) -> anyhow::Result<Ports> {
     let options = match access {
         Access::Read | Access::ReadQueue | Access::WriteQueue => StoreOptions::read_only(),
         Access::Write | Access::WriteBoth => StoreOptions::read_write(),
@@ -159,14 +164,23 @@ fn ports(config: &Config, access: Access) -> anyhow::Result<Arc<dyn AuditedPorts
     // A relay alone has no users, and its commands need none.
     let is_queue = matches!(access, Access::ReadQueue | Access::WriteQueue);
     if is_queue && !config.platform.is_configured() {
-        return Ok(Arc::new(open_queue(config, options)?));
+        return Ok((Arc::new(open_queue(config, options)?), None));
     }
-    match open_users(config, options) {
+    let users = match open_users(config, options) {
         Err(error) if is_queue && error.is::<OpenError>() => {
-            Ok(Arc::new(open_queue(config, StoreOptions::read_only())?))
+            open_queue(config, StoreOptions::read_only())?
         }
-        users => Ok(Arc::new(users?)),
-    }
+        users => users?,
+    };
+    let client = match access {
+        Access::WriteBoth => {
+            let key = config.platform.platform_key()?.map(Arc::new);
+            let http = postbell_http::client()?;
+            operator_client(config, &users, key.as_ref(), &http, clock)?
+        }
+        _ => None,
+    };
+    Ok((Arc::new(users), client))
 }
 
 fn queue(config: &Config, access: Access) -> anyhow::Result<Option<OperatedQueue>> {
@@ -185,6 +199,7 @@ fn queue(config: &Config, access: Access) -> anyhow::Result<Option<OperatedQueue
     Ok(Some(OperatedQueue {
         ports: Arc::new(store),
         arrivals: None,
+        has_own_log: config.relay.inbox != config.platform.store,
     }))
 }
 

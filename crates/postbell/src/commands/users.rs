@@ -3,6 +3,7 @@
 mod import;
 mod invitations;
 mod link;
+mod remove;
 mod sign_out;
 
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use postbell_core::{Clock, MailProblem, StoreError, Timestamp};
 use postbell_protocol::api::UserStatus;
 use postbell_protocol::api::operator::{
-    AddUser, ChangeUser, IssueToken, ListUsers, MachineFields, RemoveUser, SearchField, ShowUser,
+    AddUser, ChangeUser, IssueToken, ListUsers, MachineFields, SearchField, ShowUser,
 };
 use postbell_store::{OpenError, Store, StoreOptions};
 use secrecy::ExposeSecret;
@@ -71,21 +72,7 @@ pub(crate) async fn run(
         UsersCommand::Invitations(args) => invitations::list(args, &context).await,
         UsersCommand::RevokeLink(args) => invitations::revoke(args, &context).await,
         UsersCommand::Change(args) => change(args, &context).await,
-        UsersCommand::Remove(args) => {
-            let target = context.open(Access::WriteBoth)?;
-            let user_id = args.user.clone();
-            let removed = target.perform(RemoveUser { user_id }).await?.removed;
-            if args.json {
-                console.data(&json!({ "removed": removed }).to_string())?;
-            } else if removed {
-                console.data(&format!("Removed {}.", args.user))?;
-            }
-            Ok(if removed {
-                ExitCode::SUCCESS
-            } else {
-                missing(&args.user, console)
-            })
-        }
+        UsersCommand::Remove(args) => remove::run(args, &context).await,
         UsersCommand::Token(args) => token(args, &context).await,
         UsersCommand::Link(args) => link::run(args, &context).await,
         UsersCommand::SignOut(args) => sign_out::run(args, &context).await,

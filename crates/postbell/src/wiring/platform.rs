@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use self::machines::MachineParts;
-use self::operator_client::operator_client;
+pub(crate) use self::operator_client::operator_client;
 pub use self::pages::sign_in_links;
 use super::alerts::{AlertPorts, AlertService, alerts, users_client};
 use super::{Relay, RelayPorts, join, store_problem};
@@ -279,6 +279,7 @@ fn user_service(
 ) -> (Arc<UserService>, Reconciler) {
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
         store: store.users(),
+        ports: Arc::new(store.clone()),
         tarballs: machines.tarballs.clone(),
         controllers: Arc::clone(&machines.controllers),
         orphaned_machines: store.orphaned_machines(),
@@ -289,6 +290,7 @@ fn user_service(
     });
     let users = UserService {
         store: store.users(),
+        ports: Arc::new(store.clone()),
         fleet,
         relays: Arc::clone(relays),
         clock: Arc::clone(clock),
@@ -330,16 +332,18 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     } = ports;
     let beside = local_relay(config, relay.as_ref())?;
     let keys = relay.as_ref().map(|relay| Arc::clone(&relay.keys));
-    let queue = relay.as_ref().map(operator::operated_queue);
+    let queue = relay.as_ref();
+    let queue = queue.map(|relay| operator::operated_queue(config, relay));
     let relays = all_relays(settings, &client, settings.api_key()?, relay);
     let platform_key = settings.platform_key()?.map(Arc::new);
-    let operator = operator_client(config, &store, platform_key.as_ref(), &client, &clock)?;
-    let renewer = operator
+    let google = operator_client(config, &store, platform_key.as_ref(), &client, &clock)?;
+    let renewer = google
         .clone()
         .map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
     let machines = machines::parts(config, &store, platform_key.as_ref(), &client, &clock)?;
-    let (users, reconciler) = user_service(&store, fleet, &relays, &machines, operator, &clock);
-    let operator = operator::operator_of(settings, &store, queue, &relays, &clock)?;
+    let shared = google.clone();
+    let (users, reconciler) = user_service(&store, fleet, &relays, &machines, shared, &clock);
+    let operator = operator::operator_of(settings, &store, queue, google, &relays, &clock)?;
     let api = operator::ApiPorts {
         store: &store,
         users: &users,

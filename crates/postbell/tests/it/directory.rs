@@ -104,6 +104,7 @@ fn operator(ports: Arc<MemoryStore>, clock: Arc<dyn Clock>) -> Operator {
     Operator {
         ports,
         queue: None,
+        client: None,
         relays: None,
         url: None,
         user_tokens: None,
@@ -135,8 +136,13 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         Box::new(|_| Err("there is none")),
         gateway_tokens.clone(),
     );
+    let ports = Arc::new(MemoryStore {
+        users: (*store).clone(),
+        ..MemoryStore::default()
+    });
     let (commands, _reconciler) = Reconciler::new(ReconcilerParts {
         store: Arc::clone(&users),
+        ports: Arc::clone(&ports) as _,
         tarballs: tarballs.clone(),
         controllers: Arc::new(controllers),
         orphaned_machines: store,
@@ -147,6 +153,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     });
     let service = UserService {
         store: users,
+        ports: Arc::clone(&ports) as _,
         fleet,
         relays,
         clock: Arc::clone(&clock),

@@ -60,6 +60,7 @@ pub(super) async fn show_command(
 
 pub(super) async fn set_notifications(
     State(pages): State<Pages>,
+    Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
     let wanted = if form.is_on() {
@@ -67,8 +68,10 @@ pub(super) async fn set_notifications(
     } else {
         Notifications::Off
     };
-    let user = &form.session.record.user;
-    let toast = match pages.users().set_notifications(user, wanted).await {
+    let UserSession { session, record } = form.session;
+    let by = session.actor(origin, pages.now());
+    let set = pages.users().set_notifications(&record.user, wanted, &by);
+    let toast = match set.await {
         Ok(changed) => match wanted {
             Notifications::On => Toast::NotificationsOn(changed.machine),
             Notifications::Off => Toast::NotificationsOff(changed.machine),
@@ -82,13 +85,14 @@ pub(super) async fn set_notifications(
 
 pub(super) async fn set_wake(
     State(pages): State<Pages>,
+    Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
     let allowed = form.is_on();
-    pages
-        .users()
-        .set_wake_on_mail(&form.session.record.user, allowed)
-        .await?;
+    let UserSession { session, record } = form.session;
+    let by = session.actor(origin, pages.now());
+    let set = pages.users().set_wake_on_mail(&record.user, allowed, &by);
+    set.await?;
     let toast = if allowed {
         Toast::WakeOn
     } else {
@@ -99,10 +103,12 @@ pub(super) async fn set_wake(
 
 pub(super) async fn disconnect(
     State(pages): State<Pages>,
+    Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
-    let user = &form.session.record.user;
-    let changed = pages.users().disconnect(user).await?;
+    let UserSession { session, record } = form.session;
+    let by = session.actor(origin, pages.now());
+    let changed = pages.users().disconnect(&record.user, &by).await?;
     Ok(Toast::Disconnected(changed.machine, changed.permission).redirect(&pages, CONNECTION))
 }
 

@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::view::View;
 use crate::pages::csrf_form::CsrfForm;
-use crate::pages::extract::PathParam;
+use crate::pages::extract::{Origin, PathParam};
 use crate::pages::format::relative;
 use crate::pages::layout::form_token;
 use crate::pages::session::{Session, UserSession};
@@ -140,6 +140,7 @@ pub(super) fn add_form(session: &Session) -> Markup {
 
 pub(super) async fn add(
     State(pages): State<Pages>,
+    Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
     let text = form.field("target").unwrap_or_default();
@@ -152,7 +153,8 @@ pub(super) async fn add(
         text: target.text().clone(),
         added_at: pages.now(),
     };
-    let targets = &pages.parts().alerts.targets;
+    let by = form.session.session.actor(origin, pages.now());
+    let targets = pages.parts().operator.ports.alert_targets(&by);
     let is_added = targets.add_target(user, &stored, MOST_TARGETS).await?;
     let toast = if is_added {
         info!(user.id = %user.masked(), target.id = %stored.id, "Added an alert target of {}", user.masked());
@@ -166,10 +168,12 @@ pub(super) async fn add(
 pub(super) async fn remove(
     State(pages): State<Pages>,
     PathParam(id): PathParam<TargetId>,
+    Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
     let user = &form.session.record.user;
-    let targets = &pages.parts().alerts.targets;
+    let by = form.session.session.actor(origin, pages.now());
+    let targets = pages.parts().operator.ports.alert_targets(&by);
     let toast = if targets.remove_target(user, &id).await? {
         info!(user.id = %user.masked(), target.id = %id, "Removed an alert target of {}", user.masked());
         Toast::TargetRemoved

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use postbell_core::{Timestamp, UserId, UserRecord};
+use postbell_core::{Actor, Timestamp, UserId, UserRecord};
 use postbell_google::{ConsentRequest, ConsentSecrets, Redirected};
 use postbell_http::constant_time_eq;
 use secrecy::ExposeSecret;
@@ -17,6 +17,7 @@ use url::Url;
 use crate::operator_client::{ConnectError, Consented};
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::CsrfForm;
+use crate::pages::extract::Origin;
 use crate::pages::layout::{form_token, plain_page};
 use crate::pages::session::{Session, UserSession};
 use crate::pages::toast::Toast;
@@ -92,6 +93,7 @@ pub(super) async fn start(
 pub(super) async fn callback(
     State(pages): State<Pages>,
     UserSession { session, record }: UserSession,
+    Origin(origin): Origin,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
@@ -101,7 +103,8 @@ pub(super) async fn callback(
     let connected = match attempt {
         Some(attempt) => {
             let query = uri.query().unwrap_or_default();
-            connect(&pages, client, attempt, &record, query).await?
+            let by = session.actor(origin, pages.now());
+            connect(&pages, client, attempt, &record, query, &by).await?
         }
         None => Err(Problem::Expired),
     };
@@ -142,6 +145,7 @@ async fn connect(
     attempt: Attempt,
     record: &UserRecord,
     query: &str,
+    by: &Actor,
 ) -> Result<Result<Toast, Problem>, PageError> {
     let secrets = ConsentSecrets {
         state: attempt.state,
@@ -169,7 +173,7 @@ async fn connect(
         Err(error) => return Ok(Err(Problem::Connect(error))),
     };
     let mailboxes = &pages.parts().mailboxes;
-    let error = match mailboxes.connect(users, &record.user, new).await {
+    let error = match mailboxes.connect(users, &record.user, new, by).await {
         Ok(changed) => {
             unused.keep();
             return Ok(Ok(Toast::Connected(changed.machine, ends_in)));

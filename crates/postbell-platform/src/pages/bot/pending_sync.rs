@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::view::View;
 use crate::pages::csrf_form::CsrfForm;
+use crate::pages::extract::Origin;
 use crate::pages::layout::form_token;
 use crate::pages::session::{Session, UserSession};
 use crate::pages::toast::Toast;
@@ -27,9 +28,11 @@ pub(super) fn notice(view: &View, session: &Session) -> Markup {
 
 pub(super) async fn retry_sync(
     State(pages): State<Pages>,
+    Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
-    let user = &form.session.record.user;
-    let changed = pages.users().retry_sync(user).await?;
+    let UserSession { session, record } = form.session;
+    let by = session.actor(origin, pages.now());
+    let changed = pages.users().retry_sync(&record.user, &by).await?;
     Ok(Toast::SyncRetried(changed.machine).redirect(&pages, "/bot#settings"))
 }

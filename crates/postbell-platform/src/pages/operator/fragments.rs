@@ -72,6 +72,7 @@ fn numbers(view: &View, pages: &Pages) -> Markup {
         (filter("users with a problem", view.with_problem(), UserFilter::Problem(None)))
         (filter("dead grants", view.with(revoked), UserFilter::Problem(Some(revoked))))
         (filter("watches end within a day", view.counts.watch_ends, UserFilter::WatchEnds))
+        (filter("machines do not answer", view.counts.unreachable, UserFilter::Unreachable))
         @if let Some(mail) = &view.mail {
             (number("pending mailboxes", &mail.depth.pending.to_string(), ""))
             @let oldest = mail.depth.oldest_accepted_at.map(|at| view.now - at);
@@ -162,12 +163,14 @@ fn filters(view: &View, pages: &Pages) -> Markup {
         }
     };
     let (without, ends) = (view.counts.without_mail, view.counts.watch_ends);
+    let unreachable = view.counts.unreachable;
     html! {
-        @if without + ends + view.with_problem() > 0 || view.query.filter().is_some() {
+        @if without + ends + unreachable + view.with_problem() > 0 || view.query.filter().is_some() {
             nav class="paging" aria-label="Users by state" {
                 (link(None, "All users", view.users))
                 (link(Some(UserFilter::WithoutMail), "Without mail", without))
                 (link(Some(UserFilter::WatchEnds), "Watch ends", ends))
+                (link(Some(UserFilter::Unreachable), "Does not answer", unreachable))
                 (link(Some(UserFilter::Problem(None)), "With a problem", view.with_problem()))
                 @for (code, number) in &view.problems {
                     (link(Some(UserFilter::Problem(Some(*code))), code.as_str(), *number))

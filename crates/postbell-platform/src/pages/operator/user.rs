@@ -107,9 +107,9 @@ impl View {
                 dead_letter_count: relay.log.count_dead_letters(user).await?,
             }),
         };
-        let audit = pages.parts().operator.ports.audit_log();
+        let operator = &pages.parts().operator;
         Ok(Self {
-            entries: audit.entries(Some(user), None, SHOWN).await?,
+            entries: operator.latest_changes(Some(user), SHOWN).await?,
             now: pages.now(),
             mail,
             record,

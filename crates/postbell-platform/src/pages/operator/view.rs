@@ -66,11 +66,11 @@ impl View {
                 dead_letters: relay.log.dead_letters(None, None, SHOWN).await?,
             }),
         };
-        let audit = pages.parts().operator.ports.audit_log();
+        let operator = &pages.parts().operator;
         Ok(Self {
             now,
             counts: store.fleet_counts(now, now + WATCH_ENDS_SOON).await?,
-            entries: audit.entries(None, None, SHOWN).await?,
+            entries: operator.latest_changes(None, SHOWN).await?,
             users: store.count().await?,
             problems: store.count_problems().await?,
             query,

@@ -32,15 +32,22 @@ struct Choice {
     users: Vec<UserId>,
     /// Without a user.
     principal: Principal,
+    /// In which way they have signed in.
+    way: String,
     asked_at: Timestamp,
 }
 
 /// Shows the bots.
-pub(super) fn ask(pages: &Pages, users: Vec<UserId>, principal: Principal) -> Response {
+pub(super) fn ask(
+    pages: &Pages,
+    users: Vec<UserId>,
+    principal: Principal,
+    way: String,
+) -> Response {
     let page = plain_page(
         "Choose a bot",
         html! {
-            p { "Several bots use this Google account. To open another one later, sign out." }
+            p { "Several bots use this account. To open another one later, sign out." }
             form method="post" action=(PATH) {
                 @for user in &users {
                     p { button class="primary wide" name="user" value=(user) { (user) } }
@@ -51,6 +58,7 @@ pub(super) fn ask(pages: &Pages, users: Vec<UserId>, principal: Principal) -> Re
     let choice = Choice {
         users,
         principal,
+        way,
         asked_at: pages.now(),
     };
     let cookie = pages
@@ -71,15 +79,16 @@ pub(super) async fn choose(
     let Choice {
         users,
         mut principal,
+        way,
         ..
     } = choice.ok_or(EXPIRED)?;
     let mut users = users.into_iter();
     let user = users.find(|user| form.field("user") == Some(user.as_str()));
     principal.user = Some(user.ok_or(PageError::InvalidForm)?);
     let name = log_name(&principal);
-    let started = Session::start(&pages, principal, None, origin).await?;
+    let started = Session::start(&pages, principal, None, origin, &way).await?;
     let started = started.ok_or(EXPIRED)?;
-    info!(principal = name, "Signed in with Google");
+    info!(principal = name, way, "Signed in");
     let remove = pages.cookies().remove(CookieName::BotChoice);
     Ok((remove, started).into_response())
 }

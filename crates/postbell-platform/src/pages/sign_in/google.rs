@@ -79,6 +79,14 @@ impl Provider {
         }
     }
 
+    /// How the audit log and the log call a sign-in with it.
+    fn way(self, pages: &Pages) -> String {
+        match (self, &pages.parts().issuer) {
+            (Self::Issuer, Some(issuer)) => format!("with {}", issuer.name),
+            _ => "with Google".to_owned(),
+        }
+    }
+
     const fn callback(self) -> &'static str {
         match self {
             Self::Google => CALLBACK,
@@ -191,9 +199,11 @@ async fn finish(
     let address = client.finish(&code, &attempt, now).await;
     let address = address.map_err(sign_in_error)?;
     let (mut users, mut principal) = access_of(pages, &address).await?;
+    let way = provider.way(pages);
     let remove = pages.cookies().remove(CookieName::SignInAttempt);
     if users.len() > 1 {
-        return Ok((remove, choice::ask(pages, users, principal)).into_response());
+        let choice = choice::ask(pages, users, principal, way);
+        return Ok((remove, choice).into_response());
     }
     principal.user = users.pop();
     if principal.user.is_none() && principal.operator.is_none() {
@@ -202,9 +212,9 @@ async fn finish(
     let name = log_name(&principal);
     let allowed = pages.parts().access.allowed.contains_key(&address);
     let allowed = allowed.then_some(address);
-    let started = Session::start(pages, principal, allowed, origin).await?;
+    let started = Session::start(pages, principal, allowed, origin, &way).await?;
     let started = started.ok_or(NO_ACCESS)?;
-    info!(principal = name, ?provider, "Signed in");
+    info!(principal = name, way, "Signed in");
     Ok((remove, started).into_response())
 }
 

@@ -50,7 +50,7 @@ pub(in crate::pages) async fn redeem(
     let principal = pages.parts().links.redeem(&secret, pages.now()).await?;
     let principal = principal.ok_or(PageError::InvalidLink)?;
     let name = log_name(&principal);
-    let started = Session::start(&pages, principal, None, origin).await?;
+    let started = Session::start(&pages, principal, None, origin, "by a link").await?;
     let started = started.ok_or(PageError::InvalidLink)?;
     info!(principal = name, "Signed in by a link");
     Ok(started)

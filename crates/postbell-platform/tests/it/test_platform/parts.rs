@@ -34,6 +34,7 @@ pub(super) fn mailboxes(
 
 pub(super) fn operated_by(
     store: &MemoryStore,
+    client: Option<Arc<OperatorClient>>,
     relays: &Arc<RecordingRelays>,
     clock: Arc<dyn Clock>,
 ) -> Operations {
@@ -43,7 +44,9 @@ pub(super) fn operated_by(
         queue: Some(OperatedQueue {
             ports,
             arrivals: None,
+            has_own_log: false,
         }),
+        client,
         relays: Some(Arc::clone(relays) as Arc<dyn Relays>),
         url: Some("https://bell.example.com".parse().unwrap()),
         user_tokens: Some(UserTokens::new(&GATEWAY_SECRET.into())),
@@ -81,7 +84,7 @@ fn controllers() -> HttpControllers {
 }
 
 pub(super) fn reconciler_parts(
-    store: &Arc<MemoryUsers>,
+    store: &MemoryStore,
     tarballs: &Tarballs,
     fleet: &Arc<Fleet>,
     relays: &Arc<RecordingRelays>,
@@ -89,10 +92,11 @@ pub(super) fn reconciler_parts(
     clock: &Arc<dyn Clock>,
 ) -> ReconcilerParts {
     ReconcilerParts {
-        store: Arc::clone(store) as _,
+        store: Arc::new(store.users.clone()),
+        ports: Arc::new(store.clone()),
         tarballs: tarballs.clone(),
         controllers: Arc::new(controllers()),
-        orphaned_machines: Arc::clone(store) as _,
+        orphaned_machines: Arc::new(store.users.clone()),
         fleet: Arc::clone(fleet),
         relays: Arc::clone(relays) as _,
         operator_client: operator_client.cloned(),

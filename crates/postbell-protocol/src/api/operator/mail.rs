@@ -122,6 +122,10 @@ pub struct ListAudit {
     /// The greatest number of entries, at most 1000; 100 if it is missing
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Whether to list the log of the relay's store, which has the entries about dead letters. If relay and platform
+    /// share a store, they share the log
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub relay: bool,
 }
 
 /// Entries of the audit log, the latest first

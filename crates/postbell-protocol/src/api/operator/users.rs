@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{Removed, operation};
+use super::operation;
 use crate::api::UserStatus;
 use crate::routes;
 
@@ -22,8 +22,8 @@ pub struct ListUsers {
     /// What to search and sort by: `user` or `email`
     #[schema(value_type = String, example = "user")]
     pub by: SearchField,
-    /// Only users with this state, whatever `search` says: `problem`, `without_mail`, `watch_ends`, or
-    /// the code of a problem
+    /// Only users with this state, whatever `search` says: `problem`, `without_mail`, `watch_ends`,
+    /// `unreachable`, or the code of a problem
     #[schema(value_type = Option<String>, example = "grant_revoked")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<UserFilter>,
@@ -56,6 +56,8 @@ pub enum UserFilter {
     WithoutMail,
     /// Gmail's watch ends within a day, or has ended.
     WatchEnds,
+    /// The machine does not answer.
+    Unreachable,
 }
 
 /// A page of users
@@ -155,6 +157,35 @@ pub struct RemoveUser {
     pub user_id: UserId,
 }
 
+/// Whether a user was removed, and what became of the permission at Google
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"removed": true, "googlePermission": "revoked"}))]
+pub struct RemovedUser {
+    /// Whether the user existed
+    pub removed: bool,
+    /// What became of the permission at Google, if an account was connected: `revoked`, `shared` (it stays, because
+    /// another user has the mailbox), `not_revoked` (Google could not take it back now), or `own_project` (it was
+    /// given to a project of the user's own)
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub google_permission: Option<GooglePermission>,
+}
+
+/// What became of the permission of an account that was disconnected.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GooglePermission {
+    /// It was not given to the operator's client.
+    OwnProject,
+    /// Google has taken it back.
+    Revoked,
+    /// It stays, because another user has connected the same mailbox.
+    Shared,
+    /// Google could not take it back now.
+    NotRevoked,
+}
+
 /// Users to add, as CSV
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -215,7 +246,7 @@ operation!(ListUsers, routes::OPERATOR_USERS_LIST, false, UserList);
 operation!(ShowUser, routes::OPERATOR_USERS_SHOW, false, UserStatus);
 operation!(AddUser, routes::OPERATOR_USERS_ADD, true, UserStatus);
 operation!(ChangeUser, routes::OPERATOR_USERS_CHANGE, true, UserStatus);
-operation!(RemoveUser, routes::OPERATOR_USERS_REMOVE, true, Removed);
+operation!(RemoveUser, routes::OPERATOR_USERS_REMOVE, true, RemovedUser);
 operation!(
     ImportUsers,
     routes::OPERATOR_USERS_IMPORT,
@@ -242,6 +273,7 @@ impl fmt::Display for UserFilter {
             Self::Problem(Some(code)) => code.as_str(),
             Self::WithoutMail => "without_mail",
             Self::WatchEnds => "watch_ends",
+            Self::Unreachable => "unreachable",
         })
     }
 }
@@ -259,10 +291,11 @@ impl FromStr for UserFilter {
             "problem" => Ok(Self::Problem(None)),
             "without_mail" => Ok(Self::WithoutMail),
             "watch_ends" => Ok(Self::WatchEnds),
+            "unreachable" => Ok(Self::Unreachable),
             _ => code()
                 .map(|code| Self::Problem(Some(code)))
                 .ok_or(InvalidId {
-                    expected: "problem, without_mail, watch_ends, or the code of a problem",
+                    expected: "problem, without_mail, watch_ends, unreachable, or the code of a problem",
                 }),
         }
     }
@@ -293,6 +326,7 @@ mod tests {
             UserFilter::Problem(None),
             UserFilter::WithoutMail,
             UserFilter::WatchEnds,
+            UserFilter::Unreachable,
         ];
         for filter in codes.into_iter().chain(others) {
             assert_eq!(filter.to_string().parse(), Ok(filter));

@@ -43,6 +43,10 @@ const WATCH_ENDS_AFTER: &str = "
     WHERE u.watch_expires_at < $1 AND (u.watch_expires_at, u.user_id) > ($3, $4)
     ORDER BY u.watch_expires_at, u.user_id LIMIT $2";
 
+const UNREACHABLE: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.unreachable_since IS NOT NULL AND u.user_id > $1 ORDER BY u.user_id LIMIT $2";
+
 /// The users who want notifications and get none at `$1`, from the indexes of those who could be.
 pub(super) const WITHOUT_MAIL_IDS: &str = "
     SELECT user_id FROM user_record WHERE problem_code IS NOT NULL AND notifications
@@ -115,6 +119,10 @@ pub(super) async fn list(
         Listing::WithoutMail { now, after } => {
             let after = after.as_ref().map_or("", |user| user.as_str());
             read(db, &without_mail(), &[&now.as_millis(), &after, &limit]).await
+        }
+        Listing::Unreachable { after } => {
+            let after = after.as_ref().map_or("", |user| user.as_str());
+            read(db, UNREACHABLE, &[&after, &limit]).await
         }
     }
 }

@@ -38,6 +38,10 @@ const WATCH_ENDS_AFTER: &str = "
     WHERE watch_expires_at < ?1 AND (watch_expires_at, user) > (?3, ?4)
     ORDER BY watch_expires_at, user LIMIT ?2";
 
+const UNREACHABLE: &str = "
+    SELECT * FROM user_with_progress WHERE unreachable_since IS NOT NULL AND user > ?1
+    ORDER BY user LIMIT ?2";
+
 /// The users who want notifications and get none at `?1`, from the indexes of those who could be.
 pub(super) const WITHOUT_MAIL_IDS: &str = "
     SELECT user FROM user_record WHERE problem_code IS NOT NULL AND notifications
@@ -101,6 +105,10 @@ pub(in crate::sqlite) fn list(
             );
             read(db, &list, params![now.as_millis(), after, limit])
         }
+        Listing::Unreachable { after } => {
+            let after = after.as_ref().map_or("", |user| user.as_str());
+            read(db, UNREACHABLE, params![after, limit])
+        }
     }
 }
 
@@ -146,6 +154,10 @@ mod tests {
             (
                 ONE_PROBLEM,
                 "SEARCH user_record USING INDEX user_record_by_problem (problem_code=? AND user>?)",
+            ),
+            (
+                UNREACHABLE,
+                "SEARCH user_record USING INDEX user_record_unreachable (user>?)",
             ),
             (
                 WATCH_ENDS_FROM,

@@ -216,3 +216,33 @@ pub async fn users_who_get_no_mail_are_listed(store: &UserStore) {
     let counts = store.users.fleet_counts(T0, T0).await.unwrap();
     assert_eq!((counts.watch_ends, counts.without_mail), (0, 3));
 }
+
+/// By user id. A machine that answers again is not listed.
+pub async fn users_whose_machine_does_not_answer_are_listed(store: &UserStore) {
+    for (name, since) in [
+        ("ann", Some(T0)),
+        ("bob", None),
+        ("cid", Some(T0)),
+        ("dan", Some(T0)),
+    ] {
+        let mut record = add_connected(store, name, &format!("{name}@example.com"), 0).await;
+        record.unreachable_since = since;
+        store.users.replace(&record, None, T0).await.unwrap();
+    }
+    let mut again = store.users.get(&user("dan")).await.unwrap().unwrap();
+    again.unreachable_since = None;
+    store.users.replace(&again, None, T0).await.unwrap();
+    for (after, limit, found) in [
+        (None, 9, &["ann", "cid"][..]),
+        (None, 1, &["ann"]),
+        (Some("ann"), 9, &["cid"]),
+        (Some("cid"), 9, &[]),
+    ] {
+        let after = after.map(user);
+        let listing = Listing::Unreachable { after };
+        let page = store.users.list(&listing, limit).await.unwrap();
+        assert_eq!(names(&page), found, "{listing:?}");
+    }
+    let counts = store.users.fleet_counts(T0, T0).await.unwrap();
+    assert_eq!(counts.unreachable, 2);
+}

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use postbell_core::Clock;
 use postbell_platform::{
-    ApiKeys, MailboxUsers, OperatedQueue, Operator, Platform, PlatformParts, Relays, Tarballs,
-    UserService, UserTokens, system_random,
+    ApiKeys, MailboxUsers, OperatedQueue, Operator, OperatorClient, Platform, PlatformParts,
+    Relays, Tarballs, UserService, UserTokens, system_random,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -33,10 +33,11 @@ pub(super) struct ApiPorts<'a> {
 }
 
 /// The queue of the relay in this process, as operators use it.
-pub(super) fn operated_queue(relay: &InProcessRelay) -> OperatedQueue {
+pub(super) fn operated_queue(config: &Config, relay: &InProcessRelay) -> OperatedQueue {
     OperatedQueue {
         ports: Arc::new(relay.store.clone()),
         arrivals: Some(Arc::clone(&relay.arrivals)),
+        has_own_log: config.relay.inbox != config.platform.store,
     }
 }
 
@@ -45,12 +46,14 @@ pub(super) fn operator_of(
     settings: &PlatformConfig,
     store: &Store,
     queue: Option<OperatedQueue>,
+    client: Option<Arc<OperatorClient>>,
     relays: &Arc<dyn Relays>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<Operator>> {
     Ok(Arc::new(Operator {
         ports: Arc::new(store.clone()),
         queue,
+        client,
         relays: Some(Arc::clone(relays)),
         url: Some(settings.url()?),
         user_tokens: Some(UserTokens::new(settings.gateway_secret()?)),

@@ -11,7 +11,7 @@ use reqwest::Client;
 use crate::config::{Config, ConfigError};
 
 /// Builds the operator's client, if one is configured.
-pub(super) fn operator_client(
+pub(crate) fn operator_client(
     config: &Config,
     store: &Store,
     key: Option<&Arc<PlatformKey>>,

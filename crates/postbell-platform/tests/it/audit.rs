@@ -1,0 +1,148 @@
+//! What users do is in the audit log, too.
+
+use axum::http::Method;
+use postbell_core::{AuditLog, Users};
+use postbell_platform::Perform;
+use postbell_protocol::api::operator::{GooglePermission, ListAudit, RemoveUser};
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
+use serde_json::json;
+
+use crate::connect::{assert_connected, connect, pages};
+use crate::test_browser::TestPages;
+use crate::test_platform::{olga, sandbox};
+
+/// Who has done what, in order.
+async fn done(pages: &TestPages) -> Vec<(String, String, String)> {
+    let log = &pages.world.operated.audit;
+    let entries = log.entries(None, None, 100).await.unwrap();
+    let entries = entries.into_iter().rev();
+    entries.map(|it| (it.actor, it.action, it.detail)).collect()
+}
+
+#[tokio::test]
+async fn what_users_do_on_their_page_and_with_their_token_is_recorded() {
+    let pages = TestPages::new().await;
+    pages.world.ask_as_setup_tool("ann").await;
+    let ann = pages.signed_in(Some("ann"), false).await;
+    for (path, fields) in [
+        ("/bot/notifications", &[("to", "off")][..]),
+        ("/bot/notifications", &[("to", "on")]),
+        ("/bot/wake", &[("to", "on")]),
+        ("/bot/alerts", &[("target", "ntfy://ntfy.sh/hunter2")]),
+        ("/bot/disconnect", &[]),
+    ] {
+        assert_eq!(ann.submit("/bot", path, fields).await.status, 303, "{path}");
+    }
+    let done = done(&pages).await;
+    let of_ann: Vec<_> = done
+        .iter()
+        .filter(|(actor, ..)| actor == "user ann")
+        .map(|(_, action, detail)| (action.as_str(), detail.as_str()))
+        .collect();
+    assert_eq!(done[0].0, "setup token of ann", "{done:?}");
+    assert_eq!(
+        (
+            done[0].1.as_str(),
+            done[0].2.contains("connected a Google account")
+        ),
+        ("user.change", true),
+        "{done:?}"
+    );
+    let target = of_ann
+        .iter()
+        .find(|(action, _)| *action == "alert_target.add");
+    assert!(
+        target.is_some_and(|(_, id)| id.starts_with("tgt_")),
+        "{done:?}"
+    );
+    let rest: Vec<_> = of_ann
+        .iter()
+        .filter(|(action, _)| *action != "alert_target.add")
+        .copied()
+        .collect();
+    assert_eq!(
+        rest,
+        [
+            ("session.start", "by a link"),
+            ("user.change", "notifications off"),
+            ("user.change", "notifications on"),
+            ("user.change", "wake on mail on"),
+            (
+                "user.change",
+                "disconnected the Google account, notifications off"
+            ),
+        ]
+    );
+    assert!(!format!("{done:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn what_is_done_with_the_internal_key_is_recorded() {
+    let pages = TestPages::new().await;
+    pages.world.connect("ann").await;
+    let off = "/api/platform/gmail-notifications?userId=ann";
+    let answer = pages.world.ask(Method::DELETE, off, json!(null)).await;
+    assert_eq!(answer.0, 200, "{answer:?}");
+    let done = done(&pages).await;
+    assert!(done.iter().all(|(actor, ..)| actor == "internal API key"));
+    assert_eq!(done.last().unwrap().2, "notifications off");
+}
+
+#[tokio::test]
+async fn removing_a_user_takes_back_the_permission_and_says_what_it_could_not() {
+    let sandbox = sandbox().await;
+    let (pages, ann) = pages(&sandbox).await;
+    pages.world.add_another("bob").await;
+    let bob = pages.signed_in(Some("bob"), false).await;
+    pages.world.add_another("cid").await;
+    pages.world.add_another("dan").await;
+    let dan = pages.signed_in(Some("dan"), false).await;
+    for browser in [&ann, &bob] {
+        assert_connected(&connect(browser, "ann@example.com").await);
+    }
+    assert_connected(&connect(&dan, "dan@example.com").await);
+    let remove = async |name: &str| {
+        let request = RemoveUser {
+            user_id: name.parse().unwrap(),
+        };
+        let by = olga();
+        let removed = pages.world.operator.perform(request, &by).await.unwrap();
+        assert!(removed.removed);
+        removed.google_permission
+    };
+    assert_eq!(remove("ann").await, Some(GooglePermission::Shared));
+    assert_eq!(sandbox.oauth().grants("ann@example.com"), 2);
+    assert_eq!(remove("bob").await, Some(GooglePermission::Revoked));
+    assert_eq!(sandbox.oauth().grants("ann@example.com"), 0);
+    assert!(sandbox.gmail().watch("ann@example.com").is_none());
+    pages.world.connect("cid").await;
+    assert_eq!(remove("cid").await, Some(GooglePermission::OwnProject));
+    let refuse = Kind::refuse(503);
+    sandbox
+        .faults()
+        .add(FaultPoint::OAuthRevoke, refuse, Frequency::Always);
+    assert_eq!(remove("dan").await, Some(GooglePermission::NotRevoked));
+    assert!(
+        pages
+            .world
+            .store
+            .get(&"dan".parse().unwrap())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    pages.world.add_another("eve").await;
+    assert_eq!(remove("eve").await, None);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_of_the_relay_is_listed_apart_and_shown_together() {
+    let pages = TestPages::new().await;
+    let request = ListAudit {
+        relay: true,
+        ..ListAudit::default()
+    };
+    let listed = pages.world.operator.perform(request, &olga()).await;
+    assert!(listed.unwrap().entries.is_empty());
+}
