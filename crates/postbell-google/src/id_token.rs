@@ -127,6 +127,12 @@ impl IdTokenVerifier {
         Ok(self.keys.check_ready().await?)
     }
 
+    /// Whether tokens will not be verified, because fetching the keys has failed since the start.
+    #[must_use]
+    pub fn lacks_keys(&self) -> bool {
+        self.keys.is_missing()
+    }
+
     /// Verifies Google's tokens with its `keys`.
     #[must_use]
     pub fn new(keys: Arc<GoogleKeys>) -> Self {

@@ -115,6 +115,12 @@ impl GoogleKeys {
         self.fetch_for_unknown_key().await
     }
 
+    /// Whether a fetch has failed, and none succeeded yet.
+    pub(crate) fn is_missing(&self) -> bool {
+        let has_tried = || self.last_fetch.try_lock().is_ok_and(|last| last.is_some());
+        self.kept.load().is_none() && has_tried()
+    }
+
     /// Fetches, unless that was done recently: strangers can send any key id.
     async fn fetch_for_unknown_key(&self) -> Result<(), KeysUnavailable> {
         let mut last_fetch = self.last_fetch.lock().await;

@@ -9,10 +9,12 @@ use crate::error::{Blocker, Result, SetupError};
 use crate::openclaw::{self, OpenClawHook};
 use crate::operator;
 use crate::progress::SavedDestination;
+use crate::report::StepId;
 use crate::request::{Destination, Webhook, parse_endpoint, parse_url};
 use crate::ui::{Event, NoAnswer, Question, Ui};
 
 pub(crate) const URL: &str = "a URL, such as https://postbell.example.com";
+const WEBHOOK_URL: &str = "a URL, such as http://127.0.0.1:18789/hooks/gmail";
 
 /// Completes the request, and saves it to the progress file.
 pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
@@ -34,6 +36,12 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
     if ctx.request.mailbox.is_none() {
         let saved = ctx.progress.mailbox.as_ref();
         ctx.request.mailbox = saved.and_then(|address| address.parse().ok());
+        if let Some(mailbox) = &ctx.request.mailbox {
+            ctx.note(&format!(
+                "The mailbox is {}, as in the last run; --mailbox names another one.",
+                mailbox.as_str()
+            ));
+        }
     }
     if ctx.request.mailbox.is_none() {
         ctx.request.mailbox = Some(ask_mailbox(&*ctx.deps.ui).await?);
@@ -89,7 +97,9 @@ async fn complete_webhook(ctx: &mut SetupContext) -> Result<()> {
     }
     let found = ctx.request.home.as_deref().and_then(openclaw::find);
     let saved = ctx.progress.webhook.clone().or(ctx.progress.hook.clone());
-    let is_new = saved.is_none();
+    // The token is not kept: a webhook that has not accepted a test yet, or is tested again, needs it.
+    let is_tested = ctx.progress.hook.is_some() && ctx.progress.hook == saved;
+    let is_untested = !is_tested || ctx.must_repeat(StepId::Hook);
     let url = match saved {
         Some(saved) => Some(saved),
         None => ask_webhook(ctx, found.as_ref()).await?,
@@ -101,7 +111,7 @@ async fn complete_webhook(ctx: &mut SetupContext) -> Result<()> {
     if secrets.token.is_none() && secrets.signing.is_none() {
         secrets.token = match found.filter(|found| found.url == url) {
             Some(found) => Some(found.token),
-            None if is_new => ask_webhook_token(ctx).await?,
+            None if is_untested => ask_webhook_token(ctx).await?,
             None => None,
         };
     }
@@ -122,12 +132,17 @@ async fn ask_webhook(ctx: &SetupContext, found: Option<&OpenClawHook>) -> Result
     let default = found.map_or("", |found| found.url.as_str());
     if found.is_some() {
         ctx.note("This webhook and its token are in OpenClaw's configuration.");
+    } else if ctx.request.home.as_deref().is_some_and(openclaw::is_off) {
+        ctx.note(
+            "OpenClaw's webhook for Gmail is off. In ~/.openclaw/openclaw.json, set hooks.enabled, a hooks.token, and \
+             \"gmail\" in hooks.presets (docs/openclaw.md), and restart OpenClaw.",
+        );
     }
     let parse = |text: &str| match text {
         "" => Some(None),
         text => parse_url(text).map(Some),
     };
-    ask_parsed(ui, &question.with_default(default), URL, parse).await
+    ask_parsed(ui, &question.with_default(default), WEBHOOK_URL, parse).await
 }
 
 async fn ask_webhook_token(ctx: &SetupContext) -> Result<Option<SecretString>> {

@@ -12,6 +12,7 @@ use self::loopback::Loopback;
 use crate::blocker::BROWSER;
 use crate::context::SetupContext;
 use crate::error::{Blocker, Result, SetupError};
+use crate::remedy::RERUN;
 use crate::report::StepId;
 use crate::request::{Browser, describe_scope};
 use crate::retry::Retries;
@@ -57,11 +58,10 @@ pub(crate) async fn ask_again(ctx: &SetupContext, error: &SetupError) -> Result<
     if !may_help {
         return Ok(false);
     }
-    ctx.note(&format!(
-        "Not granted: {}. {}",
-        error.problem(),
-        error.remedy()
-    ));
+    // The question that follows says how to go on.
+    let remedy = error.remedy();
+    let remedy = remedy.strip_suffix(RERUN).unwrap_or(&remedy);
+    ctx.note(&format!("Not granted: {}. {remedy}", error.problem()));
     let question = Question::new("Open the page again?", BROWSER);
     let options = ["Yes", "No, stop here"].map(str::to_owned);
     match ctx.deps.ui.choose(&question, &options).await {
@@ -179,16 +179,52 @@ fn read_redirect(
     pasted: &SecretString,
 ) -> Option<Result<SecretString>> {
     let url = Url::parse(pasted.expose_secret().trim()).ok();
-    match url.map(|url| request.read(&url)) {
-        Some(Redirected::Code(code)) => return Some(Ok(code)),
-        Some(Redirected::Refused(code)) => {
+    let Some(url) = url else {
+        ctx.note("That is not an address that begins with http://127.0.0.1.");
+        return None;
+    };
+    match request.read(&url) {
+        Redirected::Code(code) => return Some(Ok(code)),
+        Redirected::Refused(code) => {
             return Some(Err(SetupError::new(Blocker::ConsentRefused(code))));
         }
-        Some(Redirected::Stranger) => ctx.note(
-            "That address belongs to another sign-in. Open the address above, and copy the \
-             address that it leads to.",
-        ),
-        None => ctx.note("That is not an address that begins with http://127.0.0.1."),
+        Redirected::Stranger => ctx.note(foreign(&url)),
     }
     None
+}
+
+/// Why an address is not the answer, and what to do.
+fn foreign(url: &Url) -> &'static str {
+    let has = |wanted: &str| url.query_pairs().any(|(name, _)| name == wanted);
+    if has("response_type") {
+        "That is the address to open in the browser. Copy the address that it leads to after your consent."
+    } else if has("state") {
+        "That address belongs to another sign-in. Open the address above, and copy the address that it leads to."
+    } else {
+        "That address is not complete: copy the whole address of the page, with everything behind the question mark."
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pasted_address_that_is_no_answer_is_explained() {
+        for (url, expected) in [
+            (
+                "https://accounts.google.com/o/oauth2/v2/auth?response_type=code&state=s",
+                "to open in the browser",
+            ),
+            (
+                "http://127.0.0.1:1/?state=other&code=other",
+                "another sign-in",
+            ),
+            ("http://127.0.0.1:1/?code=c", "not complete"),
+            ("http://127.0.0.1:1/", "not complete"),
+        ] {
+            let told = foreign(&Url::parse(url).unwrap());
+            assert!(told.contains(expected), "{url}: {told}");
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub(crate) struct OpenClawHook {
 struct Configuration {
     #[serde(default)]
     gateway: Gateway,
+    #[serde(default)]
     hooks: Hooks,
 }
 
@@ -30,22 +31,34 @@ struct Gateway {
     port: Option<u16>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Hooks {
     enabled: bool,
     token: String,
     path: Option<String>,
-    #[serde(default)]
     presets: Vec<String>,
 }
 
-/// Reads `.openclaw/openclaw.json` below the home folder. `None` if there is none, it is not plain JSON, or its
-/// webhook for Gmail is off.
-pub(crate) fn find(home: &Path) -> Option<OpenClawHook> {
+/// Reads `.openclaw/openclaw.json` below the home folder. `None` if there is none, or it is not plain JSON.
+fn read(home: &Path) -> Option<Configuration> {
     let file = File::open(home.join(".openclaw/openclaw.json")).ok()?;
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
-    let Configuration { gateway, hooks } = serde_json::from_str(&text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Whether OpenClaw's configuration is there, and its webhook for Gmail is off.
+pub(crate) fn is_off(home: &Path) -> bool {
+    let is_on = |Hooks {
+                     enabled, presets, ..
+                 }: Hooks| { enabled && presets.iter().any(|one| one == "gmail") };
+    read(home).is_some_and(|found| !is_on(found.hooks))
+}
+
+/// Finds OpenClaw's webhook. `None` if it is not configured here, or its webhook for Gmail is off.
+pub(crate) fn find(home: &Path) -> Option<OpenClawHook> {
+    let Configuration { gateway, hooks } = read(home)?;
     // A text with ${…} is replaced by a variable that only OpenClaw knows.
     let has_token = !hooks.token.is_empty() && !hooks.token.contains("${");
     if !hooks.enabled || !has_token || !hooks.presets.iter().any(|one| one == "gmail") {
@@ -94,6 +107,17 @@ mod tests {
             hooks.replace("gmail", "other"),
         ] {
             assert_eq!(found(&format!("{{{useless}}}")), None, "{useless}");
+        }
+        let home = tempfile::tempdir().unwrap();
+        assert!(!is_off(home.path()));
+        fs::create_dir(home.path().join(".openclaw")).unwrap();
+        for (text, off) in [
+            ("{}".to_owned(), true),
+            (format!("{{{hooks}}}"), false),
+            (format!("{{{}}}", hooks.replace("gmail", "other")), true),
+        ] {
+            fs::write(home.path().join(".openclaw/openclaw.json"), &text).unwrap();
+            assert_eq!(is_off(home.path()), off, "{text}");
         }
         for text in ["", "{}", "{ // JSON5\n}"] {
             assert_eq!(found(text), None, "{text}");

@@ -15,10 +15,22 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
     let saved = ctx.progress.destination.clone();
     let known = ctx.request.destination.clone();
     let known = known.or_else(|| saved.and_then(Destination::from_saved));
-    let destination = match known {
-        Some(destination @ Destination::Operator { .. }) => destination,
-        _ => ask(ctx).await?,
+    let (pages, relay) = match known {
+        Some(Destination::Operator { pages, relay }) => (Some(pages), Some(relay)),
+        _ => (None, None),
     };
+    // Each by itself: what is requested replaces what was saved.
+    let pages = ctx.request.pages.clone().or(pages);
+    let pages = match pages {
+        Some(pages) => pages,
+        None => ask(ctx, PAGES).await?,
+    };
+    let relay = ctx.request.relay.clone().or(relay);
+    let relay = match relay {
+        Some(relay) => relay,
+        None => ask(ctx, RELAY).await?,
+    };
+    let destination = Destination::Operator { pages, relay };
     ctx.request.destination = Some(destination.clone());
     let names = ctx.request.names.clone();
     ctx.update_progress(|progress| {
@@ -27,13 +39,13 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
     })
 }
 
-async fn ask(ctx: &SetupContext) -> Result<Destination> {
-    let ui = &*ctx.deps.ui;
-    let pages = Question::new("Public URL of the pages (platform.url)", "--pages URL");
-    let pages: Url = ask_parsed(ui, &pages, URL, parse_url).await?;
-    let relay = Question::new("Public URL of the relay (relay.audience)", "--relay URL");
-    let relay = ask_parsed(ui, &relay, URL, parse_url).await?;
-    Ok(Destination::Operator { pages, relay })
+/// The questions, and the flags that answer them.
+const PAGES: [&str; 2] = ["Public URL of the pages (platform.url)", "--pages URL"];
+const RELAY: [&str; 2] = ["Public URL of the relay (relay.audience)", "--relay URL"];
+
+async fn ask(ctx: &SetupContext, [text, flag]: [&'static str; 2]) -> Result<Url> {
+    let question = Question::new(text, flag);
+    ask_parsed(&*ctx.deps.ui, &question, URL, parse_url).await
 }
 
 /// The lines to add to the configuration; none before every step is done.
@@ -50,7 +62,8 @@ pub(crate) fn configuration(ctx: &SetupContext, report: &Report) -> Vec<String> 
     };
     let (topic, account) = (ctx.topic(), ctx.push_account_email());
     let (topic, account) = (topic.unwrap_or_default(), account.unwrap_or_default());
-    let quoted = |text: &str| format!("{text:?}");
+    // A string of JSON is one of TOML, too.
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
     vec![
         "[google.client]".to_owned(),
         format!("client_id = {}", quoted(&client.id)),

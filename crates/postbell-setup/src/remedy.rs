@@ -12,7 +12,7 @@ pub(crate) fn console_page(path: &str, project: Option<&str>) -> String {
     }
 }
 
-const RERUN: &str = "Then run `postbell setup` again; it continues where it stopped.";
+pub(crate) const RERUN: &str = "Then run `postbell setup` again; it continues where it stopped.";
 
 /// The next action, in one or two sentences.
 pub(crate) fn remedy(blocker: &Blocker, project: Option<&str>) -> String {
@@ -114,8 +114,8 @@ fn consent_remedy(blocker: &Blocker, page: &dyn Fn(&str) -> String) -> Option<St
             page("auth/audience")
         ),
         Blocker::ConsentTimeout => format!(
-            "If the browser is on another machine, use --no-browser. If Google said that access is \
-             blocked, add the account as a test user or publish the app at {}. {RERUN}",
+            "If the browser is on another computer, paste the address of its last page here. If Google said that access \
+             is blocked, add the account as a test user or publish the app at {}. {RERUN}",
             page("auth/audience")
         ),
         Blocker::ScopesNotGranted(_) => {

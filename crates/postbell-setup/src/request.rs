@@ -45,6 +45,8 @@ pub struct SetupRequest {
     pub home: Option<PathBuf>,
     /// The public URL of the platform's relay, also for a destination from the progress file.
     pub relay: Option<Url>,
+    /// The public URL of the platform's pages, of an operator.
+    pub pages: Option<Url>,
     /// Whether the relay of the platform is to be asked for: no flag names it.
     pub asks_relay: bool,
     /// Where the user's browser is.
@@ -100,6 +102,15 @@ impl SetupRequest {
     pub(crate) fn credentials_file(&self) -> Option<&PathBuf> {
         let destination = self.destination.as_ref();
         destination.and_then(Destination::credentials)
+    }
+
+    /// Names another local credentials file.
+    pub(crate) fn set_credentials_file(&mut self, file: PathBuf) {
+        if let Some(Destination::Pull { credentials } | Destination::Serve { credentials, .. }) =
+            &mut self.destination
+        {
+            *credentials = Some(file);
+        }
     }
 
     /// The mailbox address, or an empty text.

@@ -6,7 +6,7 @@ use crate::context::{ProjectRef, SetupContext};
 use crate::error::{Blocker, Result};
 use crate::ledger::Resource;
 use crate::plan::{Plan, Step, UndoOutcome};
-use crate::progress::Progress;
+use crate::progress::{Progress, SavedDestination};
 use crate::report::{Report, StepId, StepState};
 use crate::steps;
 use crate::ui::{Event, Question};
@@ -20,6 +20,10 @@ pub async fn undo(ctx: &mut SetupContext) -> Result<Report> {
     if ctx.progress == Progress::default() {
         ctx.note("This progress file records nothing to undo.");
         return Ok(Report::default());
+    }
+    let saved = ctx.progress.destination.as_ref();
+    if matches!(saved, Some(SavedDestination::Operator { .. })) {
+        ctx.request.is_for_operator = true;
     }
     let question = Question::new(question_text(ctx), "--yes").with_default("no");
     if !ctx.deps.ui.confirm(&question).await? {

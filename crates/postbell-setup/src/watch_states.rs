@@ -31,10 +31,9 @@ impl WatchStates {
         let Some(state) = StateFile::peek(&folder, mailbox)? else {
             return Ok(None);
         };
-        let opened = StateFile::open(&folder, mailbox);
         Ok(Some(SavedWatch {
             state,
-            watcher_runs: matches!(opened, Err(StateError::InUse { .. })),
+            watcher_runs: StateFile::is_in_use(&folder, mailbox),
         }))
     }
 

@@ -299,7 +299,7 @@ impl Poster {
         posted?;
         state.last_accepted_at_ms = now;
         state.set_problem(ProblemSource::Test, None);
-        info!(messages = count, "The webhook accepted {count} messages");
+        info!(messages = count, "The webhook accepted mail");
         Ok(count)
     }
 }

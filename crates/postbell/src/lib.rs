@@ -38,6 +38,9 @@ const BAD_CONFIGURATION: u8 = 78;
 /// Exit code for wrong usage, as clap has it.
 const WRONG_USAGE: u8 = 2;
 
+const NO_FILE: &str = "note: there is no configuration file here: neither ./postbell.toml nor \
+    /etc/postbell/postbell.toml exists. Name yours with --config or POSTBELL_CONFIG.";
+
 /// Runs the command that the process was started with.
 ///
 /// Invalid usage ends the process with code 2, as clap does.
@@ -66,7 +69,13 @@ pub fn run() -> ExitCode {
         .and_then(|runtime| runtime.block_on(dispatch(cli, &console, &env)));
     // The log's lines come before the error message.
     drop(log);
-    outcome.unwrap_or_else(|error| fail(&console, &error))
+    outcome.unwrap_or_else(|error| {
+        let code = fail(&console, &error);
+        if error.is::<ConfigError>() && env.existing_file().is_none() {
+            console.error(NO_FILE);
+        }
+        code
+    })
 }
 
 /// Starts the log. The controller falls back to its default filter if the configured one is invalid:

@@ -22,12 +22,16 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(super) type CachedDepth = Mutex<Option<(Duration, Depth)>>;
 
 /// Answers 200 if the store answers and takes writes, and no push was refused for want of Google's keys since
-/// they were last fetched.
+/// they were last fetched. Names in `warning` that they could not be fetched yet.
 pub(super) async fn ready(State(ingress): State<Ingress>) -> Result<Json<Value>, ApiError> {
     let parts = ingress.parts();
     parts.queue.check_ready(parts.clock.now()).await?;
     parts.id_tokens.check_ready().await?;
-    Ok(Json(json!({ "status": "ready" })))
+    Ok(Json(if parts.id_tokens.lacks_keys() {
+        json!({ "status": "ready", "warning": "google's keys could not be fetched: pushes will be refused" })
+    } else {
+        json!({ "status": "ready" })
+    }))
 }
 
 /// Answers with all metrics, none of which names a user.

@@ -1,5 +1,6 @@
 //! The OAuth client for the mailbox. The user creates it, because Google has no API for it.
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,8 @@ const INSTRUCTIONS: &str = "Programs read Gmail through an OAuth client, which c
      External (or Internal, if your organization has Google Workspace).\n\
      2. Under Audience, choose \"Publish app\". While an app is in testing, its grants expire after \
      seven days. An app for your own use needs no verification.\n\
-     3. Under Clients, create a client of the type \"Desktop app\" and download its JSON.";
+     3. Under Clients, create a client of the type \"Desktop app\" and download its JSON. If the browser is on another \
+     computer, copy the file to this one, for example with scp.";
 
 pub(super) struct Client {
     /// Whether the user also signs in with this client.
@@ -75,7 +77,18 @@ impl Step for Client {
             };
             let file = match file {
                 Some(file) => file,
-                None => absolute(Path::new(ctx.deps.ui.text(&question).await?.trim())),
+                None => {
+                    let answer = ctx.deps.ui.text(&question).await?;
+                    if answer.trim_start().starts_with('{') {
+                        // Not repeated: it has the client's secret.
+                        ctx.note(
+                            "That is the content of the file. Copy the file itself to this computer, for example with scp, \
+                             and enter its path.",
+                        );
+                        continue;
+                    }
+                    absolute(Path::new(answer.trim()))
+                }
             };
             match read_client(ctx, &file) {
                 Ok(_) => {
@@ -83,6 +96,8 @@ impl Step for Client {
                     return Ok(());
                 }
                 Err(error) if attempt == ATTEMPTS => return Err(error),
+                // The question follows: another path is enough.
+                Err(error) if !file.exists() => ctx.note(&format!("{}.", error.problem())),
                 Err(error) => ctx.note(&format!("{}. {}", error.problem(), error.remedy())),
             }
             attempt += 1;
@@ -139,8 +154,11 @@ pub(super) fn absolute(file: &Path) -> PathBuf {
 /// Reads a client file. Refuses a client of another project.
 fn read_client(ctx: &SetupContext, file: &Path) -> Result<OAuthClient> {
     let client = OAuthClient::from_file(file);
-    let client =
-        client.map_err(|error| SetupError::new(Blocker::InvalidClientFile(error.to_string())))?;
+    let client = client.map_err(|error| {
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        let problem = format!("{error}{}", cause.unwrap_or_default());
+        SetupError::new(Blocker::InvalidClientFile(problem))
+    })?;
     let number = client.project_number().unwrap_or_default();
     match &ctx.discovered.project {
         Some(project) if project.number != number => {
@@ -153,7 +171,7 @@ fn read_client(ctx: &SetupContext, file: &Path) -> Result<OAuthClient> {
 }
 
 const OPERATOR_INSTRUCTIONS: &str = "Setup signs you in to Google Cloud through an OAuth client of the project, which can \
-     only be created in the Google Cloud console. Without one: stop here, and run setup again with POSTBELL_SETUP_ACCESS_TOKEN \
+     only be created in the Google Cloud console. To do without one, stop here, and run setup again with POSTBELL_SETUP_ACCESS_TOKEN \
      as `gcloud auth print-access-token` prints it, and --project ID. On this page:\n\
      1. If it shows \"Get started\": enter the name that your users will see and your address.\n\
      2. Under Clients, create a client of the type \"Desktop app\" and download its JSON.";

@@ -4,7 +4,7 @@
 //! (<https://developers.google.com/identity/protocols/oauth2#expiration>), and reports this with the
 //! grant. Setup then shows how to publish the app, and asks for consent again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::plan::{Plan, Removal, Step};
 use crate::progress::Progress;
 use crate::remedy::console_page;
 use crate::report::StepId;
+use crate::request::Destination;
 use crate::retry::Retries;
 use crate::times::day;
 use crate::ui::Question;
@@ -127,8 +128,52 @@ fn ask_for_consent(address: &EmailAddress, why: &str) -> Plan {
 
 /// Checks the grant in the credentials file.
 async fn check_file(ctx: &mut SetupContext, address: &EmailAddress, file: &Path) -> Result<Plan> {
+    match check_grant(ctx, address, file).await? {
+        Some(plan) => Ok(plan),
+        None => {
+            let own = use_own_file(ctx, address, file)?;
+            let plan = check_grant(ctx, address, &own).await?;
+            plan.ok_or_else(|| of_another_mailbox(&own))
+        }
+    }
+}
+
+/// Leaves a file with the grant of another mailbox as it is, and names another one after the mailbox, unless the user
+/// has named the file.
+fn use_own_file(ctx: &mut SetupContext, address: &EmailAddress, file: &Path) -> Result<PathBuf> {
+    if ctx.request.credentials.is_some() {
+        return Err(of_another_mailbox(file));
+    }
+    let name = format!("google-{}.json", address.as_str().replace('/', "_"));
+    let own = file.with_file_name(name);
+    ctx.note(&format!(
+        "{} has the grant of another mailbox, and is kept. That of {} is in {}.",
+        file.display(),
+        address.as_str(),
+        own.display()
+    ));
+    ctx.request.set_credentials_file(own.clone());
+    let saved = ctx.request.destination.as_ref();
+    let saved = saved.map(Destination::to_saved);
+    ctx.update_progress(|progress| progress.destination = saved)?;
+    Ok(own)
+}
+
+fn of_another_mailbox(file: &Path) -> SetupError {
+    SetupError::new(Blocker::File(format!(
+        "{} has the grant of another mailbox, and is not overwritten; name another file with --credentials",
+        file.display()
+    )))
+}
+
+/// Checks the grant in a file; `None` if it is that of another mailbox.
+async fn check_grant(
+    ctx: &mut SetupContext,
+    address: &EmailAddress,
+    file: &Path,
+) -> Result<Option<Plan>> {
     let Some(user) = credentials_file::read(file, address.as_str())? else {
-        return Ok(ask_for_consent(address, ""));
+        return Ok(Some(ask_for_consent(address, "")));
     };
     let mailbox = MailboxAccess {
         address: address.clone(),
@@ -136,12 +181,17 @@ async fn check_file(ctx: &mut SetupContext, address: &EmailAddress, file: &Path)
         user,
         is_stored: true,
     };
-    if let Some(problem) = problem_of_grant(ctx, &mailbox).await? {
-        return Ok(ask_for_consent(address, problem));
+    match problem_of_grant(ctx, &mailbox).await? {
+        Some(OTHER_MAILBOX) => Ok(None),
+        Some(problem) => Ok(Some(ask_for_consent(address, problem))),
+        None => {
+            ctx.discovered.mailbox = Some(mailbox);
+            Ok(Some(Plan::UpToDate(address.as_str().to_owned())))
+        }
     }
-    ctx.discovered.mailbox = Some(mailbox);
-    Ok(Plan::UpToDate(address.as_str().to_owned()))
 }
+
+const OTHER_MAILBOX: &str = "the file is for another mailbox";
 
 /// Why a stored grant cannot be used, if it cannot.
 async fn problem_of_grant(
@@ -163,7 +213,7 @@ async fn problem_of_grant(
         Err(error) => return Err(ctx.error(error)),
     };
     if !mailbox.address.is_same_mailbox(&profile.email_address) {
-        return Ok(Some("the file is for another mailbox"));
+        return Ok(Some(OTHER_MAILBOX));
     }
     if !ctx.request.is_pulled() {
         return Ok(None);

@@ -105,6 +105,29 @@ async fn two_mailboxes_of_a_project_get_only_their_own_notifications() {
 }
 
 #[tokio::test]
+async fn the_credentials_of_another_mailbox_are_kept() {
+    let mut world = World::new().await;
+    world.set_up().await;
+    let of_first = std::fs::read(world.credentials()).unwrap();
+    world.request.mailbox = Some("bob@example.com".parse().unwrap());
+    world.set_up().await;
+    let own = world.folder.path().join("google-bob@example.com.json");
+    assert!(own.exists(), "{}", world.user.transcript());
+    // The next run finds them.
+    world.request.destination = Some(Destination::Pull { credentials: None });
+    let consents = world.user.consents();
+    world.set_up().await;
+    assert_eq!(world.user.consents(), consents + 1, "only for the sign-in");
+
+    // A file that is named is not replaced by another one.
+    world.request.credentials = Some(world.credentials());
+    let report = world.run().await;
+    let error = error_of(&report, StepId::Mailbox);
+    assert!(error.problem().contains("another mailbox"), "{error}");
+    assert_eq!(std::fs::read(world.credentials()).unwrap(), of_first);
+}
+
+#[tokio::test]
 async fn a_plan_lists_every_change_and_makes_none() {
     let world = World::new().await;
     let before = world.inventory();

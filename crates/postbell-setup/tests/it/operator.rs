@@ -141,6 +141,25 @@ async fn an_interrupted_run_is_continued_without_the_answers() {
 }
 
 #[tokio::test]
+async fn a_new_address_of_the_pages_replaces_the_saved_one_and_the_relays_stays() {
+    let mut world = world().await;
+    world.request.web_client_file = Some(web_client(&world));
+    assert!(world.run().await.is_done(), "{}", world.user.transcript());
+    world.request.destination = None;
+    world.request.pages = Some(Url::parse("https://mail.example.com").unwrap());
+    let report = world.run().await;
+    let error = error_of(&report, StepId::WebClient);
+    assert!(
+        error
+            .problem()
+            .contains("https://mail.example.com/bot/google/back"),
+        "{error}"
+    );
+    let saved = std::fs::read_to_string(world.progress_file()).unwrap();
+    assert!(saved.contains("https://push.example.com/"), "{saved}");
+}
+
+#[tokio::test]
 async fn a_client_that_users_could_not_connect_with_is_refused() {
     let mut world = world().await;
     let elsewhere = "https://bell.example.com/";

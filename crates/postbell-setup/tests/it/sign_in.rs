@@ -190,6 +190,26 @@ async fn consent_of_another_account_is_refused() {
 }
 
 #[tokio::test]
+async fn a_failed_consent_is_repeated_without_another_sign_in() {
+    let world = World::new().await;
+    world.user.answer("a browser", "Yes");
+    let user = Arc::clone(&world.user);
+    // Bob consents in place of Ann, once.
+    let before = move |consents| {
+        user.behave(|user| user.account = (consents == 1).then_some("bob@example.com"));
+    };
+    world
+        .user
+        .behave(|user| user.before_consent = Some(Arc::new(before)));
+    world.set_up().await;
+    assert_eq!(
+        world.user.consents(),
+        3,
+        "one sign-in, and the mailbox twice"
+    );
+}
+
+#[tokio::test]
 async fn consent_is_repeated_after_the_app_is_published() {
     let world = World::new().await;
     testing(&world, &[MAILBOX, "owner@example.com"]);

@@ -22,6 +22,24 @@ async fn undo_removes_everything_that_setup_created() {
 }
 
 #[tokio::test]
+async fn a_declined_undo_names_project_and_mailbox_and_changes_nothing() {
+    let world = World::new().await;
+    world.set_up().await;
+    let before = world.inventory();
+    let question = "Remove what setup created";
+    world.user.behave(|user| user.declines = Some(question));
+    world.undo().await;
+    assert_eq!(world.inventory(), before);
+    let shown = world.user.transcript();
+    let asked = shown.lines().find(|line| line.contains(question)).unwrap();
+    assert!(
+        asked.contains(PROJECT) && asked.contains(MAILBOX),
+        "{asked}"
+    );
+    assert!(shown.ends_with("Nothing was removed."), "{shown}");
+}
+
+#[tokio::test]
 async fn undo_removes_the_push_account_and_its_role() {
     let mut world = World::new().await;
     let before = world.inventory();

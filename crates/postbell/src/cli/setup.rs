@@ -68,9 +68,9 @@ const VARIABLES: &str = "Variables, for secrets:
   POSTBELL_USER_TOKEN          User token for the platform
   POSTBELL_WATCH_HOOK_URL      The bot's webhook, in place of --hook-url
   POSTBELL_WATCH_HOOK_TOKEN    Bearer token of the bot's webhook
-  POSTBELL_WATCH_HOOK_SECRET   Signing secret, if the bot's webhook verifies signatures
-  POSTBELL_SETUP_ACCESS_TOKEN  Access token for Google Cloud, in place of a sign-in, such as
-                               `gcloud auth print-access-token` prints";
+  POSTBELL_WATCH_HOOK_SECRET   Signing secret, if the webhook verifies signatures
+  POSTBELL_SETUP_ACCESS_TOKEN  Access token for Google Cloud, in place of a
+                               sign-in: `gcloud auth print-access-token`";
 
 /// Where notifications are delivered.
 #[derive(Args, Debug)]

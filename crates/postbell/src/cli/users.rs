@@ -301,15 +301,23 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Parses the lifetime of a token or key.
 pub(super) fn token_lifetime(text: &str) -> Result<Duration, String> {
-    let time = duration(text)?;
+    let time = lifetime(text)?;
     let is_short_enough = time <= 366 * DAY;
     let refused = || "expected at most a year (366d)".to_owned();
     is_short_enough.then_some(time).ok_or_else(refused)
 }
 
+/// Parses a time with its unit: 7 may be meant as days.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    if text.trim().bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("expected a time with a unit, such as 15m, 24h or 7d".to_owned());
+    }
+    duration(text)
+}
+
 /// Parses the lifetime of a link. Links pass through mail and chat, so it is limited.
 fn link_lifetime(text: &str) -> Result<Duration, String> {
-    let time = duration(text)?;
+    let time = lifetime(text)?;
     let is_short_enough = time <= 30 * DAY;
     let refused = || "expected at most a month (30d)".to_owned();
     is_short_enough.then_some(time).ok_or_else(refused)

@@ -72,7 +72,7 @@ pub(crate) fn restore(
             "{key} is in PostgreSQL, so use its own program: pg_restore --dbname={url} FILE (docs/operate.md)"
         ))),
         Err(error @ BackupError::Exists(_)) if !args.replace => {
-            return Err(error).context("use --replace to put the backup in its place, and keep it");
+            bail!("{error}; --replace puts the backup in its place, and keeps what was there");
         }
         restored => restored.with_context(|| format!("{} to {key} {url}", args.file.display()))?,
     };

@@ -14,14 +14,17 @@ use crate::cli::HealthcheckArgs;
 /// Time limit of the whole check. Container engines give up after 30 seconds unless told otherwise.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
+/// At most this much of what another server may have sent is shown.
+const MAX_CHARS: usize = 200;
+
 pub(crate) async fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     check(&args.url, args.unix_socket.as_deref()).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Sends one GET request, and fails unless the answer is a success. The error says what the server names as the
+/// Sends one GET request, and fails unless the answer is a success. Returns the warning in the answer. The error says what the server names as the
 /// reason; it is a [`reqwest::Error`] if nothing answered.
-pub(super) async fn check(url: &Url, unix_socket: Option<&Path>) -> anyhow::Result<()> {
+pub(super) async fn check(url: &Url, unix_socket: Option<&Path>) -> anyhow::Result<Option<String>> {
     let shown = shown(url);
     let local = unix_socket.is_some() || is_loopback(url);
     let verify = url.scheme() == "https" && !local;
@@ -37,19 +40,22 @@ pub(super) async fn check(url: &Url, unix_socket: Option<&Path>) -> anyhow::Resu
     })?;
     let status = response.status();
     if status.is_success() {
-        return Ok(());
+        let body: Value =
+            serde_json::from_slice(&postbell_http::read_error(response).await).unwrap_or_default();
+        return Ok(body["warning"].as_str().map(short));
     }
     let reason = reason(&postbell_http::read_error(response).await);
     bail!("{shown} answered {status}{reason}")
 }
 
+fn short(text: &str) -> String {
+    text.chars().take(MAX_CHARS).collect()
+}
+
 /// The reason in an answer of Postbell's `/ready`. Empty if it names none.
 fn reason(body: &[u8]) -> String {
-    /// At most this much of what another server may have sent is shown.
-    const MAX_CHARS: usize = 200;
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let named = body["error"].as_str().or(body["code"].as_str());
-    let short = |text: &str| text.chars().take(MAX_CHARS).collect::<String>();
     let mailbox = body["mailbox"].as_str();
     let mailbox = mailbox.map(|name| format!(" (mailbox {})", short(name)));
     named.map_or_else(String::new, |named| {

@@ -269,7 +269,14 @@ fn request(args: &SetupArgs, config: &Config, env: &Env) -> anyhow::Result<Setup
             signing: secrets::hook_signing(None, env)?,
         },
         home: env.variable("HOME").map(PathBuf::from),
-        relay: requested.relay.clone(),
+        relay: match &requested.relay {
+            None if requested.operator => config.relay.audience.clone(),
+            relay => relay.clone(),
+        },
+        pages: requested
+            .pages
+            .clone()
+            .or_else(|| config.platform.url.clone()),
         asks_relay: requested.platform.is_some() && !names_relay,
         client_file: google.client.clone(),
         sign_in_client_file: sign_in.or_else(|| config.google.sign_in_client_file.clone()),
@@ -310,11 +317,7 @@ fn destination(
 ) -> Option<Destination> {
     let requested = &args.destination;
     if requested.operator {
-        let pages = requested.pages.clone();
-        let pages = pages.or_else(|| config.platform.url.clone())?;
-        let relay = requested.relay.clone();
-        let relay = relay.or_else(|| config.relay.audience.clone())?;
-        return Some(Destination::Operator { pages, relay });
+        return None;
     }
     if requested.pull {
         return Some(Destination::Pull { credentials: None });

@@ -7,7 +7,7 @@ use postbell_core::{Clock, Depth, Timestamp, printable};
 use postbell_http::ListenAddress;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateFile, WatchState, mailbox_of};
-use postbell_store::StoreOptions;
+use postbell_store::{OpenError, StoreOptions};
 use postbell_watcher::{assess, hung_since};
 use serde::Serialize;
 use url::Url;
@@ -37,11 +37,20 @@ pub(crate) async fn run(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let config = env.load()?;
-    let mut lines = services(&config).await;
     // A service's user may have no home.
-    if let Ok(dirs) = GogDirs::from_variables(|name| env.variable(name)) {
-        lines.extend(watchers(&dirs, &config.watch, clock.now()));
-    }
+    let dirs = GogDirs::from_variables(|name| env.variable(name));
+    let watchers = dirs.map_or_else(
+        |_| Vec::new(),
+        |dirs| watchers(&dirs, &config.watch, clock.now()),
+    );
+    // The sandbox prints a configuration for a relay, which is used for a watcher, too.
+    let is_watchers = !watchers.is_empty() && has_never_run(&config);
+    let mut lines = if is_watchers {
+        Vec::new()
+    } else {
+        services(&config).await
+    };
+    lines.extend(watchers);
     if lines.is_empty() {
         lines.push(Line {
             subject: "postbell".to_owned(),
@@ -77,6 +86,14 @@ impl Line {
         let line = format!("{subject}: mail {works}: {detail}. {next}");
         printable(line.trim_end())
     }
+}
+
+/// Whether the relay of a configuration without a platform has no store yet.
+fn has_never_run(config: &Config) -> bool {
+    let opened = open_log(config, StoreOptions::read_only());
+    let is_missing = opened
+        .is_err_and(|error| matches!(error.downcast_ref::<OpenError>(), Some(OpenError::Missing)));
+    is_missing && !config.platform.is_configured()
 }
 
 /// The relay and the platform of the configuration.
@@ -127,7 +144,11 @@ async fn service(name: &str, listen: &ListenAddress, is_secured: bool) -> Line {
         }
     };
     match asked {
-        Ok(()) => line(true, "ready".to_owned(), String::new()),
+        Ok(None) => line(true, "ready".to_owned(), String::new()),
+        Ok(Some(warning)) => {
+            let next = "See its log, and check DNS, firewall and proxy.";
+            line(false, warning, next.to_owned())
+        }
         Err(error) => {
             let next = if error.is::<reqwest::Error>() {
                 format!("See its log, and check that `postbell serve` or `postbell {name}` runs.")
@@ -143,7 +164,10 @@ async fn service(name: &str, listen: &ListenAddress, is_secured: bool) -> Line {
     }
 }
 
-async fn ready(base: &str, unix_socket: Option<&std::path::PathBuf>) -> anyhow::Result<()> {
+async fn ready(
+    base: &str,
+    unix_socket: Option<&std::path::PathBuf>,
+) -> anyhow::Result<Option<String>> {
     let url: Url = format!("{base}/ready").parse()?;
     healthcheck::check(&url, unix_socket.map(|file| &**file)).await
 }

@@ -5,6 +5,7 @@ mod alerts;
 mod dead_letters;
 mod delivery;
 pub(super) mod install;
+mod known;
 mod mailboxes;
 mod pull;
 mod serve;

@@ -4,7 +4,7 @@ mod sign_in;
 
 use std::net::SocketAddr;
 
-use postbell_http::ListenAddress;
+use postbell_http::{ListenAddress, is_loopback};
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::env_crypto::EnvKey;
 use postbell_store::KeyRing;
@@ -201,6 +201,11 @@ impl PlatformConfig {
         if self.is_configured() && self.is_local_only() {
             let local = "platform.url is not set: links to the pages work only on this machine";
             warnings.push(local.to_owned());
+        }
+        let url = self.url.as_ref();
+        if url.is_some_and(|url| url.scheme() != "https" && !is_loopback(url)) {
+            let plain = "platform.url is not https: browsers and Google's sign-in need it";
+            warnings.push(plain.to_owned());
         }
         warnings
     }

@@ -192,7 +192,7 @@ async fn without_a_service_manager_nothing_is_written_and_the_message_says_what_
     for text in [
         "no systemd runs for this user",
         "No medium found",
-        "without `install`",
+        "under another supervisor",
     ] {
         assert!(stderr.contains(text), "{stderr}");
     }

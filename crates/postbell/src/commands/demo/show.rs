@@ -52,7 +52,7 @@ impl Show {
         if !self.json {
             let columns = "   total  pubsub   relay   queue control watcher";
             self.line(
-                "Sandbox for Google, relay, controller, watcher and bot. Latencies in milliseconds.",
+                "Sandbox for Google, relay, controller, watcher and bot. Times in milliseconds.",
             );
             self.line(&format!("{:>SUBJECT$}{columns}", "mail"));
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{Clock, ProblemCode};
-use postbell_google::{AuthorizedUser, Credentials, Gmail, Patience, PubSubAdmin, TokenSource};
+use postbell_google::{
+    AuthorizedUser, Credentials, Gmail, OAuthClient, Patience, PubSubAdmin, TokenSource,
+};
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateError, StateFile, WatchState, mailbox_of};
 use postbell_watcher::{AddressMatch, IdentityError, MailboxIdentity, WatchRenewal, WrongAccount};
@@ -13,6 +15,7 @@ use reqwest::Client;
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::known;
 use crate::cli::AccountArgs;
 use crate::config::{BadSetting, Config, ConfigError, Env, WatchConfig};
 use crate::console::Console;
@@ -74,12 +77,27 @@ pub(super) fn address(args: &AccountArgs, config: &Config, env: &Env) -> anyhow:
 pub(super) fn named_address(named: Option<&str>, env: &Env) -> anyhow::Result<String> {
     let address = named.or_else(|| env.variable(ACCOUNT_VARIABLE));
     let address = address.map(str::trim).filter(|address| !address.is_empty());
-    let address = address.ok_or_else(|| {
-        BadSetting::new(format!(
-            "expected the address of the mailbox in --account, or in {ACCOUNT_VARIABLE}"
-        ))
-    })?;
-    Ok(address.to_owned())
+    if let Some(address) = address {
+        return Ok(address.to_owned());
+    }
+    let watched = known::mailboxes(env);
+    <[_; 1]>::try_from(watched)
+        .map(|[only]| only)
+        .map_err(|watched| {
+            BadSetting::new(format!(
+                "expected the address of the mailbox in --account, or in {ACCOUNT_VARIABLE}{}",
+                watched_here(&watched)
+            ))
+            .into()
+        })
+}
+
+fn watched_here(mailboxes: &[String]) -> String {
+    if mailboxes.is_empty() {
+        String::new()
+    } else {
+        format!("; watched here: {}", mailboxes.join(", "))
+    }
 }
 
 /// Returns the folder of the state of a webhook.
@@ -93,8 +111,9 @@ pub(super) fn started_watch(folder: &Path, address: &str) -> anyhow::Result<Watc
     let state = StateFile::peek(folder, address)?;
     state.ok_or_else(|| {
         let problem = format!(
-            "no watch was started for this account: run `postbell setup` or `postbell watch start` (looked in {})",
-            folder.display()
+            "no watch was started for this account: run `postbell setup` or `postbell watch start` (looked in {}{})",
+            folder.display(),
+            watched_here(&StateFile::accounts(folder))
         );
         BadSetting::new(problem).into()
     })
@@ -253,10 +272,13 @@ pub(in crate::commands) fn mailbox_credentials(
     let named = args.credentials.as_deref().or(of_table);
     let file: Option<&Path> = named.or(config.google.credentials_file.as_deref());
     if let Some(file) = file {
-        return Ok(Credentials::from_file(file, address).map_err(BadSetting::from_error)?);
+        return Ok(credentials_in(file, address)?);
     }
     let password = env.variable(KEYRING_PASSWORD_VARIABLE);
     let Some(password) = password else {
+        if let Some(saved) = known::saved_credentials(address, env) {
+            return Ok(credentials_in(&saved, address)?);
+        }
         return Err(ConfigError::Contradiction {
             key: "google.credentials_file",
             expected: "a file with Google credentials, here or in --credentials; \
@@ -272,4 +294,17 @@ pub(in crate::commands) fn mailbox_credentials(
     let credentials = keyring.credentials(address, client, password);
     let credentials = credentials.map_err(BadSetting::from_error)?;
     Ok(AuthorizedUser::from(credentials).into())
+}
+
+fn credentials_in(file: &Path, address: &str) -> Result<Credentials, BadSetting> {
+    Credentials::from_file(file, address).map_err(|error| {
+        if OAuthClient::from_file(file).is_ok() {
+            let file = file.display();
+            return BadSetting::new(format!(
+                "{file} is an OAuth client, and not the credentials of a mailbox: `postbell setup --client {file}` makes \
+                 them"
+            ));
+        }
+        BadSetting::from_error(error)
+    })
 }

@@ -304,8 +304,8 @@ impl Service {
         let called = systemd::check_call().run(env).await;
         called.map_err(|error| {
             anyhow::anyhow!(
-                "no systemd runs for this user ({error:#}), so nothing was changed. Run the same command without \
-                 `install` under another supervisor, in a container as its command, or as a system service \
+                "no systemd runs for this user ({error:#}), so nothing was changed. Run `postbell watch pull`, \
+                 or `serve`, with the same options under another supervisor, as the command of a container, or as a system service \
                  (https://github.com/postbell/postbell/blob/main/docs/services.md)"
             )
         })
