@@ -51,7 +51,7 @@ pub(super) async fn reencrypt(connection: &mut Connection, keys: &KeyRing) -> Re
     for table in &TABLES {
         let old = async {
             let found = session.query_one(table.old, &[&keys.current()]).await?;
-            Ok(number(&found, "old")?)
+            number(&found, "old")
         };
         let old = connection.run(old).await?;
         if old == 0 {

@@ -36,7 +36,7 @@ impl Part {
             if !is_at(&lock, &path) {
                 continue;
             }
-            let part = Self { path, lock: lock };
+            let part = Self { path, lock };
             part.remove_companions();
             let emptied = part.lock.set_len(0);
             emptied.map_err(|error| BackupError::File(part.path.clone(), error))?;
