@@ -101,6 +101,7 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         loopback: proxy.loopback.clone(),
         clock: Arc::clone(&parts.clock),
         version: parts.version,
+        tracer: parts.tracer.clone(),
     };
     let push_route = PushRoute::new(token, Some(watcher.endpoint.clone()))
         .traced(parts.tracer.clone(), Arc::clone(&parts.clock));

@@ -59,7 +59,8 @@ pub(crate) async fn metrics(
     ];
     let is_ready = matches!(state.state.get(), ControllerState::Ready);
     let problem = state.mail.report().news.problem;
-    let mut text = encoded(&children, is_ready, problem.map(|problem| problem.code));
+    let problem = problem.map(|problem| problem.code);
+    let mut text = encoded(&children, is_ready, problem, state.tracer.dropped_spans());
     if let Some(watcher) = state.mail.running_watcher()
         && let Ok(Ok(of_watcher)) = timeout(TIMEOUT, metrics_of(watcher)).await
     {
@@ -83,6 +84,7 @@ fn encoded(
     children: &[(&'static str, Option<ChildStatus>)],
     is_ready: bool,
     problem: Option<ProblemCode>,
+    spans_dropped: u64,
 ) -> String {
     let mut registry = Registry::with_prefix("postbell_controller");
     let ready = Gauge::<i64>::default();
@@ -111,6 +113,10 @@ fn encoded(
     }
     let help = "1 for the problem that keeps mail from the bot, else 0";
     registry.register("mail_problem", help, problems);
+    let spans = Counter::<u64>::default();
+    spans.inc_by(spans_dropped);
+    let help = "Spans of the controller that the OTLP collector did not take";
+    registry.register("spans_dropped", help, spans);
     let mut text = String::new();
     // Writing to a text cannot fail.
     let _ = encode(&mut text, &registry);
@@ -131,12 +137,13 @@ mod tests {
             last_exit: None,
         };
         let children = [("gateway", Some(status)), ("watcher", None)];
-        let text = encoded(&children, true, Some(ProblemCode::GrantRevoked));
+        let text = encoded(&children, true, Some(ProblemCode::GrantRevoked), 2);
         for line in [
             "postbell_controller_ready 1",
             r#"postbell_controller_child_running{child="gateway"} 0"#,
             r#"postbell_controller_child_restarts_total{child="gateway"} 3"#,
             r#"postbell_controller_mail_problem{code="grant_revoked"} 1"#,
+            "postbell_controller_spans_dropped_total 2",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }

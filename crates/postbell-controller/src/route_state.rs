@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
-use postbell_core::Clock;
+use postbell_core::{Clock, Tracer};
 use postbell_protocol::gateway_token::GatewayToken;
 
 use crate::configurator::Reloads;
@@ -37,6 +37,7 @@ pub(crate) struct RouteState {
     pub(crate) loopback: Loopback,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) version: Version,
+    pub(crate) tracer: Tracer,
 }
 
 impl FromRef<RouteState> for GatewayToken {

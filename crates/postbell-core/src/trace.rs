@@ -218,6 +218,9 @@ impl Span {
 pub trait SpanSink: Send + Sync {
     /// Takes a span. Must not block: it is called where mail is handled.
     fn record(&self, span: Span);
+
+    /// How many spans were not exported since the start of the process.
+    fn dropped(&self) -> u64;
 }
 
 /// Begins and ends the spans of a process.
@@ -302,6 +305,14 @@ impl Tracer {
         }
     }
 
+    /// How many spans were not exported since the start of the process: the collector was away or slow, or rejected
+    /// them.
+    #[must_use]
+    pub fn dropped_spans(&self) -> u64 {
+        let export = self.export.as_ref();
+        export.map_or(0, |export| export.sink.dropped())
+    }
+
     fn span(
         &self,
         name: &'static str,
@@ -350,6 +361,10 @@ mod tests {
     impl SpanSink for Kept {
         fn record(&self, span: Span) {
             self.0.lock().unwrap().push(span);
+        }
+
+        fn dropped(&self) -> u64 {
+            0
         }
     }
 

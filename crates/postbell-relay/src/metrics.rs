@@ -24,6 +24,7 @@ pub struct Metrics {
     parked: Gauge,
     dead_letters: Gauge,
     dead_letters_dropped: Gauge,
+    spans_dropped: Counter,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -60,6 +61,9 @@ impl Metrics {
         let dead_letters_dropped = Gauge::default();
         let help = "Dead letters that were deleted because their user had too many";
         registry.register("dead_letters_dropped", help, dead_letters_dropped.clone());
+        let spans_dropped = Counter::default();
+        let help = "Spans that the OTLP collector did not take";
+        registry.register("spans_dropped", help, spans_dropped.clone());
         let parked = Gauge::default();
         let help = "Mailboxes whose notification waits until a problem of their machine is over";
         registry.register("parked_mailboxes", help, parked.clone());
@@ -91,6 +95,7 @@ impl Metrics {
             parked,
             dead_letters,
             dead_letters_dropped,
+            spans_dropped,
         }
     }
 
@@ -114,6 +119,12 @@ impl Metrics {
         self.delivery_seconds.observe(took.as_secs_f64());
         let outcome = outcome.as_str();
         self.deliveries.get_or_create(&Delivered { outcome }).inc();
+    }
+
+    /// Sets the number of spans that were dropped since the start.
+    pub(crate) fn spans_dropped(&self, total: u64) {
+        let known = self.spans_dropped.get();
+        self.spans_dropped.inc_by(total.saturating_sub(known));
     }
 
     /// Returns all metrics in the OpenMetrics text format, with the current depth of the queue.
@@ -146,7 +157,14 @@ mod tests {
         let took = Duration::from_millis(2);
         metrics.accepted(Accepted::Queued);
         metrics.delivery_ended(Outcome::Delivered, took, took);
+        metrics.spans_dropped(3);
+        metrics.spans_dropped(5);
         let text = metrics.encode(Depth::default(), Timestamp::default());
-        assert_has_named_metrics(&text.unwrap(), "postbell_relay_");
+        let text = text.unwrap();
+        assert!(
+            text.contains("postbell_relay_spans_dropped_total 5"),
+            "{text}"
+        );
+        assert_has_named_metrics(&text, "postbell_relay_");
     }
 }

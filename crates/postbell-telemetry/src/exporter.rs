@@ -79,6 +79,10 @@ impl SpanSink for OtlpSink {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
 }
 
 /// Sends spans to a collector.
@@ -88,6 +92,8 @@ pub struct OtlpExporter {
     clock: Arc<dyn Clock>,
     queue: mpsc::Receiver<Span>,
     dropped: Arc<AtomicU64>,
+    /// How many of them were logged.
+    logged: u64,
     warned: Option<Instant>,
 }
 
@@ -114,6 +120,7 @@ impl OtlpExporter {
             clock,
             queue,
             dropped,
+            logged: 0,
             warned: None,
         };
         (sink, exporter)
@@ -248,10 +255,12 @@ impl OtlpExporter {
             }
         };
         let is_quiet = self.warned.is_some_and(|at| at.elapsed() < WARNING_PAUSE);
-        if is_quiet || self.dropped.load(Ordering::Relaxed) == 0 {
+        let total = self.dropped.load(Ordering::Relaxed);
+        let dropped = total - self.logged;
+        if is_quiet || dropped == 0 {
             return;
         }
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        self.logged = total;
         self.warned = Some(Instant::now());
         warn!(
             dropped,

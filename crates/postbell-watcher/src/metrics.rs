@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     hooks: Family<HookResult, Counter>,
     pushes_refused: Counter,
+    spans_dropped: Counter,
     problem: Family<Problem, Gauge>,
     dead_letters: Gauge,
     last_accepted: Gauge,
@@ -48,6 +49,9 @@ impl Metrics {
         let pushes_refused = Counter::default();
         let help = "Pushes that proved no sender";
         registry.register("pushes_refused", help, pushes_refused.clone());
+        let spans_dropped = Counter::default();
+        let help = "Spans of this process that the OTLP collector did not take";
+        registry.register("spans_dropped", help, spans_dropped.clone());
         let problem = Family::default();
         let help = "1 for the problem that keeps mail from getting through, else 0";
         registry.register("problem", help, problem.clone());
@@ -75,6 +79,7 @@ impl Metrics {
             registry,
             hooks,
             pushes_refused,
+            spans_dropped,
             problem,
             dead_letters,
         }
@@ -89,6 +94,12 @@ impl Metrics {
     /// Counts a push that proved no sender.
     pub(crate) fn push_refused(&self) {
         self.pushes_refused.inc();
+    }
+
+    /// Sets the number of spans that were dropped since the start.
+    pub(crate) fn spans_dropped(&self, total: u64) {
+        let known = self.spans_dropped.get();
+        self.spans_dropped.inc_by(total.saturating_sub(known));
     }
 
     /// Returns all metrics in the OpenMetrics text format, with the present state.

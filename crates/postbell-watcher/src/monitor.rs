@@ -9,7 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use postbell_core::{Clock, ProblemCode};
+use postbell_core::{Clock, ProblemCode, Tracer};
 use serde_json::json;
 
 use crate::health::{FoundProblem, assess};
@@ -35,6 +35,7 @@ pub struct Monitor {
     pub(crate) state: Arc<StateStore>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tracer: Tracer,
 }
 
 /// Answers monitoring for all watchers of a process. Cheap to clone.
@@ -53,6 +54,7 @@ impl Monitor {
 
     async fn encode(&self) -> String {
         let state = self.state.snapshot().await;
+        self.metrics.spans_dropped(self.tracer.dropped_spans());
         self.metrics.encode(&state, self.clock.now())
     }
 }

@@ -55,7 +55,8 @@ impl Watcher {
         let subscription = settings.subscription.clone();
         let state = state.of_watcher(subscription);
         let metrics = Arc::new(Metrics::default());
-        let trace = SyncTrace::new(settings.tracer.clone(), Arc::clone(&clock));
+        let tracer = settings.tracer.clone();
+        let trace = SyncTrace::new(tracer.clone(), Arc::clone(&clock));
         let trace = Arc::new(trace);
         let (settings, gmail, state) = (Arc::new(settings), Arc::new(gmail), Arc::new(state));
         let sync = Arc::new(SyncEngine {
@@ -104,6 +105,7 @@ impl Watcher {
                 state: Arc::clone(&state),
                 metrics,
                 clock: Arc::clone(&clock),
+                tracer,
             },
             renewal: Arc::new(WatchRenewal::with_state(gmail, state, clock)),
         })

@@ -38,6 +38,7 @@ pub(super) async fn ready(State(ingress): State<Ingress>) -> Result<Json<Value>,
 pub(super) async fn metrics(State(ingress): State<Ingress>) -> Result<Response, ApiError> {
     let depth = depth(&ingress).await?;
     let parts = ingress.parts();
+    parts.metrics.spans_dropped(parts.tracer.dropped_spans());
     let text = parts.metrics.encode(depth, parts.clock.now());
     let text = text.map_err(|_| ApiError::Unavailable("the metrics cannot be written"))?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())

@@ -189,4 +189,5 @@ async fn a_full_queue_drops_spans_and_blocks_nothing() {
     }
     drop(exporter);
     tracer.end(tracer.begin("push", None, Duration::ZERO), Duration::ZERO);
+    assert_eq!(tracer.dropped_spans(), 100_001 - 8192);
 }
