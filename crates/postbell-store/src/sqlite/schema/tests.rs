@@ -151,6 +151,11 @@ fn write(path: &std::path::Path, version: u32) {
     let mut db = connection::open_for_writing(path).unwrap();
     let migrated = migrate_to(&mut db, version).unwrap();
     assert_eq!((migrated.from, migrated.to), (0, version));
+    write_rows(&db, version);
+}
+
+/// Writes as code of that version does.
+fn write_rows(db: &Connection, version: u32) {
     for rows in ROWS.iter().filter(|rows| rows.versions.contains(&version)) {
         db.execute_batch(&in_terms_of(version, rows.sql)).unwrap();
     }
@@ -313,6 +318,23 @@ async fn a_file_of_each_earlier_version_keeps_its_content() {
         if version >= 3 {
             check_users(&store, version).await;
         }
+        check_queue(&store, version).await;
+    }
+}
+
+/// A rolling upgrade, and the way back: a process of an earlier release goes on beside this one, or is started again.
+#[tokio::test]
+async fn code_of_each_version_that_the_minimum_allows_writes_to_a_migrated_file() {
+    for version in minimum_after(LATEST)..LATEST {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("postbell.db");
+        connection::create(&path).unwrap();
+        let mut older = connection::open_for_writing(&path).unwrap();
+        migrate_to(&mut older, version).unwrap();
+        let url = format!("sqlite:{}", path.display());
+        let store = Store::open(&url, StoreOptions::service().keys(keys())).unwrap();
+        write_rows(&older, version);
+        check_users(&store, version).await;
         check_queue(&store, version).await;
     }
 }
