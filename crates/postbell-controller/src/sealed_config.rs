@@ -103,6 +103,12 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+        for damaged in [&b"enc:v1:"[..], &text.as_bytes()[..40], b"\xff\xfe", b""] {
+            std::fs::write(&sealed.file, damaged).unwrap();
+            assert!(sealed.read().is_none(), "{damaged:?}");
+        }
+        sealed.write(&config).unwrap();
+        assert!(sealed.read().is_some(), "a damaged file is replaced");
         for other in [of("hunter3", "sandbox-7"), of("hunter2", "sandbox-8")] {
             assert!(other.read().is_none());
         }
