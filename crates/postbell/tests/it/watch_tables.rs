@@ -219,7 +219,7 @@ async fn the_mail_of_a_webhook_that_is_down_waits_for_it_alone_also_over_a_kill(
         let variables = world.variables();
         async move { ServiceProcess::run(command, &variables, "The watcher is running").await }
     };
-    let mut service = serve(&world).await;
+    let service = serve(&world).await;
     let (first, at) = deliver(&world, EMAIL, "boss@example.org");
     let status = push_for(address, EMAIL, at).await;
     assert!(status.is_success(), "repeated by the watcher: {status}");
@@ -232,7 +232,7 @@ async fn the_mail_of_a_webhook_that_is_down_waits_for_it_alone_also_over_a_kill(
     assert!(status.contains("webhook_failing"), "{status}");
     let (_, status, _) = world.run(&["status", "--account", EMAIL]).await;
     assert!(!status.contains("problem_code"), "{status}");
-    service.stop().await;
+    service.kill().await;
 
     let hook = world.sandbox.bot().hook_url();
     set_tables(&world, &hook, "");
@@ -243,6 +243,41 @@ async fn the_mail_of_a_webhook_that_is_down_waits_for_it_alone_also_over_a_kill(
     assert!(push_for(address, EMAIL, at).await.is_success());
     let hook = world.next_hook().await;
     assert_eq!(facts(&hook), (json!(EMAIL), second, false));
+    service.stop().await;
+    world.sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_added_while_mail_waits_for_another_begins_with_the_present() {
+    let mut world = World::watched().await;
+    let (earlier, _) = deliver(&world, EMAIL, "boss@example.org");
+    let hook = world.sandbox.bot().hook_url();
+    let down = free_port().await;
+    let first = down.local_addr().unwrap();
+    drop(down);
+    let tables = format!(
+        r#"
+        [[watch]]
+        account = "{EMAIL}"
+        [[watch.webhook]]
+        hook_url = "http://{first}/"
+        [[watch.webhook]]
+        name = "boss"
+        hook_url = "{hook}"
+        hook_token = "{}"
+        "#,
+        world.sandbox.bot().token()
+    );
+    std::fs::write(world.home.path().join("postbell.toml"), tables).unwrap();
+    let address = port().await;
+    let listen = address.to_string();
+    let command = world.command(&["serve", "--listen", &listen]);
+    let mut service =
+        ServiceProcess::run(command, &world.variables(), "The watcher is running").await;
+    let (later, at) = deliver(&world, EMAIL, "a@example.org");
+    assert!(push_for(address, EMAIL, at).await.is_success());
+    let hook = world.next_hook().await;
+    assert_eq!(ids(&hook), [later], "{earlier} came before the webhook");
     service.stop().await;
     world.sandbox.stop().await;
 }

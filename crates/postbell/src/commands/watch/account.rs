@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Clock, ProblemCode};
+use postbell_core::{Clock, HistoryId, ProblemCode};
 use postbell_google::{
     AuthorizedUser, Credentials, Gmail, OAuthClient, Patience, PubSubAdmin, TokenSource,
 };
@@ -200,9 +200,9 @@ impl Account {
         StateFile::open(&self.state_folder, &self.address)
     }
 
-    /// Gives the state of a further webhook the watch of the mailbox, and, if it is new, its history id: mail from now
-    /// on is its mail.
-    pub(super) fn adopt_watch(&self, file: &StateFile) -> Result<(), StateError> {
+    /// Gives the state of a further webhook the watch of the mailbox, and, if it is new, the mailbox's present history
+    /// id: mail from now on is its mail. The first webhook may be behind.
+    pub(super) async fn adopt_watch(&self, file: &StateFile) -> anyhow::Result<()> {
         if !self.is_further_webhook() {
             return Ok(());
         }
@@ -211,17 +211,27 @@ impl Account {
         if main.topic.is_empty() {
             return Ok(());
         }
+        let history_id = match own.history_id {
+            None => self.present_history_id().await?.or(main.history_id),
+            own => own,
+        };
         let adopted = WatchState {
-            history_id: own.history_id.or(main.history_id),
+            history_id,
             expiration_ms: own.expiration_ms.max(main.expiration_ms),
             topic: main.topic,
             labels: main.labels,
             ..own.clone()
         };
-        if adopted == own {
-            return Ok(());
+        if adopted != own {
+            file.write(&adopted)?;
         }
-        file.write(&adopted)
+        Ok(())
+    }
+
+    /// The mailbox's history id; `None` if Gmail does not answer in time.
+    async fn present_history_id(&self) -> anyhow::Result<Option<HistoryId>> {
+        let profile = timeout(CONFIRM_LIMIT, self.gmail()?.profile()).await;
+        Ok(profile.ok().and_then(Result::ok).map(|it| it.history_id))
     }
 
     pub(super) fn tokens(&self) -> Arc<TokenSource> {

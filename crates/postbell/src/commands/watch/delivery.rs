@@ -46,7 +46,7 @@ pub(super) fn hook_options(args: &HookArgs, env: &Env) -> anyhow::Result<HookOpt
 }
 
 /// Builds a watcher from the arguments, with defaults from the state file.
-pub(super) fn watcher(
+pub(super) async fn watcher(
     account: &Account,
     identity: MailboxIdentity,
     source: Source,
@@ -58,7 +58,7 @@ pub(super) fn watcher(
         BadSetting::new(format!("expected at most {MAX_HEADERS} names (--headers)"))
     );
     let file = account.open_state()?;
-    account.adopt_watch(&file)?;
+    account.adopt_watch(&file).await?;
     let saved = hook(args, &file, env)?;
     let webhook = WebhookClient {
         client: account.client.clone(),

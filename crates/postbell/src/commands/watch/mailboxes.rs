@@ -178,7 +178,7 @@ async fn open_one(
         push_auth: opening.push_auth.clone(),
         tracer: opening.tracer.clone(),
     };
-    let watcher = delivery::watcher(&account, identity, source, &delivery, env)?;
+    let watcher = delivery::watcher(&account, identity, source, &delivery, env).await?;
     Ok(Watched {
         name,
         account,
