@@ -17,6 +17,7 @@ mod outage;
 mod platform;
 mod postgres;
 mod report;
+mod size;
 mod watcher;
 mod world;
 
@@ -71,6 +72,7 @@ enum Part {
     Postgres,
     Relay,
     Rest,
+    Size,
     Watcher,
 }
 
@@ -131,6 +133,7 @@ async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
         None | Some(Part::Relay) => measure::all(time, cli.mailboxes).await?,
         Some(Part::Accepts) => measure::accepts(time).await?,
         Some(Part::Deliveries) => delivery::all(time).await?,
+        Some(Part::Size) => measure::size(time, cli.mailboxes).await?,
         Some(Part::Outage) => outage::all(time).await?,
         Some(_) => (),
     }

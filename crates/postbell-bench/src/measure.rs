@@ -9,11 +9,11 @@ use tokio::time::sleep;
 
 use crate::child::Served;
 use crate::delivery;
-use crate::fill;
 use crate::latency::{self, accept_to_machine};
 use crate::load::{Throughput, Until, closed_loop, connect, push};
 use crate::outage;
 use crate::report::{Line, Promise, say};
+use crate::size;
 use crate::world::{Machines, Sender, USERS, World, body, listening_at};
 
 /// Connections of the load generator.
@@ -29,7 +29,7 @@ const STARTS: usize = 11;
 const TOKENS: usize = 20_000;
 
 /// Nothing listens there. Stopped machines get no delivery.
-const NO_MACHINES: &str = "http://127.0.0.1:9";
+pub(crate) const NO_MACHINES: &str = "http://127.0.0.1:9";
 
 /// Runs all measurements.
 pub(crate) async fn all(time: Duration, mailboxes: usize) -> anyhow::Result<()> {
@@ -41,7 +41,7 @@ pub(crate) async fn all(time: Duration, mailboxes: usize) -> anyhow::Result<()> 
     outage::all(time).await?;
     shares(&world, &senders, time).await?;
     new_tokens(&world, &senders).await?;
-    size(&world, &senders, time, mailboxes).await?;
+    size::all(&world, &senders, time, mailboxes).await?;
     world.stop().await;
     Ok(())
 }
@@ -51,6 +51,15 @@ pub(crate) async fn accepts(time: Duration) -> anyhow::Result<()> {
     let world = World::new(USERS, USERS, Machines::Stopped).await?;
     let senders = Arc::new(world.senders(USERS));
     shares(&world, &senders, time).await?;
+    world.stop().await;
+    Ok(())
+}
+
+/// Measures databases of several sizes alone.
+pub(crate) async fn size(time: Duration, mailboxes: usize) -> anyhow::Result<()> {
+    let world = World::new(USERS, mailboxes, Machines::Stopped).await?;
+    let senders = Arc::new(world.senders(USERS));
+    size::all(&world, &senders, time, mailboxes).await?;
     world.stop().await;
     Ok(())
 }
@@ -96,7 +105,7 @@ pub(crate) async fn rest() -> anyhow::Result<()> {
 
 /// An empty database.
 pub(crate) struct Inbox {
-    _folder: TempDir,
+    folder: TempDir,
     pub(crate) url: String,
 }
 
@@ -105,10 +114,13 @@ impl Inbox {
         // Beside the program, because the temporary folder may be in memory.
         let folder = tempfile::tempdir_in("target")?;
         let url = format!("sqlite:{}", folder.path().join("bench.db").display());
-        Ok(Self {
-            _folder: folder,
-            url,
-        })
+        Ok(Self { folder, url })
+    }
+
+    /// The size of its files.
+    pub(crate) fn bytes(&self) -> anyhow::Result<u64> {
+        let files = std::fs::read_dir(self.folder.path())?;
+        files.map(|file| Ok(file?.metadata()?.len())).sum()
     }
 }
 
@@ -208,46 +220,7 @@ async fn latency(mailboxes: usize, time: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures the memory and the cost of a large database.
-async fn size(
-    world: &World,
-    senders: &Arc<Vec<Sender>>,
-    time: Duration,
-    mailboxes: usize,
-) -> anyhow::Result<()> {
-    let small = Inbox::new()?;
-    let of_small = Served::start("relay", &world.variables(&small.url, NO_MACHINES)).await?;
-    say(&format!("  filling a database with {mailboxes} mailboxes"))?;
-    let large = Inbox::new()?;
-    fill::fill(&large.url, mailboxes).await?;
-    let of_large = Served::start("relay", &world.variables(&large.url, NO_MACHINES)).await?;
-    let mut costs = Vec::new();
-    for _ in 0..ROUNDS {
-        let small = warm_and_load(&of_small, senders, time).await?;
-        let large = warm_and_load(&of_large, senders, time).await?;
-        say(&format!("  empty {}", in_words(&small)))?;
-        say(&format!("  large {}", in_words(&large)))?;
-        costs.push(small.per_second / large.per_second);
-    }
-    Line {
-        what: "cost of a push with the large database, in that with an empty one",
-        measured: middle(costs),
-        promised: Promise::AtMost(1.20),
-        unit: "",
-    }
-    .print()?;
-    Line {
-        what: "private memory with the large database, a tenth waiting",
-        measured: of_large.private_memory()?,
-        promised: Promise::AtMost(60.0),
-        unit: "MB",
-    }
-    .print()?;
-    of_small.stop().await?;
-    of_large.stop().await
-}
-
-async fn warm_and_load(
+pub(crate) async fn warm_and_load(
     server: &Served,
     senders: &Arc<Vec<Sender>>,
     time: Duration,
