@@ -54,11 +54,12 @@ pub fn assess(state: &WatchState, now: Timestamp) -> Assessment {
 /// ten minutes.
 const HUNG_AFTER: Duration = Duration::from_secs(30 * 60);
 
-/// Since when a running watcher has saved nothing, if it should have: it hangs, or the machine has just woken up.
+/// Since when a running watcher has saved nothing, if it should have: it hangs, or the machine has just woken up. `None` for
+/// a state without times.
 #[must_use]
 pub fn hung_since(state: &WatchState, now: Timestamp) -> Option<Timestamp> {
     let saved = millis(state.updated_at_ms.max(state.last_poll_at_ms));
-    (saved + HUNG_AFTER < now).then_some(saved)
+    (saved > millis(0) && saved + HUNG_AFTER < now).then_some(saved)
 }
 
 fn problem(state: &WatchState, now: Timestamp) -> Option<FoundProblem> {
