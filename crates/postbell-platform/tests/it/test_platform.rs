@@ -215,7 +215,6 @@ impl TestPlatform {
         google: &Url,
         operator: Option<&Operator>,
     ) -> Self {
-        let changes = store.changes.clone();
         let hurried = Arc::new(Hurried::default());
         let clock = Arc::clone(&hurried) as Arc<dyn Clock>;
         let (fleet, starter) =
@@ -263,6 +262,7 @@ impl TestPlatform {
         tasks.start("reconciler", |stop| reconciler.run(stop));
         tasks.start("machine-starter", |stop| starter.run(stop));
         Self {
+            changes: store.changes.clone(),
             store,
             fleet,
             users,
@@ -271,7 +271,6 @@ impl TestPlatform {
             alerts: Arc::clone(&operated.alerts),
             operated,
             relays,
-            changes,
             router: platform.router(),
             clock: hurried,
             tasks,

@@ -274,7 +274,7 @@ fn user_service(
     fleet: Arc<Fleet>,
     relays: &Arc<dyn Relays>,
     machines: &MachineParts,
-    operator_client: Option<Arc<OperatorClient>>,
+    operator_client: Option<&Arc<OperatorClient>>,
     clock: &Arc<dyn Clock>,
 ) -> (Arc<UserService>, Reconciler) {
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
@@ -285,7 +285,7 @@ fn user_service(
         orphaned_machines: store.orphaned_machines(),
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(relays),
-        operator_client: operator_client.clone(),
+        operator_client: operator_client.cloned(),
         clock: Arc::clone(clock),
     });
     let users = UserService {
@@ -295,7 +295,7 @@ fn user_service(
         relays: Arc::clone(relays),
         clock: Arc::clone(clock),
         commands,
-        operator_client,
+        operator_client: operator_client.cloned(),
     };
     (Arc::new(users), reconciler)
 }
@@ -318,6 +318,13 @@ fn mailbox_users(
     Ok(Arc::new(users))
 }
 
+fn user_targets(store: &Store, clock: &Arc<dyn Clock>) -> anyhow::Result<UserTargets> {
+    Ok(UserTargets {
+        targets: store.alert_targets(),
+        client: users_client(clock)?,
+    })
+}
+
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
     let PlatformPorts {
@@ -332,8 +339,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     } = ports;
     let beside = local_relay(config, relay.as_ref())?;
     let keys = relay.as_ref().map(|relay| Arc::clone(&relay.keys));
-    let queue = relay.as_ref();
-    let queue = queue.map(|relay| operator::operated_queue(config, relay));
+    let queue = operator::operated_queue(config, relay.as_ref());
     let relays = all_relays(settings, &client, settings.api_key()?, relay);
     let platform_key = settings.platform_key()?.map(Arc::new);
     let google = operator_client(config, &store, platform_key.as_ref(), &client, &clock)?;
@@ -341,8 +347,9 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         .clone()
         .map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
     let machines = machines::parts(config, &store, platform_key.as_ref(), &client, &clock)?;
-    let shared = google.clone();
-    let (users, reconciler) = user_service(&store, fleet, &relays, &machines, shared, &clock);
+    let google_client = google.as_ref();
+    let (users, reconciler) =
+        user_service(&store, fleet, &relays, &machines, google_client, &clock);
     let operator = operator::operator_of(settings, &store, queue, google, &relays, &clock)?;
     let api = operator::ApiPorts {
         store: &store,
@@ -353,10 +360,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         operator: &operator,
     };
     let platform = operator::api(config, api)?;
-    let alert_targets = UserTargets {
-        targets: store.alert_targets(),
-        client: users_client(&clock)?,
-    };
+    let alert_targets = user_targets(&store, &clock)?;
     let issuer = pages::issuer(settings, client.clone(), Arc::clone(&clock))?;
     let (google, keys) = pages::google(config, client, clock, keys)?;
     let parts = PagesParts {

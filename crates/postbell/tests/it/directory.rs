@@ -113,6 +113,14 @@ fn operator(ports: Arc<MemoryStore>, clock: Arc<dyn Clock>) -> Operator {
     }
 }
 
+fn no_controllers(gateway_tokens: GatewayTokens) -> HttpControllers {
+    HttpControllers::new(
+        reqwest::Client::new(),
+        Box::new(|_| Err("there is none")),
+        gateway_tokens,
+    )
+}
+
 /// The directory in process, and the routes of a platform on the same store.
 fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
@@ -131,11 +139,6 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         credentials: Arc::clone(&store) as _,
         key: None,
     };
-    let controllers = HttpControllers::new(
-        reqwest::Client::new(),
-        Box::new(|_| Err("there is none")),
-        gateway_tokens.clone(),
-    );
     let ports = Arc::new(MemoryStore {
         users: (*store).clone(),
         ..MemoryStore::default()
@@ -144,7 +147,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         store: Arc::clone(&users),
         ports: Arc::clone(&ports) as _,
         tarballs: tarballs.clone(),
-        controllers: Arc::new(controllers),
+        controllers: Arc::new(no_controllers(gateway_tokens.clone())),
         orphaned_machines: store,
         fleet: Arc::clone(&fleet),
         relays: Arc::clone(&relays),
@@ -160,8 +163,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         commands,
         operator_client: None,
     };
-    let operated = Arc::new(MemoryStore::default());
-    let operator = operator(Arc::clone(&operated), clock);
+    let operator = operator(Arc::clone(&ports), clock);
     let platform = Platform::new(PlatformParts {
         users: Arc::new(service),
         mailboxes,
@@ -174,7 +176,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         gateway_tokens,
         user_tokens: UserTokens::new(&"secret".into()),
         api_keys: ApiKeys {
-            tokens: Arc::new(operated.tokens.clone()),
+            tokens: Arc::new(ports.tokens.clone()),
             random: system_random(),
         },
         operator: Arc::new(operator),

@@ -211,7 +211,10 @@ fn users(view: &View, pages: &Pages) -> Markup {
     html! {
         (filters(view, pages))
         @if view.records.is_empty() {
-            p class="empty" { "No users found." }
+            p class="empty" {
+                "No users found."
+                @if view.query.prefix().contains('@') && !view.query.is_by_email() { " No user id begins with this; an address is searched by " em { "Address" } "." }
+            }
         } @else {
             div class="scroll" tabindex="0" role="region" aria-label="Users" {
                 table {

@@ -33,12 +33,15 @@ pub(super) struct ApiPorts<'a> {
 }
 
 /// The queue of the relay in this process, as operators use it.
-pub(super) fn operated_queue(config: &Config, relay: &InProcessRelay) -> OperatedQueue {
-    OperatedQueue {
+pub(super) fn operated_queue(
+    config: &Config,
+    relay: Option<&InProcessRelay>,
+) -> Option<OperatedQueue> {
+    relay.map(|relay| OperatedQueue {
         ports: Arc::new(relay.store.clone()),
         arrivals: Some(Arc::clone(&relay.arrivals)),
         has_own_log: config.relay.inbox != config.platform.store,
-    }
+    })
 }
 
 /// Builds what does the operations of operators.
