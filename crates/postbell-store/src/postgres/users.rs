@@ -421,7 +421,9 @@ async fn replace(
         return Ok(Err(UsersError::Missing { user: user.clone() }));
     };
     let detail = written.changes_since(&stored);
-    audit::record(db, by, AuditAction::ChangeUser, Some(user), &detail).await?;
+    if !detail.is_empty() {
+        audit::record(db, by, AuditAction::ChangeUser, Some(user), &detail).await?;
+    }
     Ok(Ok(written))
 }
 

@@ -104,13 +104,10 @@ impl Users for SqliteUsers {
             let replaced = user::replace(db, &record, encrypted.as_ref(), now)?;
             if let (Ok(after), Some(Some(before))) = (&replaced, before) {
                 let detail = after.changes_since(&before);
-                audit::record(
-                    db,
-                    by.as_ref(),
-                    AuditAction::ChangeUser,
-                    Some(user),
-                    &detail,
-                )?;
+                let action = AuditAction::ChangeUser;
+                if !detail.is_empty() {
+                    audit::record(db, by.as_ref(), action, Some(user), &detail)?;
+                }
             }
             announced(db, replaced)
         });

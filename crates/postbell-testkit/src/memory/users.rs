@@ -216,7 +216,9 @@ impl Users for MemoryUsers {
         self.changes.announce(&user);
         let detail = written.changes_since(&old);
         let action = AuditAction::ChangeUser;
-        self.recorder.record(action, Some(&user), &detail);
+        if !detail.is_empty() {
+            self.recorder.record(action, Some(&user), &detail);
+        }
         Ok(written)
     }
 

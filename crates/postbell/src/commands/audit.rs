@@ -12,6 +12,9 @@ use crate::cli::AuditArgs;
 use crate::config::Env;
 use crate::console::Console;
 
+/// The greatest page of a platform.
+const PAGE: usize = 1000;
+
 /// Prints entries of the audit log, the latest first.
 pub(crate) async fn run(
     args: &AuditArgs,
@@ -47,6 +50,14 @@ pub(crate) async fn run(
             .chain(entries.iter().map(row))
             .collect();
         console.data(&table::lay_out(&rows, console.columns()))?;
+    }
+    let is_full = entries.len() >= args.limit.min(PAGE);
+    // The numbers rise by one, and end at 1.
+    if let Some(last) = entries.last().filter(|last| is_full && last.number > 1) {
+        console.error(&format!(
+            "There may be more entries: --before {}",
+            last.number
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
