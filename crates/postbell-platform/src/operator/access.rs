@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    AccessToken, Actor, InvalidId, LinkDigest, Principal, SignInLink, Timestamp, TokenId,
-    TokenScope, UserId, UserRecord, UsersError,
+    AccessToken, Actor, InvalidId, LinkDigest, MachineLocation, Principal, SignInLink, Timestamp,
+    TokenId, TokenScope, UserId, UserRecord, UsersError,
 };
 use postbell_protocol::api::operator::{
     Invitation, Invite, IssueLink, IssueToken, IssuedLink, IssuedToken, LinkList, ListLinks,
@@ -96,14 +96,23 @@ impl Perform<Invite> for Operator {
         let valid_for = lifetime(request.valid_for_seconds, INVITATION, LONGEST_LINK)?;
         let mut new = new_user(request.user)?;
         self.avoid_former_machine(&mut new).await?;
-        let user = new.user.clone();
+        let (user, location) = (new.user.clone(), new.location.clone());
         if self.url.is_none() {
             let text = "the pages have no URL: set platform.url";
             return Err(OperatorError::Conflict(text.to_owned()));
         }
         let added = match self.ports.users(by).add(new, self.clock.now()).await {
             Ok(_) => true,
-            Err(UsersError::AlreadyExists { .. }) => false,
+            Err(UsersError::AlreadyExists { .. }) => {
+                let record = self.record(&user, by).await?;
+                if location != MachineLocation::Unknown && location != record.location {
+                    let text = format!(
+                        "{user} has another machine, and an invitation does not change it: `postbell users change {user}` does"
+                    );
+                    return Err(OperatorError::Conflict(text));
+                }
+                false
+            }
             Err(error) => return Err(error.into()),
         };
         self.user_changed(&user).await;

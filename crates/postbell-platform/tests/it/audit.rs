@@ -3,7 +3,7 @@
 use axum::http::Method;
 use postbell_core::{AuditLog, Users};
 use postbell_platform::Perform;
-use postbell_protocol::api::operator::{GooglePermission, ListAudit, RemoveUser};
+use postbell_protocol::api::operator::{GooglePermission, Invite, ListAudit, RemoveUser};
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use serde_json::json;
 
@@ -134,6 +134,31 @@ async fn removing_a_user_takes_back_the_permission_and_says_what_it_could_not() 
     pages.world.add_another("eve").await;
     assert_eq!(remove("eve").await, None);
     sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_invitation_does_not_drop_the_machine_that_it_names() {
+    let pages = TestPages::new().await;
+    let invite = async |user: serde_json::Value| {
+        let request: Invite = serde_json::from_value(user).unwrap();
+        pages.world.operator.perform(request, &olga()).await
+    };
+    let url = "https://eve.example.com";
+    assert!(
+        invite(json!({"userId": "eve", "url": url}))
+            .await
+            .unwrap()
+            .added
+    );
+    for same in [
+        json!({"userId": "eve", "url": url}),
+        json!({"userId": "eve"}),
+    ] {
+        assert!(!invite(same).await.unwrap().added);
+    }
+    let other = json!({"userId": "eve", "url": "https://other.example.com"});
+    let refused = invite(other).await.unwrap_err();
+    assert!(refused.to_string().contains("another machine"), "{refused}");
 }
 
 #[tokio::test]
