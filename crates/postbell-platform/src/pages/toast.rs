@@ -146,9 +146,7 @@ impl Toast {
                 "Nothing was added: remove one of your five alert targets first."
             }
             Self::TargetMissing => "This alert target no longer exists.",
-            Self::SandboxIdChanged => {
-                "The machine has a new sandbox id. No mail arrives until the machine has it, and its new token."
-            }
+            Self::SandboxIdChanged => "The machine has a new sandbox id, and needs its new token.",
             Self::UserSignedOut => {
                 "The user is signed out everywhere. Unused links and tokens are revoked."
             }
