@@ -13,7 +13,7 @@ use crate::stored_credentials::to_stored;
 /// A change of a user's settings that the reconciler applies.
 pub(crate) enum Change {
     Notifications(Notifications),
-    Connect(NewConnection, StoredCredentials),
+    Connect(Box<NewConnection>, StoredCredentials),
     Disconnect,
     /// Changes nothing and syncs the machine at once.
     RetrySync,

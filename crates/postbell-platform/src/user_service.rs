@@ -61,7 +61,7 @@ impl UserService {
         by: &Actor,
     ) -> Result<Changed, ChangeError> {
         let credentials = new.stored_credentials()?;
-        let change = Change::Connect(new, credentials);
+        let change = Change::Connect(Box::new(new), credentials);
         let changed = self.commands.execute(user, change, by).await?;
         info!(user.id = %user.masked(), "Connected a Google account to {}", user.masked());
         Ok(changed)
