@@ -72,6 +72,10 @@ impl Orphans {
 
     /// Returns the orphan that listens on `port`, or of which a descendant does.
     pub(super) fn serving(&self, port: u16) -> Option<Pid> {
+        // At a first start there is none, and the kernel's tables of sockets take milliseconds to read.
+        if listed_children().is_some_and(|mut listed| !listed.any(|id| self.is_orphan(id))) {
+            return None;
+        }
         let sockets = listening_sockets(port);
         if sockets.is_empty() {
             return None;
@@ -100,19 +104,28 @@ fn child_above(mut id: Pid, parents: &HashMap<Pid, Pid>) -> Option<Pid> {
     None
 }
 
-/// Returns the children that this process had before it started any: those of its first thread
-/// (proc(5), `/proc/pid/task/tid/children`). Not every kernel has this list; the fallback reads all
-/// processes, which delays the first child.
+/// Returns the children that this process had before it started any. Without the kernel's list all processes
+/// are read, which delays the first child.
 fn inherited() -> Box<dyn Iterator<Item = Pid>> {
-    let us = getpid().as_raw_nonzero();
-    match fs::read_to_string(format!("/proc/self/task/{us}/children")) {
-        Ok(list) => {
-            let ids = list.split_whitespace().filter_map(|id| id.parse().ok());
-            let ids: Vec<_> = ids.filter_map(Pid::from_raw).collect();
-            Box::new(ids.into_iter())
-        }
-        Err(_) => Box::new(children()),
+    match listed_children() {
+        Some(listed) => Box::new(listed),
+        None => Box::new(children()),
     }
+}
+
+/// Returns the children of this process from the lists of its threads (proc(5), `/proc/pid/task/tid/children`), which
+/// may miss one while another ends. `None` if the kernel has no such lists.
+fn listed_children() -> Option<impl Iterator<Item = Pid>> {
+    let mut lists = String::new();
+    for thread in fs::read_dir("/proc/self/task").ok()?.flatten() {
+        lists += &fs::read_to_string(thread.path().join("children")).ok()?;
+        lists.push(' ');
+    }
+    let ids: Vec<_> = lists
+        .split_whitespace()
+        .filter_map(|id| Pid::from_raw(id.parse().ok()?))
+        .collect();
+    Some(ids.into_iter())
 }
 
 /// Returns the children of this process, including zombies.
@@ -156,6 +169,7 @@ mod tests {
         let mut child = Command::new(&program).arg("1000").spawn().unwrap();
         let id = Pid::from_child(&child);
         assert!(children().any(|child| child == id));
+        assert!(listed_children().is_none_or(|mut listed| listed.any(|child| child == id)));
         child.kill().unwrap();
         assert!(children().any(|child| child == id), "it is not reaped yet");
         child.wait().unwrap();
