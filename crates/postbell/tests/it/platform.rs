@@ -1,8 +1,10 @@
 //! Helpers for tests with a real platform, and relay and platform as two processes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use postbell::demo::DemoStack;
+use postbell_core::{Clock, SystemClock};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -239,7 +241,9 @@ async fn a_remote_relay_starts_a_sleeping_machine_and_delivers_at_check_in() {
     let started = fly.called(|call| call.action == "start");
     timeout(DEADLOCK, started).await.unwrap();
     ours.delivery_tried().await;
-    let body = json!({ "sandboxId": "ada", "watchExpiresAt": 1_800_000_000_000_i64 });
+    // A later end than Gmail gives is not believed.
+    let ends = SystemClock::new().now() + Duration::from_secs(7 * 24 * 60 * 60);
+    let body = json!({ "sandboxId": "ada", "watchExpiresAt": ends });
     ours.check_in_with(body).await;
     Received::default().wait_for(&sent, &mut hooks).await;
     let starts = fly.calls();
@@ -247,7 +251,8 @@ async fn a_remote_relay_starts_a_sleeping_machine_and_delivers_at_check_in() {
     assert_eq!(starts.count(), 1);
     let watch = &ours.ada().await["watchExpiresAt"];
     assert_eq!(
-        watch, 1_800_000_000_000_i64,
+        watch,
+        &json!(ends),
         "the relay was told, too, and has said so"
     );
     assert_eq!(relay.terminate().await, Some(0));
