@@ -107,11 +107,7 @@ impl Toast {
             }
             Self::Connected(outcome, ends_in) => return connected(*outcome, *ends_in),
             Self::Disconnected(outcome, permission) => {
-                return format!(
-                    "{}{}",
-                    with_machine("Your Google account is disconnected.", *outcome),
-                    after_disconnect(*permission)
-                );
+                return disconnected(*outcome, *permission);
             }
             Self::SyncRetried(SyncOutcome::Failed) => {
                 "Your machine could not be updated and keeps its old configuration. Postbell retries."
@@ -169,6 +165,11 @@ fn connected(outcome: SyncOutcome, ends_in: Option<Duration>) -> String {
             rounded(time)
         ),
     }
+}
+
+fn disconnected(outcome: SyncOutcome, permission: GooglePermission) -> String {
+    let text = with_machine("Your Google account is disconnected.", outcome);
+    format!("{text}{}", after_disconnect(permission))
 }
 
 const fn after_disconnect(permission: GooglePermission) -> &'static str {
