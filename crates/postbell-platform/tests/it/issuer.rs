@@ -36,14 +36,16 @@ struct OtherIssuer {
     tasks: Tasks,
 }
 
+/// Replaces claims of a token.
+type Change = fn(&mut IdTokenClaims);
+
 /// What a test changes of an issuer.
 struct IssuerState {
     url: String,
     sandbox: Arc<Sandbox>,
     /// Replaces members of the document.
     document: Mutex<Value>,
-    /// Replaces claims of a token.
-    change: Mutex<fn(&mut IdTokenClaims)>,
+    change: Mutex<Change>,
     /// How often the document was read.
     discoveries: AtomicUsize,
 }
@@ -195,7 +197,7 @@ async fn a_token_of_another_issuer_counts_only_for_this_sign_in() {
     let other = OtherIssuer::start(&sandbox).await;
     let ways = at_issuer(&sandbox, &other.url, Arc::new(SystemClock::new()));
     let pages = TestPages::at(URL, TestPlatform::new().await, ways);
-    let changes: [(&str, fn(&mut IdTokenClaims), bool); 10] = [
+    let changes: [(&str, Change, bool); 10] = [
         ("as it is", |_| (), true),
         (
             "google's",

@@ -347,9 +347,8 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         .clone()
         .map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
     let machines = machines::parts(config, &store, platform_key.as_ref(), &client, &clock)?;
-    let google_client = google.as_ref();
-    let (users, reconciler) =
-        user_service(&store, fleet, &relays, &machines, google_client, &clock);
+    let shared = google.as_ref();
+    let (users, reconciler) = user_service(&store, fleet, &relays, &machines, shared, &clock);
     let operator = operator::operator_of(settings, &store, queue, google, &relays, &clock)?;
     let api = operator::ApiPorts {
         store: &store,
