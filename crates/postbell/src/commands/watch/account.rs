@@ -216,6 +216,8 @@ impl Account {
             own => own,
         };
         let adopted = WatchState {
+            // `watch stop` of the mailbox finds it, even if the watcher ends before its first sync.
+            account: self.address.clone(),
             history_id,
             expiration_ms: own.expiration_ms.max(main.expiration_ms),
             topic: main.topic,
