@@ -161,6 +161,14 @@ impl Database {
             self.unanswered().keep(leased.connection);
             return Err(TOO_LONG);
         };
+        let outcome = outcome.map_err(|failure| {
+            if !failure.is_disk_full() {
+                return failure;
+            }
+            let failure = Arc::new(failure);
+            readiness.failed(&failure);
+            Failure::Group(failure)
+        });
         self.give_back(leased, &outcome);
         outcome
     }

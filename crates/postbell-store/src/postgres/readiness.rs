@@ -21,8 +21,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// After how long without a write a check writes.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// How long a full disk counts as such without a write that succeeds. The write of a check needs no space in a table.
-const FULL: Duration = Duration::from_secs(10);
+/// How long a disk counts as full after a write that failed because of it. The write of a check needs no space in a table, nor
+/// do all others.
+const FULL: Duration = Duration::from_secs(5);
 
 /// After how long the write of a check is given up, and its session is left to the server. Each that follows is given twice as
 /// long, up to 32 times, so that an outage of hours does not use up the sessions of the server.
@@ -52,7 +53,7 @@ struct Writes {
     /// When the write of a check began.
     probed: Option<Instant>,
     succeeded_at: Option<Instant>,
-    /// The last write that failed because the disk is full, unless one has succeeded since.
+    /// The last write that failed because the disk is full.
     full: Option<(Instant, Arc<Failure>)>,
     /// How many writes of checks were given up since one succeeded.
     given_up: u32,
@@ -88,7 +89,6 @@ impl Readiness {
         self.health.succeeded();
         let mut writes = self.writes();
         writes.succeeded_at = Some(Instant::now());
-        writes.full = None;
         writes.given_up = 0;
     }
 
