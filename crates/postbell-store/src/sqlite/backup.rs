@@ -92,7 +92,7 @@ fn read(db: &Connection) -> Result<Backup, BackupError> {
         Ok(version) | Err(OpenError::TooOld { found: version, .. }) => version,
         Err(error) => return Err(error.into()),
     };
-    if let Some(name) = schema::difference(db, schema_version, "backup")? {
+    if let Some(name) = schema::difference(db, schema_version)? {
         let problem = format!("its {name} is not that of schema version {schema_version}");
         return Err(BackupError::NotABackup(problem));
     }

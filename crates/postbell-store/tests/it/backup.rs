@@ -222,6 +222,18 @@ async fn a_backup_with_other_triggers_or_views_is_refused() {
 }
 
 #[tokio::test]
+async fn a_backup_may_have_tables_of_other_programs() {
+    let files = Files::new();
+    drop(files.filled().await);
+    let file = files.path("backup");
+    Connection::open(&file)
+        .unwrap()
+        .execute_batch("CREATE TABLE _litestream_lock (id INTEGER)")
+        .unwrap();
+    files.restore_to("restored.db", &file).unwrap();
+}
+
+#[tokio::test]
 async fn a_store_in_use_is_not_replaced_and_a_replaced_one_is_kept() {
     let files = Files::new();
     let store = files.filled().await;
