@@ -9,7 +9,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use postbell_core::{Clock, ProblemCode, Tracer};
+use postbell_core::{Clock, ProblemCode, Timestamp, Tracer};
+use postbell_protocol::watch_state::WatchState;
 use serde_json::json;
 
 use crate::health::{FoundProblem, assess};
@@ -40,7 +41,29 @@ pub struct Monitor {
 
 /// Answers monitoring for all watchers of a process. Cheap to clone.
 #[derive(Clone)]
-pub struct Monitors(Arc<[(String, Monitor)]>);
+pub struct Monitors {
+    watched: Arc<[(String, Monitor)]>,
+    unwatched: Arc<[Unwatched]>,
+}
+
+/// A mailbox that should be watched, and could not be opened.
+struct Unwatched {
+    name: String,
+    since: Timestamp,
+    metrics: Metrics,
+}
+
+impl Unwatched {
+    /// The state as monitoring sees it.
+    fn state(&self) -> WatchState {
+        WatchState {
+            problem: "the mailbox is not watched: the log has the reason".to_owned(),
+            problem_code: ProblemCode::Unknown.as_str().to_owned(),
+            problem_since_ms: self.since.as_millis(),
+            ..WatchState::default()
+        }
+    }
+}
 
 impl Monitor {
     /// The routes `/health`, `/ready` and `/metrics`.
@@ -63,7 +86,24 @@ impl Monitors {
     /// Each watcher has a name, which is public: no address. The name of an only one is not shown.
     #[must_use]
     pub fn new(monitors: Vec<(String, Monitor)>) -> Self {
-        Self(monitors.into())
+        Self {
+            watched: monitors.into(),
+            unwatched: Arc::default(),
+        }
+    }
+
+    /// Adds mailboxes that could not be opened, by their names: their mail does not get through.
+    #[must_use]
+    pub fn with_unwatched(self, names: Vec<String>, since: Timestamp) -> Self {
+        let unwatched = names.into_iter().map(|name| Unwatched {
+            name,
+            since,
+            metrics: Metrics::new(),
+        });
+        Self {
+            unwatched: unwatched.collect(),
+            ..self
+        }
     }
 
     /// The routes `/health`, `/ready` and `/metrics`.
@@ -82,16 +122,18 @@ impl Monitors {
     }
 
     async fn first_problem(&self) -> Option<(FoundProblem, Option<&str>)> {
-        for (name, monitor) in self.0.iter() {
+        for (name, monitor) in self.watched.iter() {
             if let Some(problem) = monitor.found().await {
                 return Some((problem, self.is_several().then_some(name)));
             }
         }
-        None
+        let unwatched = self.unwatched.first()?;
+        let problem = assess(&unwatched.state(), unwatched.since).problem?;
+        Some((problem, self.is_several().then_some(&unwatched.name)))
     }
 
     fn is_several(&self) -> bool {
-        self.0.len() > 1
+        self.watched.len() + self.unwatched.len() > 1
     }
 }
 
@@ -110,8 +152,11 @@ async fn ready(State(monitors): State<Monitors>) -> Response {
 
 async fn metrics(State(monitors): State<Monitors>) -> Response {
     let mut texts = Vec::new();
-    for (name, monitor) in monitors.0.iter() {
+    for (name, monitor) in monitors.watched.iter() {
         texts.push((&**name, monitor.encode().await));
+    }
+    for it in monitors.unwatched.iter() {
+        texts.push((&it.name, it.metrics.encode(&it.state(), it.since)));
     }
     let text = match &mut texts[..] {
         [(_, only)] => std::mem::take(only),

@@ -126,6 +126,11 @@ async fn each_mailbox_and_webhook_gets_its_own_mail_and_a_broken_mailbox_stops_n
         assert!(metrics.contains(&label), "{metrics}");
     }
     assert!(!metrics.contains('@'), "{metrics}");
+    let ready = Client::new().get(format!("http://{address}/ready"));
+    let ready = ready.send().await.unwrap();
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let ready: Value = ready.json().await.unwrap();
+    assert_eq!(ready["mailbox"], "2", "Cid is not watched: {ready}");
     let (_, status, _) = world
         .run(&["status", "--account", "ann@example.com/boss"])
         .await;

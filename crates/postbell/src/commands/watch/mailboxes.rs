@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use postbell_core::{Clock, Tasks, Tracer};
+use postbell_core::{Clock, Tasks, Timestamp, Tracer};
 use postbell_protocol::watch_state::StateFile;
 use postbell_watcher::{Monitors, PushAuth, PushServers, SyncEngine, Watcher};
 use tokio::task::JoinSet;
@@ -105,6 +105,13 @@ fn of_table(watch: &WatchConfig, number: u32) -> Result<Vec<Planned>, ConfigErro
     webhooks.iter().map(of_webhook).collect()
 }
 
+/// What was opened.
+pub(super) struct Opened {
+    pub(super) watched: Vec<Watched>,
+    /// The names of those that could not be.
+    unwatched: Vec<String>,
+}
+
 /// Opens what is planned. If there are several, the failure of one is logged and stops no other; it fails if all do.
 pub(super) async fn open(
     planned: Vec<Planned>,
@@ -112,8 +119,12 @@ pub(super) async fn open(
     console: &Console,
     env: &Env,
     clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Vec<Watched>> {
-    let mut watched = Vec::new();
+) -> anyhow::Result<Opened> {
+    let addresses: Vec<_> = planned
+        .iter()
+        .filter_map(|plan| plan.account.account.clone())
+        .collect();
+    let (mut watched, mut unwatched) = (Vec::new(), Vec::new());
     let mut first_error = None;
     let is_several = planned.len() > 1;
     for plan in planned {
@@ -125,20 +136,20 @@ pub(super) async fn open(
                     let error = format!("{error:#}");
                     error!(mailbox = name, error, "This mailbox is not watched");
                 }
+                unwatched.push(name);
                 first_error.get_or_insert(error);
             }
         }
     }
-    warn_of_forgotten(&watched);
+    warn_of_forgotten(&watched, &addresses);
     match first_error {
         Some(error) if watched.is_empty() => Err(error),
-        _ => Ok(watched),
+        _ => Ok(Opened { watched, unwatched }),
     }
 }
 
 /// Logs the further webhooks of the mailboxes that have a state and no table any more. Nothing delivers their mail.
-fn warn_of_forgotten(watched: &[Watched]) {
-    let is_watched = |address: &String| watched.iter().any(|one| one.account.address == *address);
+fn warn_of_forgotten(watched: &[Watched], planned: &[String]) {
     for first in watched {
         let Account {
             mailbox, address, ..
@@ -147,7 +158,7 @@ fn warn_of_forgotten(watched: &[Watched]) {
             continue;
         }
         let states = StateFile::accounts(&first.account.state_folder);
-        let further = states.iter().filter(|state| !is_watched(state));
+        let further = states.iter().filter(|state| !planned.contains(state));
         for webhook in further.filter_map(|state| state.strip_prefix(&format!("{mailbox}/"))) {
             warn!(
                 mailbox = first.name,
@@ -195,10 +206,10 @@ pub(super) fn servers<'a>(watched: impl IntoIterator<Item = &'a Watched>) -> Pus
 }
 
 /// The monitoring of all.
-pub(super) fn monitors(watched: &[Watched]) -> Monitors {
-    let monitors = watched.iter();
+pub(super) fn monitors(opened: &Opened, now: Timestamp) -> Monitors {
+    let monitors = opened.watched.iter();
     let monitors = monitors.map(|one| (one.name.clone(), one.watcher.monitor.clone()));
-    Monitors::new(monitors.collect())
+    Monitors::new(monitors.collect()).with_unwatched(opened.unwatched.clone(), now)
 }
 
 /// The different subscriptions, in order.

@@ -33,7 +33,9 @@ pub(super) async fn run(
         push_auth: PushAuth::default(),
         tracer: telemetry.tracer.clone(),
     };
-    let watched = mailboxes::open(planned, &opening, console, env, &clock).await?;
+    let opened = mailboxes::open(planned, &opening, console, env, &clock).await?;
+    let monitors = mailboxes::monitors(&opened, clock.now());
+    let watched = opened.watched;
     let monitoring = match &args.listen {
         Some(address) => Some(listen(address, "--listen").await?),
         None => None,
@@ -41,7 +43,6 @@ pub(super) async fn run(
     let pullers = open(&watched).await?;
     let service = Service::new(GRACE)?;
     let tasks = Tasks::new();
-    let monitors = mailboxes::monitors(&watched);
     if let Some(listener) = monitoring {
         console.error(&format!("watch: monitoring on {}", listener.address()?));
         let router = monitors.router();

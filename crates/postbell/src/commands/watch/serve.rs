@@ -48,14 +48,15 @@ pub(super) async fn run(
         push_auth: push_auth(args, &keys, env)?,
         tracer: telemetry.tracer.clone(),
     };
-    let watched = mailboxes::open(planned, &opening, console, env, &clock).await?;
+    let opened = mailboxes::open(planned, &opening, console, env, &clock).await?;
+    let monitors = mailboxes::monitors(&opened, clock.now());
+    let watched = opened.watched;
     let service = Service::new(GRACE)?;
     let tasks = Tasks::new();
     let mut listener = listener(args, console).await?;
     if args.tls {
         listener = TlsListeners::start(tls, &clock, &tasks)?.secure(listener);
     }
-    let monitors = mailboxes::monitors(&watched);
     let router = mailboxes::servers(&watched).router(&args.path);
     let router = router.merge(monitors.router());
     tasks.start("pushes", |stop| serve(listener, router, stop));
