@@ -53,7 +53,7 @@ pub(crate) async fn all(
     size(&databases, time, mailboxes).await
 }
 
-/// What is measured, filled before the first measurement.
+/// The measured databases, filled before the first measurement.
 struct Databases {
     accepts: Database,
     claims: Database,
@@ -79,7 +79,7 @@ impl Databases {
         let size = "SELECT pg_database_size('large')";
         let size = databases.large.number(size).await?;
         say(&format!("  it has {:.0} MB", sustained::float(size) / 1e6))?;
-        // What was filled is not written during a measurement.
+        // The filled rows are not written during a measurement.
         databases.large.session.batch_execute("CHECKPOINT").await?;
         Ok(databases)
     }

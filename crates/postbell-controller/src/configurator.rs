@@ -112,9 +112,9 @@ pub(crate) struct Configurator {
     pub(crate) variables: Result<Option<GmailSettings>, InvalidVariable>,
     /// Held while a watcher may run.
     pub(crate) lock: Option<HomeLock>,
-    /// What was applied last.
+    /// The configuration that was applied last.
     pub(crate) applied: Option<MailSettings>,
-    /// What could not be applied.
+    /// The configuration that could not be applied.
     pub(crate) rejected: Option<MailSettings>,
 }
 
@@ -351,7 +351,7 @@ impl Configurator {
 
     fn watch(&self, mailbox: Mailbox) {
         self.mailbox.set(mailbox);
-        // What is known of another mailbox does not count.
+        // Facts of another mailbox do not count.
         self.mail.forget();
     }
 

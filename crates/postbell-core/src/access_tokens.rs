@@ -37,7 +37,7 @@ pub struct AccessToken {
     pub id: TokenId,
     /// Who uses it, or what for.
     pub name: String,
-    /// What it permits.
+    /// Its permission.
     pub scope: TokenScope,
     /// Whose it is; `None` for an API key.
     pub user: Option<UserId>,

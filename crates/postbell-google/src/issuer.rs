@@ -41,14 +41,14 @@ pub struct Issuer {
     discovery: Mutex<Discovery>,
 }
 
-/// What has been discovered.
+/// The discovered endpoints.
 #[derive(Default)]
 struct Discovery {
     last: Option<(Arc<SignIn>, Duration)>,
     failed_at: Option<Duration>,
 }
 
-/// What is used of the document.
+/// The used members of the document.
 #[derive(Deserialize)]
 struct Discovered {
     issuer: String,

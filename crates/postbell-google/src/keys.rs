@@ -205,7 +205,7 @@ impl GoogleKeys {
     }
 }
 
-/// What is used of a key (RFC 7517, section 4; RFC 7518, section 6.3). Other kinds of keys have other members.
+/// The used members of a key (RFC 7517, section 4; RFC 7518, section 6.3). Other kinds of keys have other members.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,

@@ -89,7 +89,7 @@ pub fn extract(message: &Message, wanted: BodyWanted, fetched: &FetchedParts) ->
     }
 }
 
-/// What was read of the body.
+/// The part of the body that was read.
 #[derive(Default)]
 struct WantedBody {
     text: Option<String>,

@@ -47,7 +47,7 @@ const BLOCK: u64 = 4096;
 pub struct AttachmentFolder {
     /// Its absolute path, without symbolic links.
     path: String,
-    /// The open directory. It is opened again if it was removed or moved meanwhile.
+    /// The open directory. It is opened again if it was removed or moved.
     folder: Mutex<Arc<OwnedFd>>,
     limit: u64,
     usage: Mutex<Usage>,
@@ -105,7 +105,7 @@ impl AttachmentFolder {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o700).create(&self.path)?;
             *folder = Arc::new(open_folder(CWD, self.path.as_str())?);
-            // What was in the other one is not in this one.
+            // The files of the other one are not in this one.
             *self.usage.lock() = Usage::default();
         }
         Ok(Arc::clone(&folder))

@@ -11,7 +11,7 @@ use crate::request_file::{RequestFile, WatcherRequest};
 /// How often the state is read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What came of a test of the webhook.
+/// The result of a test of the webhook.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum TestOutcome {
     /// The webhook accepted the test message.

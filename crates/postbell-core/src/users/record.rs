@@ -144,7 +144,7 @@ impl UserRecord {
         }
     }
 
-    /// Gives the user's machine another sandbox id, and so another token: whoever has the former one has no access any more.
+    /// Gives the user's machine another sandbox id, and so another token: the former one gives no access.
     pub fn rename_machine(&mut self, sandbox_id: SandboxId) {
         if self.sandbox_id != sandbox_id {
             self.sandbox_id = sandbox_id;

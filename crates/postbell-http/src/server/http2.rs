@@ -170,7 +170,7 @@ mod tests {
             () = asking => (),
         }
         let produced = produced.load(Ordering::Relaxed);
-        // What waits for the socket comes on top.
+        // The bytes that wait for the socket come on top.
         assert!((1..=40 * 1024).contains(&produced), "{produced}");
     }
 }

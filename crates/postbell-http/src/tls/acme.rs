@@ -102,7 +102,7 @@ impl Acme {
             if wait.is_zero() {
                 self.order(state, certificate.as_deref(), suggestion.as_ref(), clock)
                     .await;
-                // What was stored is read before anything else.
+                // The stored certificate is read before anything else.
                 if self.store.blocking(AcmeStore::version).await != read {
                     continue;
                 }

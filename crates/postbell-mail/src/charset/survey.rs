@@ -13,7 +13,7 @@ const DETECTED: usize = 64 * 1024;
 /// How much of a text is counted if it is not valid UTF-8, in bytes.
 const COUNTED: usize = 1024 * 1024;
 
-/// What was found in all bytes of a text.
+/// The kinds of bytes in a text.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) size: usize,

@@ -156,7 +156,7 @@ impl Page {
         element
     }
 
-    /// What is declared for an element.
+    /// The declarations for an element.
     fn style(&mut self, element: &Element, attributes: &Attributes) -> Option<Box<Style>> {
         if attributes.is_empty() && !self.sheet.has_rules() {
             return None;

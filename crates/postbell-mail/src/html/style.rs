@@ -97,7 +97,7 @@ fn end_of_tags(page: impl Read) -> io::Result<u64> {
                 continue;
             };
             let behind = piece.len() - rest.len() + usize::from(is_end) + name.len();
-            // What is within the last style belongs to it.
+            // The text within the last style belongs to it.
             let is_style = name == NAMES[0] && !is_end;
             end = if is_style {
                 u64::MAX

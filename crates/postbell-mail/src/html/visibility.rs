@@ -30,11 +30,11 @@ pub(super) struct Look {
     pub(super) style: Option<Box<Style>>,
 }
 
-/// What is declared for an element.
+/// The declarations for an element.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Style {
     pub(super) declared: Declarations,
-    /// What may be declared besides.
+    /// Further declarations.
     pub(super) doubtful: Vec<Declarations>,
 }
 

@@ -25,7 +25,7 @@ pub struct ApiKeys {
 
 /// An issued API key.
 pub struct ApiKey {
-    /// What is stored of it.
+    /// Its stored record.
     pub token: AccessToken,
     /// The key. It is shown once.
     pub key: SecretString,
@@ -70,7 +70,7 @@ impl ApiKeys {
         now: Timestamp,
     ) -> Result<Option<AccessToken>, StoreError> {
         let key = key.expose_secret();
-        // What cannot be a key costs no look-up.
+        // A text that cannot be a key costs no look-up.
         let secret = key.strip_prefix(PREFIX);
         if secret.is_none_or(|secret| secret.len() != SECRET_CHARS) {
             return Ok(None);

@@ -12,7 +12,7 @@ use crate::operator_client::MailboxGrant;
 #[derive(Clone)]
 pub struct CommandQueue(mpsc::Sender<Command>);
 
-/// What is queued.
+/// A queued command.
 pub(super) enum Command {
     /// A change of a user, which the audit log records.
     Change(UserId, Change, Actor, ChangeReply),
@@ -63,7 +63,7 @@ impl UnusedGrant {
         self.grant = None;
     }
 
-    /// Revokes the grant, unless a user has it by now.
+    /// Revokes the grant, unless a user has it now.
     pub(crate) async fn give_back(mut self) {
         if let Some(released) = self.release() {
             let _process_is_stopping = released.await;

@@ -142,7 +142,7 @@ impl Lanes {
         self.send(user, Locking::Locked, true, decide).await
     }
 
-    /// What is known of the writes.
+    /// The state of the writes.
     pub(super) fn readiness(&self) -> &Arc<Readiness> {
         &self.shared.readiness
     }

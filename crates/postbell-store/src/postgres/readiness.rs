@@ -37,7 +37,7 @@ const PROBE: &str = "SELECT pg_logical_emit_message(true, 'postbell', 'ready')";
 const WAIT: &str = "writes wait: the database does not confirm them, as without its standby";
 const WAITING: Failure = Failure::TimedOut(WAIT);
 
-/// What is known of the writes of a process.
+/// The state of the writes of a process.
 #[derive(Default)]
 pub(super) struct Readiness {
     health: WriterHealth<Failure>,

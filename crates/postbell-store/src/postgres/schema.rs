@@ -46,7 +46,7 @@ const VERSION: &str = "SELECT version, min_version FROM schema_version";
 
 const SET_VERSION: &str = "UPDATE schema_version SET version = $1, min_version = $2";
 
-/// How long a migration waits for a table. Whatever comes after it waits behind it, so it must not wait for the end of a
+/// How long a migration waits for a table. Every later statement waits behind it, so it must not wait for the end of a
 /// backup or a report, which hold a lock all the time.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
 

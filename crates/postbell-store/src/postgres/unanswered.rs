@@ -37,7 +37,7 @@ impl Unanswered {
         ))
     }
 
-    /// Keeps a connection until the server answers. What was not committed is rolled back.
+    /// Keeps a connection until the server answers. An uncommitted transaction is rolled back.
     pub(super) fn keep(&mut self, connection: Connection) {
         self.wait_for(connection.roll_back().boxed());
     }

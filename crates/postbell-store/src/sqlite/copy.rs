@@ -287,7 +287,7 @@ mod tests {
     use super::*;
     use crate::copy::TABLES;
 
-    /// What is made anew, or means nothing to another process.
+    /// Values that are made anew, or mean nothing to another process.
     const NOT_COPIED: [&str; 9] = [
         "compatibility",
         "dead_letter_dropped.number",

@@ -109,7 +109,7 @@ async fn entries(operated: &Operated) -> Vec<AuditEntry> {
     entries
 }
 
-/// What was done to whom, in order.
+/// The actions and their users, in order.
 async fn done(operated: &Operated) -> Vec<(String, String, String)> {
     let entries = entries(operated).await.into_iter();
     let user = |user: Option<UserId>| user.map_or(String::new(), |user| user.to_string());

@@ -13,7 +13,7 @@ impl<N> Default for HeldNotifications<N> {
     }
 }
 
-/// What waits for a mailbox that is being handled.
+/// The notification that waits for a mailbox that is being handled.
 struct Waiting<N>(Option<N>);
 
 /// What a new notification does.

@@ -26,7 +26,7 @@ const CHALLENGES: &str = "challenges";
 /// The length of a challenge: a SHA-256 digest (RFC 8737, section 3).
 const DIGEST: usize = 32;
 
-/// The folder of an authority. What is in it can only be read by its owner.
+/// The folder of an authority. Only its owner can read its files.
 #[derive(Clone, Debug)]
 pub(super) struct AcmeStore(PathBuf);
 

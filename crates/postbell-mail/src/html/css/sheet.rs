@@ -17,7 +17,7 @@ const MAX_RULES: usize = 20_000;
 /// The largest number of comparisons of an element with a selector.
 pub(super) const MAX_COMPARISONS: u64 = 4_000_000;
 
-/// What it costs to read a selector.
+/// The cost of reading a selector.
 const STEPS_OF_SELECTOR: u64 = 4;
 
 /// The bytes of a text that cost as much as a comparison.

@@ -176,7 +176,7 @@ impl Page {
         self.close(at, None);
     }
 
-    /// Closes an element. What is within from `first_kept` on goes on.
+    /// Closes an element. The elements within from `first_kept` on go on.
     fn close(&mut self, at: usize, first_kept: Option<usize>) {
         let (mut kept, mut pending) = (Vec::new(), Vec::new());
         while self.open.len() > at {

@@ -211,7 +211,7 @@ async fn check_queue(store: &Store, version: u32) {
     check_repeats(&*queue).await;
 }
 
-/// What was delivered is not delivered again, and the number of a lease does not return.
+/// A delivered notification is not delivered again, and the number of a lease does not return.
 async fn check_repeats(queue: &dyn DeliveryQueue) {
     let notification = |name: &str, message: &str, history_id| Notification {
         trace: None,

@@ -334,7 +334,7 @@ pub async fn the_cursors_of_the_last_addresses_are_kept(deliveries: &Deliveries)
     assert_eq!(put(deliveries, of_number(0), now).await, Accepted::Queued);
 }
 
-/// What was delivered since stays recognised.
+/// Later deliveries stay recognised.
 pub async fn a_replayed_dead_letter_does_not_lower_the_cursor(deliveries: &Deliveries) {
     fail_for_good(deliveries, "m1", 1, DeadLetterReason::Refused).await;
     let now = T0 + HOUR;

@@ -1,4 +1,4 @@
-//! What is known on this machine about a mailbox that a command does not name.
+//! Facts of this machine about a mailbox that a command does not name.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

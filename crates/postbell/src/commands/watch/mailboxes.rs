@@ -105,7 +105,7 @@ fn of_table(watch: &WatchConfig, number: u32) -> Result<Vec<Planned>, ConfigErro
     webhooks.iter().map(of_webhook).collect()
 }
 
-/// What was opened.
+/// The opened mailboxes.
 pub(super) struct Opened {
     pub(super) watched: Vec<Watched>,
     /// The names of those that could not be.
@@ -148,7 +148,7 @@ pub(super) async fn open(
     }
 }
 
-/// Logs the further webhooks of the mailboxes that have a state and no table any more. Nothing delivers their mail.
+/// Logs the further webhooks of the mailboxes that have a state and no table. Nothing delivers their mail.
 fn warn_of_forgotten(watched: &[Watched], planned: &[String]) {
     for first in watched {
         let Account {
