@@ -178,6 +178,7 @@ impl Platform {
         let body = CheckInRequest {
             sandbox_id: Some(self.settings.sandbox_id.to_string()),
             mailbox: news.into(),
+            accounts: Vec::new(),
         };
         let request = self
             .client

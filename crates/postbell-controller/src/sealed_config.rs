@@ -91,6 +91,7 @@ mod tests {
                 last_history_id: None,
             }),
             gmail_notifications_enabled: true,
+            further_accounts: Vec::new(),
             watcher_arguments: Vec::new(),
         };
         sealed.write(&config).unwrap();

@@ -33,8 +33,9 @@ pub trait Directory: Send + Sync {
     /// those whose credentials open it.
     async fn users_by_email(&self, email: &str) -> Result<Vec<UserId>, DirectoryError>;
 
-    /// Returns the user whose machine has this sandbox id.
-    async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError>;
+    /// Returns the user whose machine has this sandbox id, and then the user's further accounts; nothing if there is no such
+    /// user.
+    async fn users_by_sandbox(&self, sandbox_id: &str) -> Result<Vec<UserId>, DirectoryError>;
 
     /// Reports the history id up to which the user's mail was delivered. The platform keeps the
     /// greatest.
@@ -51,11 +52,12 @@ pub trait Directory: Send + Sync {
     /// start it once.
     async fn start_machine(&self, user: &UserId) -> Result<bool, DirectoryError>;
 
-    /// Reports that a user's machine has checked in, and what it said.
+    /// Reports that a user's machine has checked in, and what it said of the first account and of the further ones.
     async fn report_running(
         &self,
         user: &UserId,
         report: MachineReport,
+        accounts: &[AccountReport],
     ) -> Result<(), DirectoryError>;
 }
 
@@ -75,7 +77,17 @@ pub struct Lookup {
     pub fresh_for: Duration,
 }
 
-/// What a machine says of its mailbox when it checks in.
+/// What a machine says of the mailbox of a further account when it checks in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AccountReport {
+    /// The account's address.
+    pub email: EmailAddress,
+
+    /// Its mailbox.
+    pub report: MachineReport,
+}
+
+/// What a machine says of a mailbox when it checks in.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MachineReport {
     /// When Gmail's watch ends, if the machine knows it.

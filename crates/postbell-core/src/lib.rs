@@ -52,8 +52,8 @@ pub use delivery_queue::{
     UnparseableMessage,
 };
 pub use directory::{
-    Directory, DirectoryError, Instance, InstanceStatus, Lookup, MachineLocation, MachineReport,
-    ManagedMachine,
+    AccountReport, Directory, DirectoryError, Instance, InstanceStatus, Lookup, MachineLocation,
+    MachineReport, ManagedMachine,
 };
 pub use failure::{Failure, FailureKind};
 pub use ids::{EmailAddress, HistoryId, InvalidId, Masked, MessageId, SandboxId, UserId};
@@ -70,8 +70,9 @@ pub use tasks::Tasks;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use trace::{Span, SpanId, SpanKind, SpanSink, TraceContext, TraceId, Tracer};
 pub use users::{
-    Credentials, FleetCounts, GoogleConnection, Listing, MAX_USERS_OF_MAILBOX, NewUser,
-    OrphanedMachines, StoredCredentials, UserRecord, Users, UsersError, update_user,
+    Credentials, FleetCounts, GoogleConnection, Listing, MAX_ACCOUNTS_OF_USER,
+    MAX_USERS_OF_MAILBOX, NewUser, OrphanedMachines, StoredCredentials, UserRecord, Users,
+    UsersError, update_user,
 };
 
 /// Any error, as the cause of another one.

@@ -16,6 +16,10 @@ use crate::{
 /// How many users may connect an account with the same address, for example one bot each.
 pub const MAX_USERS_OF_MAILBOX: usize = 16;
 
+/// How many Google accounts a user may connect. One watcher process of their machine watches all of them, and each check-in
+/// reports on all of them; a machine with more mailboxes has them in its own configuration (docs/mailboxes.md).
+pub const MAX_ACCOUNTS_OF_USER: usize = 20;
+
 /// A durable record per user, which several processes may read and write at the same time.
 ///
 /// Times always come from the caller. Each promise is a test of `postbell_testkit::conformance`, for

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    BoxError, Directory, DirectoryError, EmailAddress, HistoryId, Instance, Lookup, MachineReport,
-    SandboxId, UserId, Users,
+    AccountReport, BoxError, Directory, DirectoryError, EmailAddress, HistoryId, Instance, Lookup,
+    MachineReport, SandboxId, UserId, Users,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
@@ -70,13 +70,13 @@ impl Directory for LocalDirectory {
         }
     }
 
-    async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError> {
+    async fn users_by_sandbox(&self, sandbox_id: &str) -> Result<Vec<UserId>, DirectoryError> {
         match sandbox_id.parse::<SandboxId>() {
             Ok(id) => {
-                let user = self.store.user_by_sandbox(&id);
-                user.await.map_err(unavailable)
+                let user = self.store.user_by_sandbox(&id).await;
+                Ok(user.map_err(unavailable)?.into_iter().collect())
             }
-            Err(_) => Ok(None),
+            Err(_) => Ok(Vec::new()),
         }
     }
 
@@ -97,6 +97,7 @@ impl Directory for LocalDirectory {
         &self,
         user: &UserId,
         report: MachineReport,
+        _: &[AccountReport],
     ) -> Result<(), DirectoryError> {
         let updated = self.fleet.report_running(user, report);
         updated.await.map(drop).map_err(unavailable)

@@ -59,6 +59,7 @@ impl CheckIn {
         CheckInRequest {
             sandbox_id: Some(self.sandbox_id.clone()),
             mailbox: self.report.into(),
+            accounts: Vec::new(),
         }
     }
 }

@@ -13,10 +13,10 @@ mod platform;
 pub use self::admin::{
     ConnectRequest, Connected, ConnectionStatus, CredentialsOffer, GoogleCredentials, PublicKey,
 };
-pub use self::machine::{CheckInRequest, MailboxReport, RunningReport};
-pub use self::machine_config::{MachineAccount, MachineConfig};
+pub use self::machine::{CheckInRequest, FurtherMailboxReport, MailboxReport, RunningReport};
+pub use self::machine_config::{FurtherAccount, MachineAccount, MachineConfig};
 pub use self::platform::{
-    Acknowledged, DeliveryTarget, FoundUser, FoundUsers, GatewayTokenAnswer, HistoryIdReport,
-    LookedUpUser, LookupAnswer, MachineStart, NotificationState, Problem, PushAccount, RelayLookup,
-    RelayUser, UserRequest, UserStatus,
+    Acknowledged, DeliveryTarget, FoundUsers, GatewayTokenAnswer, HistoryIdReport, LookedUpUser,
+    LookupAnswer, MachineStart, NotificationState, Problem, PushAccount, RelayLookup, RelayUser,
+    UserRequest, UserStatus,
 };

@@ -37,6 +37,13 @@ pub const CHECK_IN: &str = "/api/controller/checkin";
 pub const MACHINE_CONFIG: &str = "/api/controller/config";
 /// The sandbox id of the machine that asks for its configuration (section 2).
 pub const SANDBOX_ID: &str = "x-postbell-sandbox-id";
+
+/// The header in which a machine that fetches its configuration says that it watches several accounts, with the value
+/// [`SEVERAL`].
+pub const ACCOUNTS: &str = "x-postbell-accounts";
+
+/// The value of [`ACCOUNTS`].
+pub const SEVERAL: &str = "several";
 /// Platform: the key that credentials are encrypted for, for setup tools (section 2).
 pub const ADMIN_PUBLIC_KEY: &str = "/api/admin/public-key";
 /// Platform: the Google account of a setup tool's user (section 2).

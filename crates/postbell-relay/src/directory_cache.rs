@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use postbell_core::{
-    Clock, Directory, DirectoryError, HistoryId, Instance, Lookup, MachineReport, UserId,
+    AccountReport, Clock, Directory, DirectoryError, HistoryId, Instance, Lookup, MachineReport,
+    UserId,
 };
 use quick_cache::sync::Cache;
 use secrecy::SecretString;
@@ -180,19 +181,19 @@ impl DirectoryCache {
         self.by_sandbox.get(sandbox_id)
     }
 
-    /// Asks for the user whose machine has this sandbox id.
-    pub(crate) async fn user_by_sandbox(
+    /// Asks for the user whose machine has this sandbox id, and the user's further accounts.
+    pub(crate) async fn users_by_sandbox(
         &self,
         sandbox_id: &str,
-    ) -> Result<Option<UserId>, DirectoryError> {
-        let user = self.directory.user_by_sandbox(sandbox_id).await?;
-        match &user {
+    ) -> Result<Vec<UserId>, DirectoryError> {
+        let users = self.directory.users_by_sandbox(sandbox_id).await?;
+        match users.first() {
             Some(user) => self.by_sandbox.insert(sandbox_id.into(), user.clone()),
             None => {
                 self.by_sandbox.remove(sandbox_id);
             }
         }
-        Ok(user)
+        Ok(users)
     }
 
     /// Returns the token that a user's machine accepts.
@@ -230,8 +231,10 @@ impl DirectoryCache {
         &self,
         user: &UserId,
         report: MachineReport,
+        accounts: &[AccountReport],
     ) -> Result<(), DirectoryError> {
-        self.directory.report_running(user, report).await
+        let reported = self.directory.report_running(user, report, accounts);
+        reported.await
     }
 
     /// Removes a cached token, which the machine may have rejected.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Directory, DirectoryError, HistoryId, Instance, Lookup, MachineLocation, MachineReport,
-    ManagedMachine, UserId,
+    AccountReport, Directory, DirectoryError, HistoryId, Instance, Lookup, MachineLocation,
+    MachineReport, ManagedMachine, UserId,
 };
 use postbell_http::{ResponseError, drain, read_response};
 use postbell_protocol::api::{
-    DeliveryTarget, FoundUser, FoundUsers, GatewayTokenAnswer, HistoryIdReport, MachineStart,
-    PushAccount, RelayLookup, RelayUser, RunningReport, UserRequest,
+    DeliveryTarget, FoundUsers, GatewayTokenAnswer, HistoryIdReport, MachineStart, PushAccount,
+    RelayLookup, RelayUser, RunningReport, UserRequest,
 };
 use postbell_protocol::routes;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -156,10 +156,10 @@ impl Directory for HttpDirectory {
         Ok(found.map(FoundUsers::into_ids).unwrap_or_default())
     }
 
-    async fn user_by_sandbox(&self, sandbox_id: &str) -> Result<Option<UserId>, DirectoryError> {
+    async fn users_by_sandbox(&self, sandbox_id: &str) -> Result<Vec<UserId>, DirectoryError> {
         let by = ("sandboxId", sandbox_id);
-        let found: Option<FoundUser> = self.get(routes::USER_BY_SANDBOX, by).await?;
-        Ok(found.map(|found| found.user_id))
+        let found: Option<FoundUsers> = self.get(routes::USER_BY_SANDBOX, by).await?;
+        Ok(found.map(FoundUsers::into_ids).unwrap_or_default())
     }
 
     async fn report_history_id(
@@ -201,8 +201,9 @@ impl Directory for HttpDirectory {
         &self,
         user: &UserId,
         report: MachineReport,
+        accounts: &[AccountReport],
     ) -> Result<(), DirectoryError> {
-        let body = RunningReport::new(user, report);
+        let body = RunningReport::new(user, report, accounts);
         let response = self.post(routes::RUNNING, &body).await?;
         let status = response.status();
         drain(response).await;

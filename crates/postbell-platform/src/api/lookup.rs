@@ -5,9 +5,7 @@ use axum::extract::FromRequestParts;
 use axum::extract::State;
 use axum::http::request::Parts;
 use postbell_core::{EmailAddress, SandboxId, UserId};
-use postbell_protocol::api::{
-    FoundUser, FoundUsers, GatewayTokenAnswer, LookedUpUser, LookupAnswer, Problem,
-};
+use postbell_protocol::api::{FoundUsers, GatewayTokenAnswer, LookedUpUser, LookupAnswer, Problem};
 use postbell_protocol::routes;
 
 use super::Platform;
@@ -43,9 +41,9 @@ impl FromRequestParts<Platform> for BySandbox {
     }
 }
 
-fn found(user: Option<UserId>) -> Result<Json<FoundUser>, ApiError> {
-    let user = user.ok_or(ApiError::UnknownUser)?;
-    Ok(Json(FoundUser { user_id: user }))
+fn found(users: Vec<UserId>) -> Result<Json<FoundUsers>, ApiError> {
+    let found = FoundUsers::new(users).map(Json);
+    found.ok_or(ApiError::UnknownUser)
 }
 
 /// Everything that a relay needs of a user
@@ -113,12 +111,10 @@ pub(super) async fn user_by_email(
             operation: OPERATION,
         },
     });
-    FoundUsers::new(users?)
-        .map(Json)
-        .ok_or(ApiError::UnknownUser)
+    found(users?)
 }
 
-/// The user whose machine has a sandbox id
+/// The user whose machine has a sandbox id, and the user's further accounts
 #[utoipa::path(
     get,
     path = routes::USER_BY_SANDBOX,
@@ -127,7 +123,7 @@ pub(super) async fn user_by_email(
     params(("sandboxId" = String, Query)),
     security(("internalKey" = [])),
     responses(
-        (status = OK, body = FoundUser),
+        (status = OK, body = FoundUsers),
         UserErrors,
     )
 )]
@@ -135,10 +131,8 @@ pub(super) async fn user_by_sandbox(
     _: Internal,
     State(platform): State<Platform>,
     BySandbox(sandbox_id): BySandbox,
-) -> Result<Json<FoundUser>, ApiError> {
-    let user = platform.users().store.user_by_sandbox(&sandbox_id);
-    found(
-        user.await
-            .map_err(|error| ApiError::from_change("user-by-sandbox", error))?,
-    )
+) -> Result<Json<FoundUsers>, ApiError> {
+    let user = platform.users().store.user_by_sandbox(&sandbox_id).await;
+    let user = user.map_err(|error| ApiError::from_change("user-by-sandbox", error))?;
+    found(user.into_iter().collect())
 }

@@ -143,6 +143,7 @@ async fn config_of(platform: &Platform, record: &UserRecord) -> Result<MachineCo
     Ok(MachineConfig {
         account,
         gmail_notifications_enabled: record.notifications_enabled,
+        further_accounts: Vec::new(),
         watcher_arguments: parts.watcher_arguments.clone(),
     })
 }

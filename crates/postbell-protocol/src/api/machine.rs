@@ -1,6 +1,9 @@
 //! The check-in of a machine, and its report to the platform by a relay.
 
-use postbell_core::{MachineReport, MailProblem, Timestamp, UserId};
+use postbell_core::{
+    AccountReport, EmailAddress, MAX_ACCOUNTS_OF_USER, MachineReport, MailProblem, Timestamp,
+    UserId,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -14,9 +17,17 @@ pub struct RunningReport {
     /// The user
     #[serde(flatten)]
     pub user: UserRequest,
-    /// The machine's mailbox
+    /// The mailbox of the first account
     #[serde(flatten)]
     pub mailbox: MailboxReport,
+    /// The mailboxes of the user's further accounts; left out if there are none. Not sent by KiloClaw
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schema(required = false)]
+    pub accounts: Vec<FurtherMailboxReport>,
 }
 
 /// A machine's check-in
@@ -27,12 +38,32 @@ pub struct CheckInRequest {
     /// The machine's id
     #[schema(required = true, value_type = String)]
     pub sandbox_id: Option<String>,
-    /// The machine's mailbox
+    /// The mailbox of the first account
+    #[serde(flatten)]
+    pub mailbox: MailboxReport,
+    /// The mailboxes of the user's further accounts; left out if there are none. Not sent by KiloClaw
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    #[schema(required = false)]
+    pub accounts: Vec<FurtherMailboxReport>,
+}
+
+/// What a machine says of the mailbox of a further account
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = FurtherMailbox)]
+pub struct FurtherMailboxReport {
+    /// The account's address
+    #[schema(value_type = String, example = "team@example.com")]
+    pub email: EmailAddress,
+    /// Its mailbox
     #[serde(flatten)]
     pub mailbox: MailboxReport,
 }
 
-/// What a machine says of its mailbox
+/// What a machine says of a mailbox
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[schema(as = Mailbox)]
 #[serde(rename_all = "camelCase")]
@@ -70,11 +101,26 @@ pub struct MailboxReport {
 impl RunningReport {
     /// Reports that a user's machine has checked in, and what it said.
     #[must_use]
-    pub fn new(user: &UserId, report: MachineReport) -> Self {
+    pub fn new(user: &UserId, report: MachineReport, accounts: &[AccountReport]) -> Self {
         Self {
             user: UserRequest::new(user),
             mailbox: report.into(),
+            accounts: accounts.iter().cloned().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<AccountReport> for FurtherMailboxReport {
+    fn from(AccountReport { email, report }: AccountReport) -> Self {
+        let mailbox = report.into();
+        Self { email, mailbox }
+    }
+}
+
+impl From<FurtherMailboxReport> for AccountReport {
+    fn from(FurtherMailboxReport { email, mailbox }: FurtherMailboxReport) -> Self {
+        let report = mailbox.into();
+        Self { email, report }
     }
 }
 
@@ -106,6 +152,17 @@ impl From<MailboxReport> for MachineReport {
             dead_letters,
         }
     }
+}
+
+/// Reads those of a list that this version can read, and at most as many as a user may have.
+fn readable<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<FurtherMailboxReport>, D::Error> {
+    let Value::Array(all) = Value::deserialize(value)? else {
+        return Ok(Vec::new());
+    };
+    let readable = all
+        .into_iter()
+        .filter_map(|it| serde_json::from_value(it).ok());
+    Ok(readable.take(MAX_ACCOUNTS_OF_USER).collect())
 }
 
 /// Reads a number, or 0 from any other value.
@@ -160,9 +217,36 @@ mod tests {
                 problem: Some(PROBLEM),
                 dead_letters: 3,
             },
+            &[],
         );
         let problem = json!({"code": "grant_revoked", "since": 7});
         let expected = json!({"userId": "ann", "problem": problem, "deadLetters": 3});
         assert_eq!(serde_json::to_value(&body).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_check_in_reports_each_further_account_and_one_that_cannot_be_read_hides_no_other() {
+        let reported = json!({
+            "email": "team@example.com", "watchExpiresAt": 9,
+            "problem": {"code": "grant_revoked", "since": 7},
+        });
+        let team = FurtherMailboxReport {
+            email: "team@example.com".parse().unwrap(),
+            mailbox: MailboxReport {
+                watch_expires_at: Some(Timestamp::from_millis(9)),
+                problem: Some(PROBLEM),
+                dead_letters: 0,
+            },
+        };
+        assert_eq!(serde_json::to_value(&team).unwrap(), reported);
+        for (accounts, expected) in [
+            (json!([{"email": "nobody"}, 7, reported, {}]), vec![team]),
+            (json!("team@example.com"), vec![]),
+            (json!(null), vec![]),
+        ] {
+            let body = json!({"sandboxId": "sandbox", "accounts": accounts});
+            let check_in: CheckInRequest = serde_json::from_value(body).unwrap();
+            assert_eq!(check_in.accounts, expected);
+        }
     }
 }

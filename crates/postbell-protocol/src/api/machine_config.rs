@@ -5,14 +5,18 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-/// What a machine needs to watch its mailbox
+/// What a machine needs to watch its mailboxes
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineConfig {
-    /// The connected Google account; null if none is connected
+    /// The user's first Google account; null if it is not connected
     pub account: Option<MachineAccount>,
-    /// Whether the user wants notifications. If not, the machine watches no mailbox
+    /// Whether the user wants notifications of `account`. If not, the machine does not watch it
     pub gmail_notifications_enabled: bool,
+    /// The user's further accounts, in the order in which they were connected. Only for a machine that has said that it
+    /// watches several
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_accounts: Vec<FurtherAccount>,
     /// Further arguments of the watcher, unless the machine has its own
     #[serde(default)]
     pub watcher_arguments: Vec<String>,
@@ -34,6 +38,17 @@ pub struct MachineAccount {
     pub last_history_id: Option<HistoryId>,
 }
 
+/// A further account of the same user
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FurtherAccount {
+    /// The account
+    #[serde(flatten)]
+    pub account: MachineAccount,
+    /// Whether the user wants notifications of it. If not, the machine does not watch it
+    pub gmail_notifications_enabled: bool,
+}
+
 fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
@@ -53,13 +68,21 @@ mod tests {
                 "lastHistoryId": "18446744073709551615",
             },
             "gmailNotificationsEnabled": true,
+            "furtherAccounts": [{
+                "email": "team@example.com",
+                "gogConfigTarball": "H4sJ",
+                "lastHistoryId": null,
+                "gmailNotificationsEnabled": false,
+            }],
             "watcherArguments": ["--thread", "3"],
         });
         let read: MachineConfig = serde_json::from_value(written.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), written);
-        assert!(!format!("{read:?}").contains("H4sI"));
+        let shown = format!("{read:?}");
+        assert!(!shown.contains("H4sI") && !shown.contains("H4sJ"));
         let least = json!({"account": null, "gmailNotificationsEnabled": false});
         let read: MachineConfig = serde_json::from_value(least).unwrap();
         assert!(read.account.is_none() && read.watcher_arguments.is_empty());
+        assert!(read.further_accounts.is_empty());
     }
 }

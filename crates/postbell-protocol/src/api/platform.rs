@@ -167,17 +167,7 @@ pub struct PushAccount {
     pub gmail_push_oidc_email: Option<String>,
 }
 
-/// The user found by a mail address or a sandbox id
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
-#[schema(as = Whose)]
-#[serde(rename_all = "camelCase")]
-pub struct FoundUser {
-    /// The user's id
-    #[schema(value_type = String)]
-    pub user_id: UserId,
-}
-
-/// The users found by a mail address
+/// The users found by a mail address, or the user found by a sandbox id with the user's further accounts
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[schema(as = Owners)]
 #[serde(rename_all = "camelCase")]

@@ -57,8 +57,8 @@ impl Directory for OneUser {
         Ok(vec![ann()])
     }
 
-    async fn user_by_sandbox(&self, _: &str) -> Result<Option<UserId>, DirectoryError> {
-        Ok(None)
+    async fn users_by_sandbox(&self, _: &str) -> Result<Vec<UserId>, DirectoryError> {
+        Ok(Vec::new())
     }
 
     async fn report_history_id(&self, _: &UserId, _: HistoryId) -> Result<(), DirectoryError> {
@@ -69,7 +69,12 @@ impl Directory for OneUser {
         Ok(false)
     }
 
-    async fn report_running(&self, _: &UserId, _: MachineReport) -> Result<(), DirectoryError> {
+    async fn report_running(
+        &self,
+        _: &UserId,
+        _: MachineReport,
+        _: &[AccountReport],
+    ) -> Result<(), DirectoryError> {
         Ok(())
     }
 }

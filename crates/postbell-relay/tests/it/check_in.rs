@@ -157,7 +157,7 @@ async fn an_unauthenticated_check_in_makes_nothing_due_and_reveals_nothing() {
     for body in ["", "{}", r#"{"sandboxId": 7}"#] {
         assert_eq!(world.check_in(body, &token(&world)).await, 400, "{body}");
     }
-    assert_eq!(world.check_in(&"x".repeat(5000), "t").await, 413);
+    assert_eq!(world.check_in(&"x".repeat(20_000), "t").await, 413);
     assert_eq!(world.waiting().await, []);
     world.stop().await;
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use postbell_core::{
-    Clock, Delivery, Directory, DirectoryError, Failure, HistoryId, Instance, InstanceStatus,
-    Lookup, Machine, MachineLocation, MachineReport, ManagedMachine, Notification, Timestamp,
-    TraceContext, UserId,
+    AccountReport, Clock, Delivery, Directory, DirectoryError, Failure, HistoryId, Instance,
+    InstanceStatus, Lookup, Machine, MachineLocation, MachineReport, ManagedMachine, Notification,
+    Timestamp, TraceContext, UserId,
 };
 use postbell_relay::{Deliverer, DirectoryCache};
 use postbell_testkit::PausedClock;
@@ -151,8 +151,8 @@ impl Directory for FakeMachine {
         Ok(Vec::new())
     }
 
-    async fn user_by_sandbox(&self, _: &str) -> Result<Option<UserId>, DirectoryError> {
-        Ok(None)
+    async fn users_by_sandbox(&self, _: &str) -> Result<Vec<UserId>, DirectoryError> {
+        Ok(Vec::new())
     }
 
     async fn report_history_id(&self, _: &UserId, id: HistoryId) -> Result<(), DirectoryError> {
@@ -167,7 +167,12 @@ impl Directory for FakeMachine {
         Ok(*self.may_be_started.lock().await)
     }
 
-    async fn report_running(&self, _: &UserId, _: MachineReport) -> Result<(), DirectoryError> {
+    async fn report_running(
+        &self,
+        _: &UserId,
+        _: MachineReport,
+        _: &[AccountReport],
+    ) -> Result<(), DirectoryError> {
         Ok(())
     }
 }

@@ -79,11 +79,11 @@ async fn answers(directory: &dyn Directory, name: &str) -> String {
         token.map(|token| token.expose_secret().to_owned()),
         directory.users_by_email(&email).await.unwrap(),
         directory
-            .user_by_sandbox(&format!("sandbox-of-{name}"))
+            .users_by_sandbox(&format!("sandbox-of-{name}"))
             .await
             .unwrap(),
         directory.start_machine(&user).await.unwrap(),
-        directory.user_by_sandbox("no id").await.unwrap(),
+        directory.users_by_sandbox("no id").await.unwrap(),
     )
 }
 
@@ -212,7 +212,7 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
             watch_expires_at,
             ..MachineReport::default()
         };
-        directory.report_running(&ann, report).await.unwrap();
+        directory.report_running(&ann, report, &[]).await.unwrap();
         let record = users.get(&ann).await.unwrap().unwrap();
         assert_eq!(record.last_history_id, Some(history_id));
         assert_eq!(record.status, InstanceStatus::Running);
@@ -221,7 +221,7 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
     let nobody = "nobody".parse().unwrap();
     for directory in directories {
         directory
-            .report_running(&nobody, MachineReport::default())
+            .report_running(&nobody, MachineReport::default(), &[])
             .await
             .unwrap();
     }
