@@ -17,6 +17,7 @@ use postbell_core::BoxError;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
+use tokio::task_local;
 use tokio::time::Instant;
 use url::Url;
 
@@ -26,15 +27,21 @@ use crate::oauth::{TokenError, TokenSource};
 /// do not keep others from arriving.
 const OUTSTANDING: i64 = 1000;
 
-/// The number of calls without a notification, and within which time, after which pulling counts as
-/// failed. A stream that works is opened every half hour; an acknowledgement is a call, too.
-const MOST_CALLS: usize = 6;
+/// The number of streams without a notification, and within which time, after which pulling counts as
+/// failed. A stream that works is opened every half hour.
+const MOST_STREAMS: usize = 6;
 const PERIOD: Duration = Duration::from_secs(60);
+
+task_local! {
+    /// Set while the library waits for the next notification, which is when it opens streams. It acknowledges, and
+    /// extends leases, in tasks of its own.
+    static STREAMS: Arc<Streams>;
+}
 
 /// A pull subscription.
 pub struct PullSubscription {
     stream: MessageStream,
-    calls: Arc<Calls>,
+    streams: Arc<Streams>,
 }
 
 /// A pulled notification. If it is dropped, Pub/Sub delivers it again.
@@ -72,11 +79,7 @@ impl PullSubscription {
         tokens: Arc<TokenSource>,
         name: &str,
     ) -> Result<Self, PullError> {
-        let calls = Arc::new(Calls::default());
-        let credentials = OurTokens {
-            tokens,
-            calls: Arc::clone(&calls),
-        };
+        let credentials = OurTokens { tokens };
         let client = Subscriber::builder()
             .with_endpoint(endpoint.as_str().trim_end_matches('/'))
             .with_credentials(Credentials::from(credentials))
@@ -86,7 +89,10 @@ impl PullSubscription {
         let client = client.map_err(|error| PullError::Unavailable(error.into()))?;
         let stream = client.subscribe(name);
         let stream = stream.set_max_outstanding_messages(OUTSTANDING).build();
-        Ok(Self { stream, calls })
+        Ok(Self {
+            stream,
+            streams: Arc::default(),
+        })
     }
 
     /// Waits for the next notification. The library reconnects by itself when a stream ends.
@@ -95,14 +101,13 @@ impl PullSubscription {
     ///
     /// # Errors
     ///
-    /// [`PullError`] if Pub/Sub refuses for good, or if the library has called it several times in
-    /// vain.
+    /// [`PullError`] if Pub/Sub refuses for good, or if the library has opened several streams in vain.
     pub async fn next(&mut self) -> Result<Pulled, PullError> {
-        self.calls.restart();
+        self.streams.restart();
         tokio::select! {
             // A notification that has arrived is not lost to a failure.
             biased;
-            next = self.stream.next() => match next {
+            next = STREAMS.scope(Arc::clone(&self.streams), self.stream.next()) => match next {
                 Some(Ok((message, handler))) => Ok(Pulled {
                     data: message.data.to_vec(),
                     handler,
@@ -110,7 +115,7 @@ impl PullSubscription {
                 Some(Err(error)) => Err(refused(error)),
                 None => Err(PullError::Unavailable("the stream has ended".into())),
             },
-            () = self.calls.too_many() => {
+            () = self.streams.too_many() => {
                 Err(PullError::Unavailable("it ends each stream at once".into()))
             }
         }
@@ -127,26 +132,26 @@ fn refused(error: google_cloud_pubsub::Error) -> PullError {
     }
 }
 
-/// Counts the library's calls, each of which asks for credentials.
+/// Counts the streams that the library opens; it asks for credentials for each.
 ///
 /// The library opens a stream anew after an error in it, at once and without a limit, and reports
 /// nothing. An HTTP status instead of gRPC's arrives as such an error. So the library is stopped after
-/// several calls without a notification, and the caller waits.
+/// several streams without a notification, and the caller waits.
 #[derive(Debug, Default)]
-struct Calls {
+struct Streams {
     recent: Mutex<VecDeque<Instant>>,
     added: Notify,
 }
 
-impl Calls {
-    /// Forgets the calls before a new wait.
+impl Streams {
+    /// Forgets the streams before a new wait.
     fn restart(&self) {
         self.recent.lock().clear();
     }
 
     fn add(&self) {
         let mut recent = self.recent.lock();
-        if recent.len() == MOST_CALLS {
+        if recent.len() == MOST_STREAMS {
             recent.pop_front();
         }
         recent.push_back(Instant::now());
@@ -154,12 +159,12 @@ impl Calls {
         self.added.notify_one();
     }
 
-    /// Completes after too many calls within the period.
+    /// Completes after too many streams within the period.
     async fn too_many(&self) {
         loop {
             let added = self.added.notified();
             let recent = self.recent.lock().front().map(Instant::elapsed);
-            let is_full = self.recent.lock().len() == MOST_CALLS;
+            let is_full = self.recent.lock().len() == MOST_STREAMS;
             if is_full && recent.is_some_and(|age| age < PERIOD) {
                 return;
             }
@@ -183,7 +188,6 @@ impl Pulled {
 /// Our access tokens in the library's form.
 struct OurTokens {
     tokens: Arc<TokenSource>,
-    calls: Arc<Calls>,
 }
 
 impl std::fmt::Debug for OurTokens {
@@ -197,7 +201,8 @@ impl CredentialsProvider for OurTokens {
         &self,
         _extensions: http::Extensions,
     ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
-        self.calls.add();
+        // An error of the look-up: the call is not the opening of a stream.
+        let _ = STREAMS.try_with(|streams| streams.add());
         let token = self.tokens.access_token().await.map_err(|error| {
             let may_pass = matches!(error, TokenError::Unavailable { .. });
             CredentialsError::from_source(may_pass, error)

@@ -71,6 +71,41 @@ async fn a_missing_subscription_and_a_revoked_grant_are_told_apart_from_an_outag
 }
 
 #[tokio::test]
+async fn acknowledgements_are_not_taken_for_failed_streams() {
+    const MAILS: usize = 7;
+    let world = World::new().await;
+    let name = watched(&world).await;
+    let mut subscription = open(&world, &name).await;
+    // Gmail publishes once when the watch starts.
+    let first = timeout(LIMIT, subscription.next()).await.unwrap();
+    first.unwrap().done();
+    let mut waiting = Vec::new();
+    while waiting.len() < MAILS {
+        let gmail = world.sandbox.gmail();
+        gmail.deliver(EMAIL, b"Subject: x\n\n.").unwrap();
+        let pulled = timeout(LIMIT, subscription.next()).await.unwrap();
+        waiting.push(pulled.unwrap());
+    }
+    // Each in a call of its own, while the next notification is awaited.
+    let pubsub = world.sandbox.pubsub();
+    let acknowledge = async {
+        for pulled in waiting {
+            let before = pubsub.unacknowledged(&name);
+            pulled.done();
+            while pubsub.unacknowledged(&name) == before {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        next = subscription.next() => panic!("{next:?}"),
+        () = acknowledge => (),
+    }
+    world.sandbox.stop().await;
+}
+
+#[tokio::test]
 async fn many_notifications_are_not_taken_for_failed_calls() {
     let world = World::new().await;
     let name = watched(&world).await;

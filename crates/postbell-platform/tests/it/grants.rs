@@ -30,6 +30,13 @@ fn delay(sandbox: &Sandbox, at: FaultPoint) {
     sandbox.faults().add(at, kind, Frequency::Times(1));
 }
 
+/// Waits until the request that is delayed is under way.
+async fn under_way(sandbox: &Sandbox, at: FaultPoint) {
+    while sandbox.faults().occurred(at) == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Waits until Google has revoked all grants of an account.
 async fn revoked(sandbox: &Sandbox, email: &str) {
     for _ in 0..200 {
@@ -72,7 +79,7 @@ async fn a_grant_that_is_given_while_an_older_one_is_revoked_is_not_stored_dead(
     let back = decide(&bob, &[("allow", "yes"), ("account", ANN)]).await;
     delay(&sandbox, FaultPoint::OAuthRevoke);
     let (_, answer) = tokio::join!(disconnect(&ann), async {
-        sleep(Duration::from_millis(200)).await;
+        under_way(&sandbox, FaultPoint::OAuthRevoke).await;
         come_back(&bob, &back).await
     });
     if answer.status == 303 {
@@ -149,7 +156,7 @@ async fn a_connection_that_began_for_a_former_user_is_given_back() {
     let back = decide(&ann, &[("allow", "yes"), ("account", ANN)]).await;
     delay(&sandbox, FaultPoint::GmailProfile);
     let (answer, ()) = tokio::join!(come_back(&ann, &back), async {
-        sleep(Duration::from_millis(200)).await;
+        under_way(&sandbox, FaultPoint::GmailProfile).await;
         replace_user(&pages, "ann").await;
     });
     assert_eq!(answer.leads_to(), "/sign-in", "{}", answer.body);
@@ -195,7 +202,7 @@ async fn a_slow_connection_does_not_replace_what_was_connected_meanwhile() {
     let soon = decide(&phone, &[("allow", "yes"), ("account", ANN)]).await;
     delay(&sandbox, FaultPoint::GmailProfile);
     let (answer, ()) = tokio::join!(come_back(&ann, &late), async {
-        sleep(Duration::from_millis(200)).await;
+        under_way(&sandbox, FaultPoint::GmailProfile).await;
         assert_connected(&come_back(&phone, &soon).await);
     });
     assert_shows(&answer, 409, "Another account was connected");
