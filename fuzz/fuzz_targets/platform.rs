@@ -97,6 +97,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         relays: None,
         url: None,
         user_tokens: None,
+        gateway_tokens: None,
         random: system_random(),
         clock: Arc::new(clock),
     };

@@ -45,6 +45,8 @@ pub enum AuditAction {
     IssueToken,
     /// A user's token or an API key was revoked.
     RevokeToken,
+    /// The token of a user's machine was shown.
+    ShowMachineToken,
     /// A dead letter was made pending again.
     ReplayDeadLetter,
     /// Dead letters were deleted.
@@ -117,6 +119,18 @@ pub trait AuditedPorts: Send + Sync {
     fn audit_log(&self) -> Arc<dyn AuditLog>;
 }
 
+/// How long something is valid, in the greatest unit that is exact.
+#[must_use]
+pub fn lifetime_text(time: Duration) -> String {
+    const HOUR: u64 = 60 * 60;
+    const DAY: u64 = 24 * HOUR;
+    match time.as_secs() {
+        seconds if seconds >= 2 * DAY && seconds % DAY == 0 => format!("{} days", seconds / DAY),
+        seconds if seconds >= HOUR && seconds % HOUR == 0 => format!("{} h", seconds / HOUR),
+        seconds => format!("{} min", seconds / 60),
+    }
+}
+
 impl AuditAction {
     /// The word that is stored and shown.
     #[must_use]
@@ -131,6 +145,7 @@ impl AuditAction {
             Self::SignIn => "session.start",
             Self::IssueToken => "token.issue",
             Self::RevokeToken => "token.revoke",
+            Self::ShowMachineToken => "machine_token.show",
             Self::ReplayDeadLetter => "dead_letter.replay",
             Self::DropDeadLetter => "dead_letter.drop",
             Self::AddAlertTarget => "alert_target.add",

@@ -38,7 +38,9 @@ pub use alerts::{
     AlertClaim, AlertId, AlertMark, AlertOutbox, AlertRecipient, AlertScope, AlertSettlement,
     AlertTargets, NewAlert, StoredTarget, TargetId,
 };
-pub use audit::{AUDIT_KEPT, Actor, AuditAction, AuditEntry, AuditLog, AuditedPorts};
+pub use audit::{
+    AUDIT_KEPT, Actor, AuditAction, AuditEntry, AuditLog, AuditedPorts, lifetime_text,
+};
 pub use backoff::{Backoff, jittered};
 pub use changes::{Changes, Listener};
 pub use database_state::{DatabaseState, OldSnapshot, SynchronousStandby};

@@ -219,6 +219,11 @@ pub enum Listing {
         /// The last user of the page before.
         after: Option<UserId>,
     },
+    /// Users without a connected Google account, by user id.
+    NotConnected {
+        /// The last user of the page before.
+        after: Option<UserId>,
+    },
 }
 
 /// How many users an operator should look at.
@@ -230,6 +235,8 @@ pub struct FleetCounts {
     pub watch_ends: u64,
     /// Of [`Listing::Unreachable`].
     pub unreachable: u64,
+    /// Of [`Listing::NotConnected`].
+    pub not_connected: u64,
 }
 
 /// Why a user could not be added or changed.

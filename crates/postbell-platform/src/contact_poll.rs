@@ -82,7 +82,8 @@ impl ContactPoll {
             sleep(SECOND_TRY).await;
             answers = self.controllers.answers(&record).await;
         }
-        if answers != record.unreachable_since.is_some() {
+        let is_known = answers != record.unreachable_since.is_some();
+        if is_known && !(answers && record.never_seen) {
             return;
         }
         let since = (!answers).then_some(asked_at);
@@ -107,6 +108,7 @@ impl ContactPoll {
                 && record.unreachable_since == asked.unreachable_since;
             if is_same {
                 record.unreachable_since = since;
+                record.never_seen &= since.is_some();
             }
             Ok::<_, UsersError>(())
         });
@@ -114,7 +116,7 @@ impl ContactPoll {
         if since.is_some() {
             warn!(user.id = %user.masked(), "The machine of {} does not answer", user.masked());
         } else {
-            info!(user.id = %user.masked(), "The machine of {} answers again", user.masked());
+            info!(user.id = %user.masked(), "The machine of {} answers", user.masked());
         }
         Ok(())
     }
@@ -188,6 +190,8 @@ mod tests {
             record.unreachable_since
         };
         assert_eq!(since(&[true]).await, None);
+        let record = store.get(&ann).await.unwrap().unwrap();
+        assert!(!record.never_seen, "it has answered");
         assert_eq!(since(&[false, true]).await, None, "it was restarting");
         let lost = T0 + SECOND_TRY;
         assert_eq!(since(&[false, false]).await, Some(lost));
@@ -195,6 +199,6 @@ mod tests {
         assert_eq!(since(&[true]).await, None);
         assert_eq!(since(&[false]).await, Some(lost + SECOND_TRY));
         let bob = store.get(&bob).await.unwrap().unwrap();
-        assert_eq!(bob.unreachable_since, None);
+        assert_eq!((bob.unreachable_since, bob.never_seen), (None, true));
     }
 }

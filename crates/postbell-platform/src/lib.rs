@@ -39,7 +39,9 @@ pub use fleet::{Fleet, MachineStarter};
 pub use links::SignInLinks;
 pub use machines::{Configured, FlyMachines, Machines, MachinesError};
 pub use mailbox_users::{MailboxUsers, MailboxUsersError, MailboxUsersParts};
-pub use operator::{ApiKey, ApiKeys, OperatedQueue, Operator, OperatorError, Perform};
+pub use operator::{
+    ApiKey, ApiKeys, CsvUser, OperatedQueue, Operator, OperatorError, Perform, users_of_csv,
+};
 pub use operator_client::{OperatorClient, OperatorClientParts, WatchRenewer};
 pub use pages::{CookieCipher, IssuerSignIn, LocalRelay, Pages, PagesParts, SignInAccess};
 pub use random::{Random, system_random};

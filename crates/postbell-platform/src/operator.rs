@@ -18,9 +18,11 @@ use postbell_core::{
     Actor, AuditEntry, AuditedPorts, Clock, InvalidId, StoreError, UserId, UserRecord, UsersError,
 };
 use postbell_protocol::api::operator::Operation;
+use postbell_protocol::gateway_token::GatewayTokens;
 use tokio::sync::Notify;
 use url::Url;
 
+pub use self::import::{CsvUser, users_of_csv};
 pub(crate) use self::keys::digest_of;
 pub use self::keys::{ApiKey, ApiKeys};
 pub(crate) use self::users::{WATCH_ENDS_SOON, cursor_after, user_listing};
@@ -45,6 +47,8 @@ pub struct Operator {
     pub url: Option<Url>,
     /// Issues users' tokens. Without it there are none.
     pub user_tokens: Option<UserTokens>,
+    /// Derives the machines' tokens. Without it there are none.
+    pub gateway_tokens: Option<GatewayTokens>,
     /// Generates secrets.
     pub random: Random,
     /// The time of day.
@@ -151,6 +155,14 @@ impl Operator {
         }
     }
 
+    /// The base URL of the pages.
+    fn url(&self) -> Result<&Url, OperatorError> {
+        self.url.as_ref().ok_or_else(|| {
+            let text = "the pages have no URL: set platform.url";
+            OperatorError::Conflict(text.to_owned())
+        })
+    }
+
     fn queue(&self) -> Result<&OperatedQueue, OperatorError> {
         self.queue.as_ref().ok_or_else(|| {
             let text = "the relay runs elsewhere: its deliveries are managed where it runs";
@@ -160,6 +172,11 @@ impl Operator {
 }
 
 /// The size of a page.
-fn page_size(limit: Option<usize>) -> usize {
-    limit.unwrap_or(PAGE).min(LONGEST_PAGE)
+fn page_size(limit: Option<usize>) -> Result<usize, OperatorError> {
+    match limit {
+        Some(0) => Err(OperatorError::Invalid(
+            "limit: expected 1 or more".to_owned(),
+        )),
+        limit => Ok(limit.unwrap_or(PAGE).min(LONGEST_PAGE)),
+    }
 }

@@ -19,8 +19,8 @@ const PREFIX: &str = "postbell3";
 /// JWT, because KiloClaw's setup tool reads the user id from the second part of its token.
 ///
 /// A token is valid until it expires, the secret changes or the user is removed; a new user with the same id
-/// does not revive it. The digest of one that names an id is stored, and it is valid until it is revoked; those
-/// of versions before 0.9 name none.
+/// does not revive it. The digest of one that names an id is stored, and it is valid until it is revoked; older
+/// ones name none.
 #[derive(Clone)]
 pub struct UserTokens(hmac::Key);
 

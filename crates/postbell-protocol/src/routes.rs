@@ -61,6 +61,8 @@ pub const OPERATOR_USERS_CHANGE: &str = "/api/operator/users/change";
 pub const OPERATOR_USERS_REMOVE: &str = "/api/operator/users/remove";
 /// Adds users from CSV.
 pub const OPERATOR_USERS_IMPORT: &str = "/api/operator/users/import";
+/// Shows what the machine of a user needs.
+pub const OPERATOR_USERS_MACHINE: &str = "/api/operator/users/machine";
 /// Invites a user.
 pub const OPERATOR_INVITATIONS_ADD: &str = "/api/operator/invitations/add";
 /// Issues a sign-in link.
@@ -130,3 +132,6 @@ pub const PUBSUB_MESSAGE_ID: &str = "x-goog-pubsub-message-id";
 pub const PUBSUB_PUBLISH_TIME: &str = "x-goog-pubsub-publish-time";
 /// The same on every repeat of a webhook request.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Where Google redirects a user who connects in the browser; the operator registers it for the OAuth client.
+pub const CONNECT_CALLBACK: &str = "/bot/google/back";

@@ -1,6 +1,6 @@
 //! What an entry of the audit log says of each change, the same for every engine.
 
-use postbell_core::{AccessToken, Principal, Timestamp};
+use postbell_core::{AccessToken, Principal, Timestamp, lifetime_text};
 
 /// The detail of an issued sign-in link.
 pub(crate) fn link_detail(principal: &Principal, expires_at: Timestamp, now: Timestamp) -> String {
@@ -9,7 +9,7 @@ pub(crate) fn link_detail(principal: &Principal, expires_at: Timestamp, now: Tim
         (Some(_), false) => "operator, ",
         (Some(_), true) => "viewer, ",
     };
-    format!("{role}for {} min", (expires_at - now).as_secs() / 60)
+    format!("{role}for {}", lifetime_text(expires_at - now))
 }
 
 /// The detail of an issued token.
@@ -17,6 +17,6 @@ pub(crate) fn token_detail(token: &AccessToken) -> String {
     let AccessToken {
         id, name, scope, ..
     } = token;
-    let hours = (token.expires_at - token.created_at).as_secs() / 3600;
-    format!("{id} {name}, {}, for {hours} h", scope.as_str())
+    let lifetime = lifetime_text(token.expires_at - token.created_at);
+    format!("{id} {name}, {}, for {lifetime}", scope.as_str())
 }

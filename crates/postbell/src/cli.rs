@@ -31,8 +31,9 @@ pub(crate) use self::operator::{
 pub(crate) use self::setup::SetupArgs;
 pub(crate) use self::store::{CopyArgs, StoreCommand};
 pub(crate) use self::users::{
-    AddArgs, By, ChangeArgs, ImportArgs, InvitationsArgs, InviteArgs, LinkArgs, ListArgs,
-    MachineArgs, RevokeLinkArgs, SignOutArgs, TokenArgs, UserArgs, UsersArgs, UsersCommand,
+    AddArgs, By, ChangeArgs, ImportArgs, InvitationsArgs, InviteAllArgs, InviteArgs, LinkArgs,
+    ListArgs, MachineArgs, RevokeLinkArgs, SignOutArgs, TokenArgs, UserArgs, UsersArgs,
+    UsersCommand,
 };
 pub(crate) use self::watch::{
     AccountArgs, AlertArgs, DeadMailArgs, DeliveryArgs, ExtrasArgs, HookArgs, InstallCommand,

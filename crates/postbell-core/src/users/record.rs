@@ -56,6 +56,9 @@ pub struct UserRecord {
     /// When the machine last fetched its configuration; `None` if it does not.
     pub config_fetched_at: Option<Timestamp>,
 
+    /// Whether the machine was never heard of: it has not checked in, fetched its configuration or answered.
+    pub never_seen: bool,
+
     /// The version of the record that the machine does not have yet; `None` if it is up to date.
     pub pending_sync: Option<i64>,
 
@@ -127,6 +130,7 @@ impl UserRecord {
             wake_on_mail,
             unreachable_since: None,
             config_fetched_at: None,
+            never_seen: true,
             pending_sync: None,
             created_at: now,
             updated_at: now,
@@ -140,6 +144,7 @@ impl UserRecord {
             self.location = location;
             self.unreachable_since = None;
             self.config_fetched_at = None;
+            self.never_seen = true;
             self.mark_pending_sync();
         }
     }
@@ -183,6 +188,7 @@ impl UserRecord {
     /// one; those of an account that was disconnected are ignored. Whether the machine can be reached, it does not show.
     /// An end later than Gmail permits at `now` is not believed.
     pub fn check_in(&mut self, report: MachineReport, now: Timestamp) {
+        self.never_seen = false;
         if self.status != InstanceStatus::Destroying {
             self.status = InstanceStatus::Running;
         }
@@ -194,6 +200,12 @@ impl UserRecord {
         self.watch_expires_at = reported.map(|ends| known.map_or(ends, |known| known.max(ends)));
         self.problem = report.problem;
         self.mail_dead_letters = report.dead_letters;
+    }
+
+    /// Records that the machine has fetched its configuration.
+    pub fn fetch_config(&mut self, now: Timestamp) {
+        self.config_fetched_at = Some(now);
+        self.never_seen = false;
     }
 
     /// Records that the platform has renewed the watch until then, or what prevents that. A grant that renews a watch is not
@@ -335,7 +347,11 @@ mod tests {
         assert_eq!(record.watch_expires_at, Some(NOW));
         assert!(record.as_instance().problem.is_some());
         record.disconnect();
-        assert_eq!(record, fresh);
+        let seen = UserRecord {
+            never_seen: false,
+            ..fresh
+        };
+        assert_eq!(record, seen);
     }
 
     #[test]
@@ -408,7 +424,7 @@ mod tests {
         ] {
             record.status = before;
             record.check_in(MachineReport::default(), NOW);
-            assert_eq!(record.status, after);
+            assert_eq!((record.status, record.never_seen), (after, false));
         }
     }
 
@@ -433,13 +449,15 @@ mod tests {
     fn another_machine_is_not_known_to_be_unreachable_or_to_fetch() {
         let mut record = record();
         record.unreachable_since = Some(NOW);
-        record.config_fetched_at = Some(NOW);
+        record.fetch_config(NOW);
+        assert!(!record.never_seen);
         let url = |url: &str| MachineLocation::Url(url.parse().unwrap());
         record.move_to(url("https://bot.example.com"));
         assert_eq!(
             (record.unreachable_since, record.config_fetched_at),
             (None, None)
         );
+        assert!(record.never_seen);
         record.unreachable_since = Some(NOW);
         record.move_to(url("https://bot.example.com"));
         assert_eq!(record.unreachable_since, Some(NOW), "it is the same");

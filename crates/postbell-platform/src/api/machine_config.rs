@@ -106,7 +106,7 @@ pub(super) async fn machine_config(
     limit.take(&record.sandbox_id, &*users.clock)?;
     let config = config_of(&platform, &record).await?;
     let fetched = update_user(&*users.store, &user, None, &*users.clock, |stored| {
-        stored.config_fetched_at = Some(users.clock.now());
+        stored.fetch_config(users.clock.now());
         // A change after the record was read is still to be fetched.
         if stored.pending_sync == record.pending_sync {
             stored.pending_sync = None;

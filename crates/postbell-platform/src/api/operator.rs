@@ -13,8 +13,9 @@ use postbell_protocol::api::operator::{
     AddUser, AuditList, ChangeUser, DeadLetterList, DeadLetterOutcome, DeliveryList,
     DropDeadLetters, ImportReport, ImportUsers, Invitation, Invite, IssueLink, IssueToken,
     IssuedLink, IssuedToken, LinkList, ListAudit, ListDeadLetters, ListDeliveries, ListLinks,
-    ListTokens, ListUsers, Operation, RemoveUser, Removed, RemovedUser, ReplayDeadLetters,
-    RevokeLink, RevokeToken, ShowUser, SignOut, TokenList, UserList,
+    ListTokens, ListUsers, MachineAccess, Operation, RemoveUser, Removed, RemovedUser,
+    ReplayDeadLetters, RevokeLink, RevokeToken, ShowMachine, ShowUser, SignOut, TokenList,
+    UserList,
 };
 use postbell_protocol::routes;
 use utoipa::IntoResponses;
@@ -135,6 +136,8 @@ operations! {
     list_users: ListUsers => UserList, routes::OPERATOR_USERS_LIST, BODY_LIMIT;
     /// Shows a user
     show_user: ShowUser => UserStatus, routes::OPERATOR_USERS_SHOW, BODY_LIMIT;
+    /// Shows what the machine of a user needs to fetch its configuration, with its token
+    show_machine: ShowMachine => MachineAccess, routes::OPERATOR_USERS_MACHINE, BODY_LIMIT;
     /// Adds a user
     add_user: AddUser => UserStatus, routes::OPERATOR_USERS_ADD, BODY_LIMIT;
     /// Changes a user's machine and settings

@@ -39,6 +39,7 @@ pub fn user_status(record: &UserRecord) -> UserStatus {
         watch_expires_at: record.watch_expires_at.map(Timestamp::as_millis),
         problem: record.problem,
         unreachable_since: record.unreachable_since.map(Timestamp::as_millis),
+        never_seen: record.never_seen,
         wake_on_mail: record.wake_on_mail,
         created_at: record.created_at.as_millis(),
         updated_at: record.updated_at.as_millis(),

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    AccessToken, Actor, InvalidId, LinkDigest, MachineLocation, Principal, SignInLink, Timestamp,
-    TokenId, TokenScope, UserId, UserRecord, UsersError,
+    AccessToken, Actor, AuditAction, InvalidId, LinkDigest, MachineLocation, Principal, SignInLink,
+    Timestamp, TokenId, TokenScope, UserId, UserRecord, UsersError,
 };
 use postbell_protocol::api::operator::{
     Invitation, Invite, IssueLink, IssueToken, IssuedLink, IssuedToken, LinkList, ListLinks,
-    ListTokens, ListedLink, ListedToken, Removed, RevokeLink, RevokeToken, SignOut, TokenList,
+    ListTokens, ListedLink, ListedToken, MachineAccess, Removed, RevokeLink, RevokeToken,
+    ShowMachine, SignOut, TokenList,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -42,10 +43,7 @@ impl Operator {
             operator: None,
             is_viewer: false,
         };
-        let url = self.url.clone().ok_or_else(|| {
-            let text = "the pages have no URL: set platform.url";
-            OperatorError::Conflict(text.to_owned())
-        })?;
+        let url = self.url()?.clone();
         let links = SignInLinks {
             sessions: self.ports.sessions(by),
             random: self.random.clone(),
@@ -97,10 +95,7 @@ impl Perform<Invite> for Operator {
         let mut new = new_user(request.user)?;
         self.avoid_former_machine(&mut new).await?;
         let (user, location) = (new.user.clone(), new.location.clone());
-        if self.url.is_none() {
-            let text = "the pages have no URL: set platform.url";
-            return Err(OperatorError::Conflict(text.to_owned()));
-        }
+        self.url()?;
         let added = match self.ports.users(by).add(new, self.clock.now()).await {
             Ok(_) => true,
             Err(UsersError::AlreadyExists { .. }) => {
@@ -138,10 +133,34 @@ fn invitation(user: &UserId, url: &str, valid_for: Duration) -> String {
     };
     format!(
         "Your bot \"{user}\" can get your Gmail messages as they arrive.\n\n\
-         1. Open this link and sign in:\n   {url}\n\
-         2. Connect the Google account whose mail the bot gets, on the page that opens.\n\n\
+         1. Open this link and sign in:\n\n{url}\n\n\
+         2. Connect the Google account whose mail the bot gets, on the page that opens. Bookmark that page.\n\n\
          The link works once, within {number} {unit}, and is only for you."
     )
+}
+
+#[async_trait]
+impl Perform<ShowMachine> for Operator {
+    async fn perform(
+        &self,
+        request: ShowMachine,
+        by: &Actor,
+    ) -> Result<MachineAccess, OperatorError> {
+        let record = self.record(&request.user_id, by).await?;
+        let platform_url = self.url()?.clone();
+        let tokens = self.gateway_tokens.as_ref().ok_or_else(|| {
+            let text = "machines' tokens need platform.gateway_secret";
+            OperatorError::Conflict(text.to_owned())
+        })?;
+        let audit = self.ports.audit_log();
+        let action = AuditAction::ShowMachineToken;
+        audit.append(by, action, Some(&record.user), "").await?;
+        Ok(MachineAccess {
+            platform_url,
+            gateway_token: tokens.token(&record.sandbox_id),
+            sandbox_id: record.sandbox_id.to_string(),
+        })
+    }
 }
 
 #[async_trait]
@@ -161,7 +180,7 @@ impl Perform<IssueLink> for Operator {
 impl Perform<ListLinks> for Operator {
     async fn perform(&self, request: ListLinks, by: &Actor) -> Result<LinkList, OperatorError> {
         let after = request.after.map(|id| id.parse()).transpose()?;
-        let limit = page_size(request.limit);
+        let limit = page_size(request.limit)?;
         let sessions = self.ports.sessions(by);
         let mut links = sessions.links(after, limit + 1, self.clock.now()).await?;
         let has_more = links.len() > limit;
@@ -231,7 +250,7 @@ impl Perform<IssueToken> for Operator {
 impl Perform<ListTokens> for Operator {
     async fn perform(&self, request: ListTokens, by: &Actor) -> Result<TokenList, OperatorError> {
         let after: Option<TokenId> = request.after.map(|id| id.parse()).transpose()?;
-        let limit = page_size(request.limit);
+        let limit = page_size(request.limit)?;
         let tokens = self.ports.tokens(by);
         let user = request.user_id.as_ref();
         let mut tokens = tokens.list(user, after.as_ref(), limit + 1).await?;

@@ -29,11 +29,37 @@ const COLUMNS: [&str; 7] = [
     "wake_on_mail",
 ];
 
+/// A user in a CSV file.
+pub struct CsvUser {
+    /// The line of the file; the header is line 1.
+    pub line: u64,
+    /// The user's id, as it stands there.
+    pub user: String,
+    /// The user, or why the line is refused.
+    pub request: Result<AddUser, String>,
+}
+
 /// A line of the file.
 struct Line {
     line: u64,
     user: String,
-    parsed: Result<NewUser, String>,
+    parsed: Result<(AddUser, NewUser), String>,
+}
+
+/// Reads the users of a CSV file, which has the columns of an import.
+///
+/// # Errors
+///
+/// [`OperatorError::Invalid`] if the file has no usable header, or is too long.
+pub fn users_of_csv(csv: &str) -> Result<Vec<CsvUser>, OperatorError> {
+    let mut lines = parse(csv)?;
+    refuse_repeats(&mut lines);
+    let users = lines.into_iter().map(|line| CsvUser {
+        line: line.line,
+        user: line.user,
+        request: line.parsed.map(|(request, _)| request),
+    });
+    Ok(users.collect())
 }
 
 #[async_trait]
@@ -49,8 +75,8 @@ impl Perform<ImportUsers> for Operator {
         let users = self.ports.users(by);
         let mut outcomes = Vec::with_capacity(lines.len());
         for batch in lines.chunks(BATCH) {
-            let new = batch.iter().filter_map(|line| line.parsed.clone().ok());
-            let mut new: Vec<_> = new.collect();
+            let parsed = batch.iter().filter_map(|line| line.parsed.as_ref().ok());
+            let mut new: Vec<_> = parsed.map(|(_, new)| new.clone()).collect();
             for new in &mut new {
                 self.avoid_former_machine(new).await?;
             }
@@ -122,7 +148,7 @@ async fn examine(
 fn refuse_repeats(lines: &mut [Line]) {
     let (mut users, mut sandboxes) = (HashSet::new(), HashSet::new());
     for line in lines {
-        if let Ok(new) = &line.parsed {
+        if let Ok((_, new)) = &line.parsed {
             if !users.insert(new.user.clone()) {
                 line.parsed = Err("an earlier line has the same user".to_owned());
             } else if !sandboxes.insert(new.sandbox_id.clone()) {
@@ -226,7 +252,10 @@ fn line(number: u64, header: &StringRecord, record: &StringRecord) -> Line {
     let parsed = if record.len() > header.len() {
         Err("the line has more values than the header".to_owned())
     } else {
-        request(&value).and_then(|request| new_user(request).map_err(|error| error.to_string()))
+        request(&value).and_then(|request| {
+            let new = new_user(request.clone()).map_err(|error| error.to_string())?;
+            Ok((request, new))
+        })
     };
     Line {
         line: number,
@@ -283,7 +312,9 @@ mod tests {
                    eve,,,ann\r\n\
                    \"fay\"\r\n\
                    gus,,,,more\r\n\
-                   ,,,\r\n";
+                   ,,,\r\n\
+                   /push/gmail,,,\r\n\
+                   hal,https://joe:pw@hal.example.com,,\r\n";
         let expected = [
             (2, "ann", None),
             (3, "b b", Some("user: expected")),
@@ -294,6 +325,8 @@ mod tests {
             (8, "fay", None),
             (9, "gus", Some("more values than the header")),
             (10, "", Some("user: expected an id")),
+            (11, "/push/gmail", Some("does not begin with /")),
+            (12, "hal", Some("without user and password")),
         ];
         let verdicts = verdicts(csv);
         assert_eq!(verdicts.len(), expected.len());

@@ -33,7 +33,7 @@ impl Perform<ListDeadLetters> for Operator {
         by: &Actor,
     ) -> Result<DeadLetterList, OperatorError> {
         let log = self.queue()?.ports.delivery_log(by);
-        let (user, limit) = (request.user_id.as_ref(), page_size(request.limit));
+        let (user, limit) = (request.user_id.as_ref(), page_size(request.limit)?);
         let dead_letters = log.dead_letters(user, request.before, limit).await?;
         Ok(DeadLetterList { dead_letters })
     }
@@ -126,7 +126,7 @@ impl Perform<ListAudit> for Operator {
         } else {
             self.ports.audit_log()
         };
-        let (user, limit) = (request.user_id.as_ref(), page_size(request.limit));
+        let (user, limit) = (request.user_id.as_ref(), page_size(request.limit)?);
         let entries = log.entries(user, request.before, limit).await?;
         Ok(AuditList {
             entries: entries.into_iter().map(audit_record).collect(),

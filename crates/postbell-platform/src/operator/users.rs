@@ -33,7 +33,7 @@ pub(crate) const WATCH_ENDS_SOON: Duration = Duration::from_secs(24 * 60 * 60);
 #[async_trait]
 impl Perform<ListUsers> for Operator {
     async fn perform(&self, request: ListUsers, by: &Actor) -> Result<UserList, OperatorError> {
-        let limit = page_size(request.limit);
+        let limit = page_size(request.limit)?;
         let listing = user_listing(request, self.clock.now())?;
         // One more than is listed tells whether there are more.
         let mut records = self.ports.users(by).list(&listing, limit + 1).await?;
@@ -51,12 +51,15 @@ impl Perform<ListUsers> for Operator {
 pub(crate) fn cursor_after(listing: &Listing, last: &UserRecord) -> String {
     let by_user = matches!(
         listing,
-        Listing::ByUser { .. } | Listing::WithoutMail { .. } | Listing::Unreachable { .. }
+        Listing::ByUser { .. }
+            | Listing::WithoutMail { .. }
+            | Listing::Unreachable { .. }
+            | Listing::NotConnected { .. }
     );
     Cursor::after(last).encode(by_user)
 }
 
-/// Returns which users a request lists, and where the page begins.
+/// Returns which users a request lists, and where the page begins. A cursor of another list is refused.
 pub(crate) fn user_listing(request: ListUsers, now: Timestamp) -> Result<Listing, OperatorError> {
     let after = request.after.as_deref().map(Cursor::decode).transpose()?;
     let prefix = request.search;
@@ -64,23 +67,38 @@ pub(crate) fn user_listing(request: ListUsers, now: Timestamp) -> Result<Listing
     Ok(match (request.filter, request.by) {
         (Some(UserFilter::Problem(code)), _) => Listing::ByProblem {
             code,
-            after: after.and_then(|after| Some((after.problem.or(code)?, after.user))),
+            after: position(after, |after| after.problem.or(code))?,
         },
         (Some(UserFilter::WatchEnds), _) => Listing::ByWatchEnd {
             until: now + WATCH_ENDS_SOON,
-            after: after.and_then(|after| Some((after.watch_end?, after.user))),
+            after: position(after, |after| after.watch_end)?,
         },
         (Some(UserFilter::WithoutMail), _) => Listing::WithoutMail { now, after: user },
         (Some(UserFilter::Unreachable), _) => Listing::Unreachable { after: user },
+        (Some(UserFilter::NotConnected), _) => Listing::NotConnected { after: user },
         (None, SearchField::Email) => Listing::ByEmail {
             prefix,
-            after: after.and_then(|after| Some((after.email?, after.user))),
+            after: position(after, |after| after.email.clone())?,
         },
         (None, SearchField::User) => Listing::ByUser {
             prefix,
             after: user,
         },
     })
+}
+
+/// The position of a cursor in a list that is sorted by something else than the user id.
+fn position<T>(
+    after: Option<Cursor>,
+    of: impl FnOnce(&Cursor) -> Option<T>,
+) -> Result<Option<(T, UserId)>, OperatorError> {
+    let Some(after) = after else {
+        return Ok(None);
+    };
+    let value = of(&after).ok_or_else(|| {
+        OperatorError::Invalid("after: expected a cursor of the same list".to_owned())
+    })?;
+    Ok(Some((value, after.user)))
 }
 
 #[async_trait]
@@ -169,10 +187,12 @@ impl Perform<RemoveUser> for Operator {
                 is_connected.then_some(GooglePermission::OwnProject)
             }
         };
+        if record.is_some() {
+            // A user who is added later with the same id must not inherit a link.
+            self.ports.sessions(by).revoke_user(&user).await?;
+        }
         let removed = self.ports.users(by).remove(&user).await?;
-        // A user who is added later with the same id must not inherit a session.
-        self.ports.sessions(by).revoke_user(&user).await?;
-        if let Some(queue) = &self.queue {
+        if let Some(queue) = self.queue.as_ref().filter(|_| !is_reserved(&user)) {
             queue.ports.delivery_log(by).remove_user(&user).await?;
         }
         self.user_changed(&user).await;
@@ -216,6 +236,10 @@ impl Operator {
 pub(super) fn new_user(request: AddUser) -> Result<NewUser, OperatorError> {
     let location = location(&request.machine)?.unwrap_or_default();
     let user = request.user_id;
+    if is_reserved(&user) {
+        let text = "userId: expected an id that does not begin with /";
+        return Err(OperatorError::Invalid(text.to_owned()));
+    }
     let sandbox_id = request.sandbox_id;
     Ok(NewUser {
         sandbox_id: sandbox_id.unwrap_or_else(|| SandboxId::from(&user)),
@@ -229,6 +253,11 @@ pub(super) fn new_user(request: AddUser) -> Result<NewUser, OperatorError> {
     })
 }
 
+/// Whether dead letters of the relay that belong to no user are stored under this id.
+fn is_reserved(user: &UserId) -> bool {
+    user.as_str().starts_with('/')
+}
+
 /// Returns where a machine is, if the request says it.
 fn location(machine: &MachineFields) -> Result<Option<MachineLocation>, OperatorError> {
     let invalid = |text: &str| Err(OperatorError::Invalid(text.to_owned()));
@@ -236,12 +265,16 @@ fn location(machine: &MachineFields) -> Result<Option<MachineLocation>, Operator
         (None, None, None) => Ok(None),
         (Some(url), None, None) => {
             let is_base = matches!(url.scheme(), "http" | "https")
+                && url.username().is_empty()
+                && url.password().is_none()
                 && url.query().is_none()
                 && url.fragment().is_none();
             if is_base {
                 Ok(Some(MachineLocation::Url(url.clone())))
             } else {
-                invalid("url: expected a base URL such as https://bot.example.com")
+                invalid(
+                    "url: expected a base URL without user and password, such as https://bot.example.com",
+                )
             }
         }
         (None, Some(app), Some(machine)) => {

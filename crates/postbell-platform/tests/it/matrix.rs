@@ -182,6 +182,7 @@ async fn the_status_has_the_fields_of_the_protocol() {
         "gmailLastHistoryId": null,
         "watchExpiresAt": null,
         "problem": null,
+        "neverSeen": true,
         "wakeOnMail": false,
     });
     assert_eq!(status, expected);

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use postbell_core::{AuditLog, MailProblem, ProblemCode, TokenScope};
+use postbell_core::{
+    AuditLog, DeliveryQueue, MailProblem, ProblemCode, TokenScope, UnparseableMessage,
+};
 use postbell_platform::{ApiKeys, system_random};
+use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::test_platform::{Answer, TestPlatform};
+use crate::test_platform::{Answer, GATEWAY_SECRET, TestPlatform};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -121,8 +124,8 @@ async fn a_user_is_added_changed_and_removed_and_relays_and_audit_log_know() {
         [
             "user.add bob",
             "user.change bob",
-            "user.remove bob",
-            "session.end bob"
+            "session.end bob",
+            "user.remove bob"
         ]
     );
     let entries = world
@@ -159,7 +162,7 @@ async fn an_invalid_request_is_refused_with_its_reason() {
         (
             "users/add",
             json!({ "userId": "bob", "url": "ftp://bob" }),
-            "url: expected a base URL such as https://bot.example.com",
+            "url: expected a base URL without user and password, such as https://bot.example.com",
         ),
         (
             "users/list",
@@ -326,6 +329,56 @@ async fn an_invitation_adds_the_user_is_listed_and_can_be_revoked() {
             "link.revoke bob"
         ]
     );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_machine_needs_is_shown_to_who_may_change_and_is_recorded() {
+    let world = TestPlatform::new().await;
+    let body = json!({ "userId": "ann" });
+    let reader = world.key(TokenScope::Read).await;
+    let (status, _) = world.operate(&reader, "users/machine", body.clone()).await;
+    assert_eq!(status, 403);
+    let key = world.key(TokenScope::Write).await;
+    let (status, machine) = world.operate(&key, "users/machine", body).await;
+    assert_eq!(status, 200);
+    let token =
+        GatewayTokens::new(&GATEWAY_SECRET.into()).token(&"sandbox-of-ann".parse().unwrap());
+    let expected = json!({
+        "platformUrl": "https://bell.example.com/",
+        "sandboxId": "sandbox-of-ann",
+        "gatewayToken": token.expose_secret(),
+    });
+    assert_eq!(machine, expected);
+    let unknown = json!({ "userId": "zoe" });
+    assert_eq!(world.operate(&key, "users/machine", unknown).await.0, 404);
+    assert_eq!(world.audited().await, ["machine_token.show ann"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_is_not_the_owner_of_dead_letters_without_one() {
+    let world = TestPlatform::new().await;
+    let key = world.key(TokenScope::Write).await;
+    let reserved = json!({ "userId": "/push/gmail" });
+    let (status, answer) = world.operate(&key, "users/add", reserved.clone()).await;
+    assert_eq!(status, 400, "{answer}");
+    let message = UnparseableMessage {
+        user: "/push/gmail".parse().unwrap(),
+        message_id: "m1".parse().unwrap(),
+        body: bytes::Bytes::from_static(b"?"),
+        cause: "expected JSON".to_owned(),
+    };
+    world
+        .operated
+        .deliveries
+        .dead_letter(message, world.now())
+        .await
+        .unwrap();
+    let (_, answer) = world.operate(&key, "users/remove", reserved).await;
+    assert_eq!(answer["removed"], false);
+    let (_, list) = world.operate(&key, "dead-letters/list", json!({})).await;
+    assert_eq!(list["deadLetters"].as_array().unwrap().len(), 1);
     world.stop().await;
 }
 

@@ -36,7 +36,7 @@ use url::Url;
 use self::parts::{api_keys, mailboxes, operated, operated_by, reconciler_parts};
 
 pub(crate) const API_KEY: &str = "the key of the tests";
-const GATEWAY_SECRET: &str = "the gateway secret of the tests";
+pub(crate) const GATEWAY_SECRET: &str = "the gateway secret of the tests";
 const KEY: &str = include_str!("../../../postbell-protocol/fixtures/key.pem");
 const ENVELOPE: &str = include_str!("../../../postbell-protocol/fixtures/envelope.json");
 

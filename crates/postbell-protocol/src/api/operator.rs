@@ -20,7 +20,8 @@ pub use self::mail::{
 };
 pub use self::users::{
     AddUser, ChangeUser, GooglePermission, ImportOutcome, ImportReport, ImportUsers, ImportedLine,
-    ListUsers, MachineFields, RemoveUser, RemovedUser, SearchField, ShowUser, UserFilter, UserList,
+    ListUsers, MachineAccess, MachineFields, RemoveUser, RemovedUser, SearchField, ShowMachine,
+    ShowUser, UserFilter, UserList,
 };
 
 /// A request of the operators' API.

@@ -54,6 +54,10 @@ pub struct UserStatus {
     /// by KiloClaw
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreachable_since: Option<i64>,
+    /// Whether the machine was never heard of: it has not checked in, fetched its configuration or answered. Not sent
+    /// by KiloClaw, and left out if it was
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub never_seen: bool,
     /// Whether the machine may be started for waiting mail
     #[schema(required = true)]
     pub wake_on_mail: bool,
@@ -350,6 +354,7 @@ mod tests {
             watch_expires_at: None,
             problem: Some(PROBLEM),
             unreachable_since: None,
+            never_seen: false,
             wake_on_mail: false,
             created_at: 1,
             updated_at: 2,

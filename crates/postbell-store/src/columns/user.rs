@@ -29,6 +29,7 @@ pub(crate) struct UserColumns<'a> {
     pub(crate) mail_dead_letters: i64,
     pub(crate) unreachable_since: Option<i64>,
     pub(crate) config_fetched_at: Option<i64>,
+    pub(crate) never_seen: bool,
 }
 
 impl<'a> From<&'a UserRecord> for UserColumns<'a> {
@@ -62,6 +63,7 @@ impl<'a> From<&'a UserRecord> for UserColumns<'a> {
             mail_dead_letters: i64::try_from(record.mail_dead_letters).unwrap_or(i64::MAX),
             unreachable_since: record.unreachable_since.map(Timestamp::as_millis),
             config_fetched_at: record.config_fetched_at.map(Timestamp::as_millis),
+            never_seen: record.never_seen,
         }
     }
 }
@@ -82,6 +84,7 @@ pub(crate) fn record<R: Columns>(row: &R) -> Result<UserRecord, R::Failure> {
         wake_on_mail: row.flag("wake_on_mail")?,
         unreachable_since: time_if_any(row, "unreachable_since")?,
         config_fetched_at: time_if_any(row, "config_fetched_at")?,
+        never_seen: row.flag("never_seen")?,
         pending_sync: row.integer("pending_sync")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
@@ -117,6 +120,7 @@ pub(crate) fn fleet_counts<R: Columns>(row: &R) -> Result<FleetCounts, R::Failur
         without_mail: number(row, "without_mail")?.unsigned_abs(),
         watch_ends: number(row, "watch_ends")?.unsigned_abs(),
         unreachable: number(row, "unreachable")?.unsigned_abs(),
+        not_connected: number(row, "not_connected")?.unsigned_abs(),
     })
 }
 

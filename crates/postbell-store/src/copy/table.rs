@@ -171,6 +171,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("started_at", Integer),
             ("unreachable_since", Integer),
             ("config_fetched_at", Integer),
+            ("never_seen", Flag),
             ("version", Integer),
         ],
     ),

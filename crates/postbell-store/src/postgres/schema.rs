@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_machine_contact.sql"),
     include_str!("migrations/0005_vacuum.sql"),
     include_str!("migrations/0006_operator_more.sql"),
+    include_str!("migrations/0007_never_seen.sql"),
 ];
 
 /// The version that this code reads and writes.

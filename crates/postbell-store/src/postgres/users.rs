@@ -36,8 +36,8 @@ const LOCK: &str = "
 
 const ADD: &str = "
     INSERT INTO user_record (user_id, sandbox_id, status, app, machine, url, notifications, wake_on_mail,
-        created_at, updated_at, version)
-    VALUES ($1, $2, $3, $4, $5, $6, false, $7, $8, $8, $9)
+        created_at, updated_at, version, never_seen)
+    VALUES ($1, $2, $3, $4, $5, $6, false, $7, $8, $8, $9, $10)
     ON CONFLICT (user_id) DO NOTHING";
 
 const REPLACE: &str = "
@@ -45,7 +45,7 @@ const REPLACE: &str = "
         connected_at = $7, email = $8, mailbox_key = $9, push_account = $10, notifications = $11,
         wake_on_mail = $12, updated_at = $13, watch_expires_at = $14, pending_sync = $15,
         problem_code = $16, problem_since = $17, mail_dead_letters = $18,
-        unreachable_since = $19, config_fetched_at = $20, version = version + 1
+        unreachable_since = $19, config_fetched_at = $20, never_seen = $21, version = version + 1
     WHERE user_id = $1";
 
 const REMOVE: &str = "DELETE FROM user_record WHERE user_id = $1 RETURNING app, machine, url";
@@ -275,7 +275,8 @@ impl Users for PostgresUsers {
             let count = format!(
                 "SELECT (SELECT count(*) FROM ({}) AS ids) AS without_mail,
                     (SELECT count(*) FROM user_record WHERE watch_expires_at < $2) AS watch_ends,
-                    (SELECT count(*) FROM user_record WHERE unreachable_since IS NOT NULL) AS unreachable",
+                    (SELECT count(*) FROM user_record WHERE unreachable_since IS NOT NULL) AS unreachable,
+                    (SELECT count(*) FROM user_record WHERE connected_at IS NULL) AS not_connected",
                 list::WITHOUT_MAIL_IDS
             );
             let row = db
@@ -350,6 +351,7 @@ async fn add(db: &Transaction, record: &UserRecord) -> Written<UserRecord> {
                 &columns.wake_on_mail,
                 &record.created_at.as_millis(),
                 &record.version,
+                &columns.never_seen,
             ],
         )
         .await?;
@@ -453,6 +455,7 @@ async fn write(db: &Session, record: &UserRecord, now: Timestamp) -> Result<(), 
             &columns.mail_dead_letters,
             &columns.unreachable_since,
             &columns.config_fetched_at,
+            &columns.never_seen,
         ],
     )
     .await

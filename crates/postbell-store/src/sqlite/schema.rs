@@ -59,6 +59,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0021_trace.sql")),
     Expand(include_str!("migrations/0022_machine_contact.sql")),
     Expand(include_str!("migrations/0023_operator_more.sql")),
+    Expand(include_str!("migrations/0024_never_seen.sql")),
 ];
 
 /// The version that this code reads and writes.

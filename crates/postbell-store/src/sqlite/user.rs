@@ -27,8 +27,8 @@ type Written<T> = Result<std::result::Result<T, UsersError>>;
 
 const ADD: &str = "
     INSERT INTO user_record (user, sandbox_id, status, app, machine, url, notifications, wake_on_mail,
-        created_at, updated_at, version)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?8, ?9)";
+        created_at, updated_at, version, never_seen)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?8, ?9, ?10)";
 
 const FIND: &str = "SELECT * FROM user_with_progress WHERE user = ?1";
 
@@ -51,7 +51,7 @@ const REPLACE: &str = "
         connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11,
         wake_on_mail = ?12, updated_at = ?13, watch_expires_at = ?14, pending_sync = ?15,
         problem_code = ?16, problem_since = ?17, mail_dead_letters = ?18,
-        unreachable_since = ?19, config_fetched_at = ?20, version = version + 1
+        unreachable_since = ?19, config_fetched_at = ?20, never_seen = ?21, version = version + 1
     WHERE user = ?1 AND version = ?2";
 
 const RAISE: &str = "
@@ -101,6 +101,7 @@ pub(super) fn add(db: &Connection, new: &NewUser, now: Timestamp) -> Written<Use
         columns.wake_on_mail,
         now.as_millis(),
         record.version,
+        columns.never_seen,
     ])?;
     orphaned_machine::remove_at(db, &record.location)?;
     Ok(Ok(record))
@@ -202,6 +203,7 @@ fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<()> {
         columns.mail_dead_letters,
         columns.unreachable_since,
         columns.config_fetched_at,
+        columns.never_seen,
     ])?;
     Ok(())
 }
@@ -286,7 +288,8 @@ pub(super) fn fleet_counts(
     let count = format!(
         "SELECT (SELECT count(*) FROM ({WITHOUT_MAIL_IDS})) AS without_mail,
             (SELECT count(*) FROM user_record WHERE watch_expires_at < ?2) AS watch_ends,
-            (SELECT count(*) FROM user_record WHERE unreachable_since IS NOT NULL) AS unreachable"
+            (SELECT count(*) FROM user_record WHERE unreachable_since IS NOT NULL) AS unreachable,
+            (SELECT count(*) FROM user_record WHERE connected_at IS NULL) AS not_connected"
     );
     let mut statement = db.prepare_cached(&count)?;
     let mut rows = statement.query(params![now.as_millis(), until.as_millis()])?;

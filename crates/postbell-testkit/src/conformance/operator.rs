@@ -210,9 +210,9 @@ pub async fn links_and_sign_outs_have_entries(operated: &Operated) {
     is_done(
         &done(operated).await,
         &[
-            ("link.issue", "ann", "for 60 min"),
-            ("link.issue", "", "operator, for 60 min"),
-            ("link.issue", "", "viewer, for 60 min"),
+            ("link.issue", "ann", "for 1 h"),
+            ("link.issue", "", "operator, for 1 h"),
+            ("link.issue", "", "viewer, for 1 h"),
             ("link.revoke", "ann", ""),
             ("session.end", "ann", ""),
             ("session.end", "", "all operators"),

@@ -70,6 +70,7 @@ macro_rules! users_conformance {
             users_are_listed_by_the_end_of_their_watch
             users_who_get_no_mail_are_listed
             users_whose_machine_does_not_answer_are_listed
+            users_who_have_not_connected_are_listed
             users_are_filtered_by_the_beginning_of_their_address
             the_users_are_counted
             problems_are_counted_by_code

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
     AuditAction, Changes, LinkDigest, Principal, Sessions, SignInLink, StoreError, Timestamp,
-    UserId,
+    UserId, lifetime_text,
 };
 
 use super::audit::Recorder;
@@ -65,7 +65,7 @@ impl Sessions for MemorySessions {
             (Some(_), false) => "operator, ",
             (Some(_), true) => "viewer, ",
         };
-        let detail = format!("{role}for {} min", (expires_at - now).as_secs() / 60);
+        let detail = format!("{role}for {}", lifetime_text(expires_at - now));
         let action = AuditAction::IssueLink;
         self.recorder
             .record(action, principal.user.as_ref(), &detail);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
     AccessToken, AccessTokens, AuditAction, StoreError, TOKEN_USE_INTERVAL, Timestamp, TokenDigest,
-    TokenId, UserId,
+    TokenId, UserId, lifetime_text,
 };
 
 use super::audit::Recorder;
@@ -41,9 +41,9 @@ impl AccessTokens for MemoryTokens {
         let mut tokens = self.tokens.lock();
         tokens.retain(|_, (_, other)| other.expires_at > token.created_at);
         tokens.insert(token.id.clone(), (digest, token.clone()));
-        let hours = (token.expires_at - token.created_at).as_secs() / 3600;
+        let lifetime = lifetime_text(token.expires_at - token.created_at);
         let (id, name, scope) = (&token.id, &token.name, token.scope.as_str());
-        let detail = format!("{id} {name}, {scope}, for {hours} h");
+        let detail = format!("{id} {name}, {scope}, for {lifetime}");
         let action = AuditAction::IssueToken;
         self.recorder.record(action, token.user.as_ref(), &detail);
         Ok(())

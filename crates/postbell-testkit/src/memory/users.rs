@@ -347,6 +347,14 @@ impl Users for MemoryUsers {
                 .take(limit)
                 .cloned()
                 .collect(),
+            Listing::NotConnected { after } => rows
+                .values()
+                .map(|row| &row.record)
+                .filter(|record| record.google.is_none())
+                .filter(|record| after.as_ref().is_none_or(|after| record.user > *after))
+                .take(limit)
+                .cloned()
+                .collect(),
         };
         Ok(records)
     }
@@ -398,10 +406,12 @@ impl Users for MemoryUsers {
         let ends = ends.filter(|record| record.watch_expires_at.is_some());
         let without = records().filter(|record| gets_no_mail(record, now));
         let unreachable = records().filter(|record| record.unreachable_since.is_some());
+        let not_connected = records().filter(|record| record.google.is_none());
         Ok(FleetCounts {
             without_mail: without.count() as u64,
             watch_ends: ends.count() as u64,
             unreachable: unreachable.count() as u64,
+            not_connected: not_connected.count() as u64,
         })
     }
 

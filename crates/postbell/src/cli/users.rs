@@ -37,6 +37,12 @@ pub(crate) enum UsersCommand {
     /// Print a message with a one-time link that invites a user, who is added if necessary
     Invite(Box<InviteArgs>),
 
+    /// Invite the users of a CSV file, who are added if necessary, and print CSV with a one-time link for each
+    InviteAll(InviteAllArgs),
+
+    /// Print the variables with which the controller of a user's machine fetches its configuration
+    Machine(UserArgs),
+
     /// List invitations and sign-in links that were not used
     Invitations(InvitationsArgs),
 
@@ -80,7 +86,7 @@ pub(crate) struct ListArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     pub(crate) by: By,
 
-    /// Only users in this state: problem, without_mail, watch_ends, unreachable, or the code of a problem
+    /// Only users in this state: problem, without_mail, watch_ends, unreachable, not_connected, or the code of a problem
     #[arg(long, value_name = "STATE", conflicts_with_all = ["search", "by"])]
     pub(crate) filter: Option<UserFilter>,
 
@@ -170,6 +176,17 @@ pub(crate) struct InviteArgs {
     pub(crate) user: AddArgs,
 
     /// Lifetime of the link
+    #[arg(long, default_value = "7d", value_name = "TIME", value_parser = link_lifetime)]
+    pub(crate) valid_for: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InviteAllArgs {
+    /// CSV file with the header of `import`, of which `user` suffices; - reads stdin
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Lifetime of the links
     #[arg(long, default_value = "7d", value_name = "TIME", value_parser = link_lifetime)]
     pub(crate) valid_for: Duration,
 }
@@ -294,7 +311,16 @@ pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
     let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
-    url.ok_or_else(|| "expected a base URL such as https://bot.example.com".to_owned())
+    let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
+    url.ok_or_else(|| {
+        "expected a base URL without user and password, such as https://bot.example.com".to_owned()
+    })
+}
+
+/// Parses a URL that ends with its host or port, as that of the pages.
+pub(super) fn site_url(text: &str) -> Result<Url, String> {
+    let url = base_url(text).ok().filter(|url| url.path() == "/");
+    url.ok_or_else(|| "expected a URL without a path, such as https://bell.example.com".to_owned())
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

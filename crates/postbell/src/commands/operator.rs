@@ -13,6 +13,7 @@ use postbell_platform::{
 };
 use postbell_protocol::api::Problem;
 use postbell_protocol::api::operator::{Operation, ShowUser};
+use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_store::{OpenError, Store, StoreOptions};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
@@ -99,6 +100,7 @@ impl Target {
                 relays: None,
                 url: config.platform.url().ok(),
                 user_tokens: secret.map(UserTokens::new),
+                gateway_tokens: secret.map(GatewayTokens::new),
                 random: system_random(),
                 clock,
             }),

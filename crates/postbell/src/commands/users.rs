@@ -2,14 +2,16 @@
 
 mod import;
 mod invitations;
+mod invite_all;
 mod link;
+mod machine;
 mod remove;
 mod sign_out;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use postbell_core::{Clock, MailProblem, StoreError, Timestamp};
+use postbell_core::{Clock, InstanceStatus, MailProblem, StoreError, Timestamp};
 use postbell_protocol::api::UserStatus;
 use postbell_protocol::api::operator::{
     AddUser, ChangeUser, IssueToken, ListUsers, MachineFields, SearchField, ShowUser,
@@ -41,6 +43,20 @@ impl Context<'_> {
     fn open(&self, access: Access) -> anyhow::Result<Target> {
         Target::open(self.remote, access, self.env, Arc::clone(&self.clock))
     }
+
+    /// Checks the URL of the pages, which is in what a command prints. Warns if only browsers on this machine can open it.
+    fn check_url(&self) -> anyhow::Result<()> {
+        if self.remote.platform.is_none() {
+            let platform = self.env.load()?.platform;
+            let url = platform.url()?;
+            if platform.is_local_only() {
+                self.console.error(&format!(
+                    "warning: platform.url is not set, so {url} is used, which works on this machine only"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Manages users. The platform may be running.
@@ -69,6 +85,8 @@ pub(crate) async fn run(
         UsersCommand::Add(args) => add(args, &context).await,
         UsersCommand::Import(args) => import::run(args, &context).await,
         UsersCommand::Invite(args) => invitations::invite(args, &context).await,
+        UsersCommand::InviteAll(args) => invite_all::run(args, &context).await,
+        UsersCommand::Machine(args) => machine::run(args, &context).await,
         UsersCommand::Invitations(args) => invitations::list(args, &context).await,
         UsersCommand::RevokeLink(args) => invitations::revoke(args, &context).await,
         UsersCommand::Change(args) => change(args, &context).await,
@@ -132,6 +150,7 @@ fn row(user: &UserStatus) -> Vec<String> {
         user.user_id.clone(),
         match user.unreachable_since {
             Some(_) => "no answer",
+            None if is_unseen(user) => "not seen yet",
             None => user.status.as_str(),
         }
         .to_owned(),
@@ -151,8 +170,14 @@ fn status(user: &UserStatus) -> String {
             "{status}, but it has not answered since {}",
             table::time(Timestamp::from_millis(since))
         ),
+        None if is_unseen(user) => format!("{status}, but not seen yet"),
         None => status.to_owned(),
     }
+}
+
+/// Whether a machine that should run was never heard of.
+fn is_unseen(user: &UserStatus) -> bool {
+    user.never_seen && user.status == InstanceStatus::Running
 }
 
 fn machine(user: &UserStatus) -> String {
@@ -299,6 +324,9 @@ async fn change(args: &ChangeArgs, context: &Context<'_>) -> anyhow::Result<Exit
 
 async fn token(args: &TokenArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let console = context.console;
+    if !args.json {
+        context.check_url()?;
+    }
     let target = context.open(Access::Write)?;
     let request = IssueToken {
         user_id: args.user.clone(),

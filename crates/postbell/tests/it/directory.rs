@@ -108,6 +108,7 @@ fn operator(ports: Arc<MemoryStore>, clock: Arc<dyn Clock>) -> Operator {
         relays: None,
         url: None,
         user_tokens: None,
+        gateway_tokens: None,
         random: system_random(),
         clock,
     }

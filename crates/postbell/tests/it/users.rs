@@ -193,6 +193,60 @@ async fn a_sign_in_link_is_printed_on_stdout_and_its_validity_on_stderr() {
 }
 
 #[tokio::test]
+async fn the_users_of_a_file_are_invited_with_a_link_each_and_an_error_by_line() {
+    let operator = Operator::new();
+    let file = operator.folder.path().join("users.csv");
+    std::fs::write(&file, "user\nann\nb b\ncid\nann\n").unwrap();
+    let all = ["users", "invite-all", "users.csv"];
+    let (code, stdout, stderr) = operator.run(&all).await;
+    assert_eq!(code, Some(1));
+    let lines: Vec<_> = stdout.lines().collect();
+    assert_eq!(lines[0], "user,link,ends");
+    for (line, user) in [(1, "ann"), (2, "cid")] {
+        let begin = format!("{user},http://127.0.0.1:8081/sign-in/link/");
+        assert!(lines[line].starts_with(&begin), "{stdout}");
+    }
+    assert_eq!(lines.len(), 3, "{stdout}");
+    for expected in [
+        "warning: platform.url is not set",
+        "line 3: b b: user: expected",
+        "line 5: ann: an earlier line has the same user",
+        "2 invited, 2 of whom were added; 2 refused.",
+    ] {
+        assert!(stderr.contains(expected), "{stderr}");
+    }
+    std::fs::write(&file, "user\nann\n").unwrap();
+    let (code, _, stderr) = operator.run(&all).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(
+        stderr.contains("1 invited, 0 of whom were added"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn the_variables_of_a_machine_are_printed() {
+    let operator = Operator::new();
+    operator.json(&["add", "ann"]).await;
+    let (code, stdout, stderr) = operator.run(&["users", "machine", "ann"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    let names: Vec<_> = stdout
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    assert_eq!(
+        names[0],
+        ("POSTBELL_CONTROLLER__PLATFORM_URL", "http://127.0.0.1:8081")
+    );
+    assert_eq!(names[1], ("KILOCLAW_SANDBOX_ID", "ann"));
+    assert_eq!(
+        (names[2].0, names[2].1.len()),
+        ("OPENCLAW_GATEWAY_TOKEN", 64)
+    );
+    assert_eq!(names.len(), 3);
+}
+
+#[tokio::test]
 async fn users_and_operators_can_be_signed_out() {
     let operator = Operator::new();
     operator.json(&["add", "ann"]).await;

@@ -50,6 +50,7 @@ pub(super) fn operated_by(
         relays: Some(Arc::clone(relays) as Arc<dyn Relays>),
         url: Some("https://bell.example.com".parse().unwrap()),
         user_tokens: Some(UserTokens::new(&GATEWAY_SECRET.into())),
+        gateway_tokens: Some(GatewayTokens::new(&GATEWAY_SECRET.into())),
         random: system_random(),
         clock,
     }

@@ -4,12 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use postbell_core::{InstanceStatus, InvalidId, ProblemCode, SandboxId, UserId};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
 use super::operation;
 use crate::api::UserStatus;
+use crate::api::platform::expose;
 use crate::routes;
 
 /// Which users to list, and where the page begins
@@ -23,7 +25,7 @@ pub struct ListUsers {
     #[schema(value_type = String, example = "user")]
     pub by: SearchField,
     /// Only users with this state, whatever `search` says: `problem`, `without_mail`, `watch_ends`,
-    /// `unreachable`, or the code of a problem
+    /// `unreachable`, `not_connected`, or the code of a problem
     #[schema(value_type = Option<String>, example = "grant_revoked")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter: Option<UserFilter>,
@@ -58,6 +60,8 @@ pub enum UserFilter {
     WatchEnds,
     /// The machine does not answer.
     Unreachable,
+    /// No Google account is connected.
+    NotConnected,
 }
 
 /// A page of users
@@ -78,6 +82,32 @@ pub struct ShowUser {
     /// The user's id
     #[schema(value_type = String)]
     pub user_id: UserId,
+}
+
+/// The user whose machine is to be joined
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"userId": "ann"}))]
+pub struct ShowMachine {
+    /// The user's id
+    #[schema(value_type = String)]
+    pub user_id: UserId,
+}
+
+/// What a controller needs to fetch its configuration
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineAccess {
+    /// The platform's base URL: `POSTBELL_CONTROLLER__PLATFORM_URL`
+    #[schema(value_type = String, example = "https://bell.example.com")]
+    pub platform_url: Url,
+    /// The machine's id: `KILOCLAW_SANDBOX_ID`
+    #[schema(example = "ann")]
+    pub sandbox_id: String,
+    /// The machine's token, a secret: `OPENCLAW_GATEWAY_TOKEN`
+    #[serde(serialize_with = "expose")]
+    #[schema(value_type = String)]
+    pub gateway_token: SecretString,
 }
 
 /// A user to add. The Google account is connected later
@@ -244,6 +274,12 @@ pub enum ImportOutcome {
 
 operation!(ListUsers, routes::OPERATOR_USERS_LIST, false, UserList);
 operation!(ShowUser, routes::OPERATOR_USERS_SHOW, false, UserStatus);
+operation!(
+    ShowMachine,
+    routes::OPERATOR_USERS_MACHINE,
+    true,
+    MachineAccess
+);
 operation!(AddUser, routes::OPERATOR_USERS_ADD, true, UserStatus);
 operation!(ChangeUser, routes::OPERATOR_USERS_CHANGE, true, UserStatus);
 operation!(RemoveUser, routes::OPERATOR_USERS_REMOVE, true, RemovedUser);
@@ -274,6 +310,7 @@ impl fmt::Display for UserFilter {
             Self::WithoutMail => "without_mail",
             Self::WatchEnds => "watch_ends",
             Self::Unreachable => "unreachable",
+            Self::NotConnected => "not_connected",
         })
     }
 }
@@ -292,10 +329,11 @@ impl FromStr for UserFilter {
             "without_mail" => Ok(Self::WithoutMail),
             "watch_ends" => Ok(Self::WatchEnds),
             "unreachable" => Ok(Self::Unreachable),
+            "not_connected" => Ok(Self::NotConnected),
             _ => code()
                 .map(|code| Self::Problem(Some(code)))
                 .ok_or(InvalidId {
-                    expected: "problem, without_mail, watch_ends, unreachable, or the code of a problem",
+                    expected: "problem, without_mail, watch_ends, unreachable, not_connected, or the code of a problem",
                 }),
         }
     }
@@ -327,6 +365,7 @@ mod tests {
             UserFilter::WithoutMail,
             UserFilter::WatchEnds,
             UserFilter::Unreachable,
+            UserFilter::NotConnected,
         ];
         for filter in codes.into_iter().chain(others) {
             assert_eq!(filter.to_string().parse(), Ok(filter));

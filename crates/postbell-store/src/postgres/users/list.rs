@@ -47,6 +47,10 @@ const UNREACHABLE: &str = "
     SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
     WHERE u.unreachable_since IS NOT NULL AND u.user_id > $1 ORDER BY u.user_id LIMIT $2";
 
+const NOT_CONNECTED: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.connected_at IS NULL AND u.user_id > $1 ORDER BY u.user_id LIMIT $2";
+
 /// The users who want notifications and get none at `$1`, from the indexes of those who could be.
 pub(super) const WITHOUT_MAIL_IDS: &str = "
     SELECT user_id FROM user_record WHERE problem_code IS NOT NULL AND notifications
@@ -123,6 +127,10 @@ pub(super) async fn list(
         Listing::Unreachable { after } => {
             let after = after.as_ref().map_or("", |user| user.as_str());
             read(db, UNREACHABLE, &[&after, &limit]).await
+        }
+        Listing::NotConnected { after } => {
+            let after = after.as_ref().map_or("", |user| user.as_str());
+            read(db, NOT_CONNECTED, &[&after, &limit]).await
         }
     }
 }

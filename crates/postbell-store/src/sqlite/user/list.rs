@@ -42,6 +42,10 @@ const UNREACHABLE: &str = "
     SELECT * FROM user_with_progress WHERE unreachable_since IS NOT NULL AND user > ?1
     ORDER BY user LIMIT ?2";
 
+const NOT_CONNECTED: &str = "
+    SELECT * FROM user_with_progress WHERE connected_at IS NULL AND user > ?1
+    ORDER BY user LIMIT ?2";
+
 /// The users who want notifications and get none at `?1`, from the indexes of those who could be.
 pub(super) const WITHOUT_MAIL_IDS: &str = "
     SELECT user FROM user_record WHERE problem_code IS NOT NULL AND notifications
@@ -109,6 +113,10 @@ pub(in crate::sqlite) fn list(
             let after = after.as_ref().map_or("", |user| user.as_str());
             read(db, UNREACHABLE, params![after, limit])
         }
+        Listing::NotConnected { after } => {
+            let after = after.as_ref().map_or("", |user| user.as_str());
+            read(db, NOT_CONNECTED, params![after, limit])
+        }
     }
 }
 
@@ -158,6 +166,10 @@ mod tests {
             (
                 UNREACHABLE,
                 "SEARCH user_record USING INDEX user_record_unreachable (user>?)",
+            ),
+            (
+                NOT_CONNECTED,
+                "SEARCH user_record USING INDEX user_record_not_connected (user>?)",
             ),
             (
                 WATCH_ENDS_FROM,

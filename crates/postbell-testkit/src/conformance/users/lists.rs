@@ -246,3 +246,32 @@ pub async fn users_whose_machine_does_not_answer_are_listed(store: &UserStore) {
     let counts = store.users.fleet_counts(T0, T0).await.unwrap();
     assert_eq!(counts.unreachable, 2);
 }
+
+/// By user id. A machine that was never heard of is known as one until it is.
+pub async fn users_who_have_not_connected_are_listed(store: &UserStore) {
+    for name in ["dan", "ann"] {
+        assert!(add(store, name).await.never_seen);
+    }
+    add_connected(store, "bob", "bob@example.com", 0).await;
+    let mut former = add_connected(store, "cid", "cid@example.com", 0).await;
+    former.disconnect();
+    former.never_seen = false;
+    store.users.replace(&former, None, T0).await.unwrap();
+    for (after, limit, found) in [
+        (None, 9, &["ann", "cid", "dan"][..]),
+        (None, 1, &["ann"]),
+        (Some("ann"), 9, &["cid", "dan"]),
+        (Some("dan"), 9, &[]),
+    ] {
+        let after = after.map(user);
+        let listing = Listing::NotConnected { after };
+        let page = store.users.list(&listing, limit).await.unwrap();
+        assert_eq!(names(&page), found, "{listing:?}");
+        assert!(
+            page.iter()
+                .all(|it| it.never_seen == (it.user.as_str() != "cid"))
+        );
+    }
+    let counts = store.users.fleet_counts(T0, T0).await.unwrap();
+    assert_eq!(counts.not_connected, 3);
+}

@@ -40,7 +40,7 @@ pub(super) async fn run(args: &ImportArgs, context: &Context<'_>) -> anyhow::Res
     })
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
+pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
     let mut text = String::new();
     let read = if file == Path::new("-") {
@@ -57,11 +57,14 @@ fn read(file: &Path) -> anyhow::Result<String> {
 }
 
 fn show(report: &ImportReport, dry_run: bool, console: &Console) -> anyhow::Result<()> {
-    let head = ["line", "user", "outcome", "problem"];
-    let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
-        .chain(report.lines.iter().map(|line| row(line, dry_run)))
-        .collect();
-    console.data(&table::lay_out(&rows, console.columns()))?;
+    let is_refused = |line: &&ImportedLine| line.outcome == ImportOutcome::Refused;
+    let refused = report.lines.iter().filter(is_refused);
+    let rows: Vec<_> = refused.map(row).collect();
+    if !rows.is_empty() {
+        let head = ["line", "user", "problem"].map(str::to_owned).to_vec();
+        let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+        console.data(&table::lay_out(&rows, console.columns()))?;
+    }
     let ImportReport {
         added,
         existing,
@@ -75,16 +78,11 @@ fn show(report: &ImportReport, dry_run: bool, console: &Console) -> anyhow::Resu
     Ok(())
 }
 
-fn row(line: &ImportedLine, dry_run: bool) -> Vec<String> {
-    let outcome = match line.outcome {
-        ImportOutcome::Added if dry_run => "would be added",
-        outcome => outcome.as_str(),
-    };
+fn row(line: &ImportedLine) -> Vec<String> {
     let problem = line.problem.as_deref().unwrap_or("-");
     vec![
         line.line.to_string(),
         printable(&line.user_id),
-        outcome.to_owned(),
         printable(problem),
     ]
 }

@@ -15,9 +15,7 @@ use crate::commands::table;
 /// Prints a message that invites a user, who is added if necessary.
 pub(super) async fn invite(args: &InviteArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let console = context.console;
-    if context.remote.platform.is_none() {
-        context.env.load()?.platform.url()?;
-    }
+    context.check_url()?;
     let target = context.open(Access::Create)?;
     let request = Invite {
         user: new_user(&args.user),

@@ -19,9 +19,7 @@ use crate::wiring::sign_in_links;
 pub(super) async fn run(args: &LinkArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let issued = match &args.user {
         Some(user) if !args.operator => {
-            if context.remote.platform.is_none() {
-                context.env.load()?.platform.url()?;
-            }
+            context.check_url()?;
             let request = IssueLink {
                 user_id: user.clone(),
                 valid_for_seconds: Some(args.valid_for.as_secs()),

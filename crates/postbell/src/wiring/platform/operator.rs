@@ -60,6 +60,7 @@ pub(super) fn operator_of(
         relays: Some(Arc::clone(relays)),
         url: Some(settings.url()?),
         user_tokens: Some(UserTokens::new(settings.gateway_secret()?)),
+        gateway_tokens: Some(GatewayTokens::new(settings.gateway_secret()?)),
         random: system_random(),
         clock: Arc::clone(clock),
     }))
