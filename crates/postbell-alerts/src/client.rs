@@ -57,12 +57,26 @@ impl AlertClient {
         Ok(Self { http, clock, reach })
     }
 
+    /// Checks without a connection whether events may be sent to a target.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::NotPublic`] if its host is an address to which this client does not send.
+    pub fn check(&self, target: &AlertTarget) -> Result<(), SendError> {
+        if self.reach == Reach::PublicOnly && target.service.url().is_some_and(has_special_address)
+        {
+            return Err(SendError::NotPublic);
+        }
+        Ok(())
+    }
+
     /// Sends an event once.
     ///
     /// # Errors
     ///
     /// Fails unless the service accepted it. The error's text may be shown to the target's owner.
     pub async fn send(&self, target: &AlertTarget, event: &AlertEvent) -> Result<(), SendError> {
+        self.check(target)?;
         let sending = self.send_to(&target.service, event);
         let sent = timeout(TIMEOUT, sending).await;
         sent.unwrap_or_else(|_| Err(SendError::failed("the service did not answer in time")))
@@ -73,9 +87,6 @@ impl AlertClient {
         if let Service::Mail(mail) = service {
             let message = Message::of(event);
             return mail.send(&message, &event.id, now, self.reach).await;
-        }
-        if self.reach == Reach::PublicOnly && service.url().is_some_and(has_special_address) {
-            return Err(SendError::NotPublic);
         }
         let Some(request) = request(&self.http, service, event, now)? else {
             return Ok(());

@@ -32,7 +32,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get};
 use postbell_alerts::UserTargets;
 use postbell_core::{Changes, DeliveryLog, DeliveryQueue, EmailAddress, Timestamp, UserId};
 use postbell_google::{Issuer, SignIn};
@@ -160,7 +160,10 @@ impl Pages {
             .merge(sign_in::routes())
             .merge(bot::routes())
             .merge(operator::routes())
-            .route("/sign-out", post(sign_in::sign_out))
+            .route(
+                "/sign-out",
+                get(sign_in::ask_to_sign_out).post(sign_in::sign_out),
+            )
             .route("/assets/{name}", get(assets::asset))
             .method_not_allowed_fallback(async || PageError::MethodNotAllowed)
             .layer(from_fn_with_state(self.clone(), security_headers::add))

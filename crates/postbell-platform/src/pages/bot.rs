@@ -30,7 +30,7 @@ use self::view::View;
 use super::layout::Page;
 use super::session::{Session, UserSession};
 use super::sse::{Fragment, LivePage, stream};
-use super::toast::Toast;
+use super::toast::ShownToast;
 use super::{PageError, Pages};
 
 const PAGE: &str = "/bot";
@@ -47,7 +47,7 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/bot/disconnect", post(actions::disconnect))
         .route("/bot/tell-machine", post(pending_sync::retry_sync))
         .route("/bot/test", post(actions::send_test))
-        .route("/bot/alerts", post(alerts::add))
+        .route(alerts::ALERTS, get(alerts::show).post(alerts::add))
         .route("/bot/alerts/{id}/remove", post(alerts::remove))
         .route("/bot/alerts/{id}/test", post(alerts::send_test))
         .route("/bot/dead-letters/drop", post(dead_letters::drop_all))
@@ -67,7 +67,7 @@ async fn show(
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
     let view = View::load(&pages, record).await?;
-    let toast = Toast::from_request(&pages, &headers);
+    let toast = ShownToast::from_request(&pages, &headers);
     let page = Page {
         title: "My bot",
         events: "/bot/events",

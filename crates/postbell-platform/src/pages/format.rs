@@ -16,7 +16,7 @@ pub(super) fn relative(at: Timestamp, now: Timestamp) -> Markup {
 pub(super) fn date_and_distance(at: Timestamp, now: Timestamp) -> Markup {
     let full = full(at);
     html! {
-        time datetime=(full) title=(full) { (day_and_time(at)) }
+        time class="date" datetime=(full) title=(full) { (day_and_time(at)) }
         " " span class="together" { "(" (distance(at, now)) ")" }
     }
 }
@@ -50,13 +50,14 @@ pub(super) fn distance(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A duration in minutes, hours or days.
+/// A duration in minutes or hours, or the nearest number of days.
 pub(super) fn rounded(time: Duration) -> String {
+    const DAY: u64 = 24 * 60;
     let minutes = time.as_secs() / 60;
     match minutes {
         0..=119 => format!("{minutes} min"),
         120..=2879 => format!("{} h", minutes / 60),
-        _ => format!("{} days", minutes / (24 * 60)),
+        _ => format!("{} days", (minutes + DAY / 2) / DAY),
     }
 }
 
@@ -77,6 +78,7 @@ pub(super) fn machine_status(record: &UserRecord) -> (&'static str, &'static str
     match record.status {
         InstanceStatus::Provisioned => ("quiet", "never started"),
         InstanceStatus::Starting => ("warn", "starting"),
+        InstanceStatus::Running if record.never_seen => ("quiet", "not seen yet"),
         InstanceStatus::Running => ("good", "running"),
         InstanceStatus::Stopped => ("quiet", "off"),
         InstanceStatus::Destroying => ("bad", "being removed"),
@@ -103,6 +105,9 @@ mod tests {
             (-7199, "119 min ago"),
             (-7200, "2 h ago"),
             (-172_800, "2 days ago"),
+            (172_799, "in 47 h"),
+            (172_800, "in 2 days"),
+            (7 * 86_400 - 1, "in 7 days"),
             (5, "in a moment"),
             (120, "in 2 min"),
         ] {
@@ -121,7 +126,7 @@ mod tests {
         let now = Timestamp::from_millis(1_796_133_780_000 - 6 * 86_400_000);
         assert_eq!(
             date_and_distance(at, now).into_string(),
-            "<time datetime=\"2026-12-01T14:03:00Z\" title=\"2026-12-01T14:03:00Z\">\
+            "<time class=\"date\" datetime=\"2026-12-01T14:03:00Z\" title=\"2026-12-01T14:03:00Z\">\
              1 December, 14:03 UTC</time> <span class=\"together\">(in 6 days)</span>"
         );
         // Must not panic beyond the calendar.

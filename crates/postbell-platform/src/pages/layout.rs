@@ -1,14 +1,14 @@
 //! The layout of every page.
 
 use axum::response::{IntoResponse, Response};
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Pages;
 use super::assets::{BELL, SCRIPT, STYLE};
 use super::cookies::CookieName;
 use super::csrf_form::FORM_TOKEN;
 use super::session::Session;
-use super::toast::Toast;
+use super::toast::{ShownToast, Toast};
 
 /// A page of a session.
 pub(super) struct Page<'a> {
@@ -16,7 +16,7 @@ pub(super) struct Page<'a> {
     /// The path of the event stream.
     pub(super) events: &'a str,
     pub(super) session: &'a Session,
-    pub(super) toast: Option<Toast>,
+    pub(super) toast: Option<ShownToast>,
 }
 
 impl Page<'_> {
@@ -31,6 +31,10 @@ impl Page<'_> {
 
     /// Renders the document.
     pub(super) fn document(&self, content: &Markup) -> Markup {
+        let content = match &self.toast {
+            Some(shown) => &with_toast(shown, content),
+            None => content,
+        };
         document(
             self.title,
             &html! {
@@ -42,16 +46,10 @@ impl Page<'_> {
                             @if self.session.is_operator() { (self.tab("/operator", "Operator")) }
                         }
                         p class="who" { "Signed in as " strong { (self.session.name()) } }
-                        form class="sign-out" method="post" action="/sign-out" {
-                            (form_token(self.session))
-                            button class="quiet" title="Signs you out everywhere" { "Sign out" }
-                        }
+                        form class="sign-out" action="/sign-out" { button class="quiet" { "Sign out…" } }
                     }
                 }
-                div class="notices" {
-                    @if let Some(toast) = &self.toast { (show_toast(toast)) }
-                    p id="stale" class="stale" role="status" hidden {}
-                }
+                p id="stale" class="stale" role="status" hidden {}
                 main id="main" data-events=(self.events) {
                     p id="announcement" class="unseen" role="status" {}
                     noscript { p class="hint" { "Without JavaScript, this page shows the state when it was opened." } }
@@ -118,6 +116,17 @@ fn brand() -> Markup {
             span { "Postbell" }
         }
     }
+}
+
+/// Shows a toast before its section: an action may lead to the middle of a page. It takes its place there, because a message
+/// over the page would hide what it is about.
+fn with_toast(shown: &ShownToast, content: &Markup) -> Markup {
+    let toast = show_toast(&shown.toast);
+    let section = format!("<section id=\"{}\"", shown.section);
+    let (before, after) = content
+        .0
+        .split_at(content.0.find(&section).unwrap_or_default());
+    html! { (PreEscaped(before)) (toast) (PreEscaped(after)) }
 }
 
 fn show_toast(toast: &Toast) -> Markup {

@@ -23,7 +23,7 @@ use super::extract::QueryParams;
 use super::layout::Page;
 use super::session::{OperatorSession, Session};
 use super::sse::{Fragment, LivePage, stream};
-use super::toast::Toast;
+use super::toast::ShownToast;
 use super::{PageError, Pages};
 
 pub(super) fn routes() -> Router<Pages> {
@@ -67,7 +67,7 @@ async fn show(
     headers: HeaderMap,
 ) -> Result<Response, PageError> {
     let view = View::load(&pages, query.user_query(&pages)).await?;
-    let toast = Toast::from_request(&pages, &headers);
+    let toast = ShownToast::from_request(&pages, &headers);
     let events = match &query.list {
         Some(list) => format!("/operator/events?list={list}"),
         None => "/operator/events".to_owned(),

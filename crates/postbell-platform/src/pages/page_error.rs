@@ -77,7 +77,7 @@ impl PageError {
             Self::InvalidLink => (
                 StatusCode::GONE,
                 "This link is no longer valid",
-                "A sign-in link works once and for a short time. Ask your operator for a new one.",
+                "A sign-in link works once and for a short time. If you have signed in with it on another device, open the page there. Otherwise ask your operator for a new link.",
             ),
             Self::SignInFailed(reason) => (StatusCode::FORBIDDEN, "You are not signed in", reason),
             Self::TooManyConnections => (StatusCode::TOO_MANY_REQUESTS, "Too many open pages", ""),

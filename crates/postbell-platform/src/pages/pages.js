@@ -3,6 +3,19 @@
 
 const main = document.getElementById("main");
 
+// Identifies an element by its purpose, to find it again in a replaced fragment or in the page after an action. Its position
+// is not reliable: another element may be there.
+function identify(element) {
+  if (element.id) return `#${element.id}`;
+  const form = element.closest("form");
+  if (form) return `${element.tagName} ${form.getAttribute("action")}`;
+  return `${element.tagName} ${element.closest("details")?.id} ${element.getAttribute("href")}`;
+}
+
+function find(within, identity) {
+  return [...within.querySelectorAll("a, button, summary, [tabindex]")].find((one) => identify(one) === identity);
+}
+
 // Screen readers do not announce a toast that was in the initial document.
 const toast = document.getElementById("toast");
 const announcement = document.getElementById("announcement");
@@ -12,6 +25,30 @@ toast?.querySelector("a").addEventListener("click", (event) => {
   toast.remove();
 });
 
+// The page after an action is a new one: the focus goes to where it was, or to the toast if that is gone.
+const FOCUS = "postbell-focus";
+document.addEventListener("submit", (event) => {
+  if (event.submitter) sessionStorage.setItem(FOCUS, identify(event.submitter));
+});
+const former = sessionStorage.getItem(FOCUS);
+sessionStorage.removeItem(FOCUS);
+if (former && toast) {
+  toast.tabIndex = -1;
+  (find(main, former) ?? toast).focus({ preventScroll: true });
+}
+
+// Shows times in the time zone of the person; the server knows only UTC.
+function localize(within) {
+  const format = { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
+  for (const time of within.querySelectorAll("time")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    time.title = at.toLocaleString();
+    if (time.classList.contains("date")) time.textContent = at.toLocaleString("en-GB", format);
+  }
+}
+localize(document);
+
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {
@@ -19,15 +56,6 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     await navigator.clipboard.writeText(text);
     button.textContent = "Copied";
   });
-}
-
-// Identifies an element by its purpose, to find it again in a replaced fragment. Its position is not
-// reliable: another element may be there.
-function identify(element) {
-  if (element.id) return `#${element.id}`;
-  const form = element.closest("form");
-  if (form) return `${element.tagName} ${form.getAttribute("action")}`;
-  return `${element.tagName} ${element.closest("details")?.id} ${element.getAttribute("href")}`;
 }
 
 // Replaces the content of a fragment, and keeps the focus and the open details.
@@ -43,9 +71,10 @@ function replace(fragment, content, digest) {
   const held = fragment !== focus && fragment.contains(focus) ? identify(focus) : null;
   const open = new Set([...fragment.querySelectorAll("details[open]")].map(identify));
   fragment.innerHTML = content;
+  localize(fragment);
   for (const details of fragment.querySelectorAll("details")) details.open = open.has(identify(details));
   if (held === null) return;
-  const same = [...fragment.querySelectorAll("a, button, summary, [tabindex]")].find((one) => identify(one) === held);
+  const same = find(fragment, held);
   // The focused element is gone: the next key must do nothing.
   if (!same) fragment.tabIndex = -1;
   (same ?? fragment).focus({ preventScroll: true });

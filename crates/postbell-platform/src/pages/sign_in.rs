@@ -8,12 +8,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use maud::html;
+use maud::{Markup, html};
 use postbell_core::Principal;
+use url::{Host, Url};
 
 use super::cookies::CookieName;
 use super::csrf_form::CsrfForm;
-use super::layout::plain_page;
+use super::layout::{form_token, plain_page};
 use super::session::Session;
 use super::{PageError, Pages};
 use crate::links::LINK_PATH;
@@ -63,12 +64,47 @@ async fn show(State(pages): State<Pages>, session: Result<Session, PageError>) -
                 p class="hint" { "Or open the one-time link that your operator sends you." }
             } @else {
                 p { "Open the one-time link that your operator sends you." }
-                p class="hint" { "Operators create a link on the server:" }
-                pre class="command" tabindex="0" { code { "postbell users link USER" } }
+                // On the first day, the operator is the visitor.
+                @if is_local(&pages.parts().links.url) {
+                    p class="hint" { "Operators create a link on the server:" }
+                    pre class="command" tabindex="0" { code { "postbell users link USER" } }
+                }
             }
         },
     )
     .into_response()
+}
+
+/// Whether only browsers on this machine open the pages.
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Asks before a sign-out, after which some cannot sign in again by themselves.
+pub(super) async fn ask_to_sign_out(State(pages): State<Pages>, session: Session) -> Markup {
+    let parts = pages.parts();
+    plain_page(
+        "Sign out?",
+        html! {
+            p {
+                "This signs you out on every device."
+                @if parts.google.is_none() && parts.issuer.is_none() {
+                    " You can sign in again only with a new link"
+                    @if session.is_operator() { ", which a command on the server prints." } @else { " from your operator." }
+                }
+            }
+            form method="post" action="/sign-out" {
+                (form_token(&session))
+                button class="danger wide" { "Sign out on every device" }
+            }
+            p { a class="button wide" href="/" { "Stay signed in" } }
+        },
+    )
 }
 
 /// Ends all sessions of the principal.

@@ -45,8 +45,6 @@ pub(super) enum Toast {
     Missing,
     TargetAdded,
     TargetRemoved,
-    /// The text is not an alert target.
-    TargetInvalid,
     TooManyTargets,
     /// The alert target does not exist.
     TargetMissing,
@@ -60,16 +58,31 @@ pub(super) enum Toast {
     TooManyTestAlerts,
 }
 
-impl Toast {
-    /// Redirects to a page that shows the toast.
-    pub(super) fn redirect(self, pages: &Pages, page: &str) -> Response {
-        let cookie = pages.cookies().set(CookieName::Toast, &self, MAX_AGE);
-        (cookie, Redirect::to(page)).into_response()
-    }
+/// A toast, and where the page shows it.
+#[derive(Deserialize, Serialize)]
+pub(super) struct ShownToast {
+    pub(super) toast: Toast,
+    /// The id of the section that the action is in.
+    pub(super) section: String,
+}
 
+impl ShownToast {
     /// Returns the toast that the requested page shows.
     pub(super) fn from_request(pages: &Pages, headers: &HeaderMap) -> Option<Self> {
         pages.cookies().read(CookieName::Toast, headers)
+    }
+}
+
+impl Toast {
+    /// Redirects to a section of a page, which shows the toast.
+    pub(super) fn redirect(self, pages: &Pages, page: &str) -> Response {
+        let section = page.split_once('#').map_or("", |(_, section)| section);
+        let shown = ShownToast {
+            toast: self,
+            section: section.to_owned(),
+        };
+        let cookie = pages.cookies().set(CookieName::Toast, &shown, MAX_AGE);
+        (cookie, Redirect::to(page)).into_response()
     }
 
     /// Whether the action failed, entirely or in part.
@@ -89,7 +102,6 @@ impl Toast {
                 | Self::NoRelay
                 | Self::Unparseable
                 | Self::Missing
-                | Self::TargetInvalid
                 | Self::TooManyTargets
                 | Self::TargetMissing
                 | Self::TestAlertFailed(_)
@@ -135,9 +147,6 @@ impl Toast {
             Self::Missing => "This dead letter no longer exists.",
             Self::TargetAdded => "The alert target is added. Send it a test alert.",
             Self::TargetRemoved => "The alert target is removed.",
-            Self::TargetInvalid => {
-                "Nothing was added: this is not the URL of an alert target. The forms are below the field."
-            }
             Self::TooManyTargets => {
                 "Nothing was added: remove one of your five alert targets first."
             }

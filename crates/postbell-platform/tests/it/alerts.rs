@@ -67,16 +67,24 @@ async fn a_target_is_added_tested_and_removed() {
 }
 
 #[tokio::test]
-async fn a_wrong_target_is_not_added_and_not_repeated() {
+async fn a_wrong_target_is_not_added_and_shown_once_to_be_corrected() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
-    for wrong in ["", "hunter2", "gopher://hunter2/"] {
+    for (wrong, value) in [
+        ("hunter2", "value=\"hunter2\""),
+        ("gopher://hunter2/", "value=\"gopher://hunter2/\""),
+        ("ann@hunter2", "?from=ann@hunter2&amp;to=ann@hunter2\""),
+    ] {
         let fields = [("target", wrong)];
-        browser.submit(PAGE, "/bot/alerts", &fields).await;
-        let page = browser.get(PAGE).await.body;
+        let answer = browser.submit(PAGE, "/bot/alerts", &fields).await;
+        assert_eq!(answer.status, 422);
+        let page = answer.body;
         assert!(page.contains("Nothing was added"), "{page}");
+        assert!(page.contains(value), "{page}");
+        let page = browser.get(PAGE).await.body;
         assert!(!page.contains("hunter2"), "{page}");
     }
+    assert_eq!(browser.get("/bot/alerts").await.leads_to(), "/bot#alerts");
 }
 
 #[tokio::test]

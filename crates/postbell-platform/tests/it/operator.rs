@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use postbell_core::{MailProblem, ProblemCode, UnparseableMessage, UserRecord, Users};
+use postbell_core::{
+    GoogleConnection, MailProblem, ProblemCode, UnparseableMessage, UserRecord, Users,
+};
 
 use crate::test_browser::{Browser, TestPages};
 
@@ -31,6 +33,8 @@ async fn users_are_paged_and_searched_without_addresses_in_urls() {
         ("user", "user-5", "user-50"),
         ("email", "ANN@", "a…@example.com"),
         ("user", "zoe", "No users found."),
+        ("user", "ann@example.com", "a…@example.com"),
+        ("user", "zoe@", "no address begins with this"),
     ] {
         let fields = [("by", by), ("text", text)];
         let answer = operator
@@ -104,6 +108,11 @@ async fn the_counts_that_matter_are_filters() {
         world.add_another(name).await;
         let now = pages.now();
         let change = |record: &mut UserRecord| {
+            record.connect(GoogleConnection {
+                email: None,
+                push_account: None,
+                connected_at: now,
+            });
             record.notifications_enabled = true;
             record.problem = code.map(|code| MailProblem { code, since: now });
             record.watch_expires_at = Some(now + Duration::from_secs(hours * 3600));
@@ -111,17 +120,20 @@ async fn the_counts_that_matter_are_filters() {
         };
         world.change(name, change).await;
     }
+    world.connect("ann").await;
+    world.add_another("fay").await;
     let operator = pages.signed_in(None, true).await;
     let list = operator.get("/operator").await.body;
     for (name, found) in [
         ("Without mail (1)", "bob"),
         ("Watch ends (1)", "cid"),
         ("Does not answer (1)", "eve"),
+        ("Not connected (1)", "fay"),
         ("With a problem (1)", "bob"),
         ("grant_revoked (1)", "bob"),
     ] {
         let page = operator.get(&link(&list, name)).await.body;
-        let users: Vec<_> = ["bob", "cid", "dan", "eve"]
+        let users: Vec<_> = ["ann", "bob", "cid", "dan", "eve", "fay"]
             .into_iter()
             .filter(|user| page.contains(&format!(">{user}</a>")))
             .collect();
@@ -132,9 +144,11 @@ async fn the_counts_that_matter_are_filters() {
         "dead grants",
         "watches end within a day",
         "machines do not answer",
+        "users not connected",
     ] {
         assert!(list.contains(name), "{list}");
     }
+    assert!(list.contains("not seen yet"), "no machine has checked in");
 }
 
 #[tokio::test]

@@ -143,6 +143,9 @@ async fn the_result_of_each_switch_is_shown() {
     browser
         .until("document.querySelector('#switch-notifications').ariaChecked === 'false'")
         .await;
+    browser
+        .until("document.activeElement.id === 'switch-notifications'")
+        .await;
     let env = sandbox.fly().env("bot", "d8910");
     assert_eq!(env["GMAIL_NOTIFICATIONS_ENABLED"], "false");
 
@@ -169,6 +172,7 @@ async fn the_result_of_each_switch_is_shown() {
         .await;
     assert_eq!(ours.ada().await["googleConnected"], false);
     browser.click(".sign-out button").await;
+    browser.click("button.danger").await;
     browser.until("location.pathname === '/sign-in'").await;
     browser.open(&ours.page("/bot")).await;
     assert_eq!(browser.path().await, "/sign-in");

@@ -3,19 +3,21 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use postbell_alerts::{AlertEvent, AlertKind, AlertTarget};
-use postbell_core::{StoredTarget, TargetId, Timestamp, UserId};
+use postbell_alerts::{AlertEvent, AlertKind, AlertTarget, InvalidTarget};
+use postbell_core::{EmailAddress, StoredTarget, TargetId, Timestamp, UserId};
 use quick_cache::sync::Cache;
 use secrecy::ExposeSecret;
 use tracing::info;
 
+use super::fragments;
 use super::view::View;
 use crate::pages::csrf_form::CsrfForm;
 use crate::pages::extract::{Origin, PathParam};
 use crate::pages::format::relative;
-use crate::pages::layout::form_token;
+use crate::pages::layout::{Page, form_token};
 use crate::pages::session::{Session, UserSession};
 use crate::pages::toast::Toast;
 use crate::pages::{PageError, Pages};
@@ -32,6 +34,9 @@ const USERS_COUNTED: usize = 10_000;
 
 /// The section that the actions redirect to.
 const SECTION: &str = "/bot#alerts";
+
+/// Where a new target is posted to.
+pub(super) const ALERTS: &str = "/bot/alerts";
 
 /// A target as the page shows it: its service and host, because its text is a secret.
 pub(super) struct ShownTarget {
@@ -117,16 +122,61 @@ fn buttons(target: &ShownTarget, session: &Session) -> Markup {
     }
 }
 
+/// A text that was not added.
+pub(super) struct Refused {
+    /// What the field has now: the text, or what may have been meant.
+    value: String,
+    reason: String,
+}
+
+impl Refused {
+    fn new(text: &str, InvalidTarget { expected }: InvalidTarget) -> Self {
+        let text = text.trim();
+        let has_scheme = text.contains("://");
+        if !has_scheme && text.parse::<EmailAddress>().is_ok() {
+            let reason = "An address alone is not enough: Postbell has no mail server of its own, and sends by yours. \
+                          Complete USER, PASSWORD and HOST.";
+            return Self {
+                value: format!("smtps://USER:PASSWORD@HOST?from={text}&to={text}"),
+                reason: reason.to_owned(),
+            };
+        }
+        let completed = format!("https://{text}");
+        let names_host = text
+            .split('/')
+            .next()
+            .is_some_and(|host| host.contains('.'));
+        if !has_scheme && names_host && completed.parse::<AlertTarget>().is_ok() {
+            return Self {
+                value: completed,
+                reason:
+                    "The text had no https:// at its beginning. Add it if this is what you mean."
+                        .to_owned(),
+            };
+        }
+        Self {
+            value: text.to_owned(),
+            reason: format!("Expected {expected}."),
+        }
+    }
+}
+
 /// The form that adds a target. It is not replaced while a person types.
-pub(super) fn add_form(session: &Session) -> Markup {
+pub(super) fn add_form(session: &Session, refused: Option<&Refused>) -> Markup {
     html! {
-        form class="add-target" method="post" action="/bot/alerts" {
+        // With the fragment, the page after a refusal shows this form.
+        form class="add-target" method="post" action={ (ALERTS) "#alerts" } {
             (form_token(session))
             label for="alert-target" { "New target" }
+            @if let Some(Refused { reason, .. }) = refused {
+                p id="alert-target-refused" class="refused" role="alert" { "Nothing was added. " (reason) }
+            }
             div class="search" {
                 input id="alert-target" name="target" type="text" required maxlength="2048" autocomplete="off"
                     autocapitalize="none" spellcheck="false" placeholder="https://hooks.slack.com/…"
-                    aria-describedby="alert-target-help";
+                    value=[refused.map(|refused| &refused.value)] autofocus[refused.is_some()]
+                    aria-invalid=[refused.map(|_| "true")]
+                    aria-describedby="alert-target-refused alert-target-help";
                 button { "Add" }
             }
             p id="alert-target-help" class="hint" {
@@ -144,9 +194,20 @@ pub(super) async fn add(
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
     let text = form.field("target").unwrap_or_default();
-    let Ok(target) = text.parse::<AlertTarget>() else {
-        return Ok(Toast::TargetInvalid.redirect(&pages, SECTION));
+    let target = match text.parse::<AlertTarget>() {
+        Ok(target) => target,
+        Err(error) => {
+            let refused = Refused::new(text, error);
+            return refuse(&pages, form.session, refused).await;
+        }
     };
+    if let Err(error) = pages.parts().alerts.client.check(&target) {
+        let refused = Refused {
+            value: text.to_owned(),
+            reason: format!("The alert could not be sent: {error}."),
+        };
+        return refuse(&pages, form.session, refused).await;
+    }
     let user = &form.session.record.user;
     let stored = StoredTarget {
         id: target.id(),
@@ -163,6 +224,29 @@ pub(super) async fn add(
         Toast::TooManyTargets
     };
     Ok(toast.redirect(&pages, SECTION))
+}
+
+/// Shows the page with the text that was not added, to correct it.
+async fn refuse(
+    pages: &Pages,
+    UserSession { session, record }: UserSession,
+    refused: Refused,
+) -> Result<Response, PageError> {
+    let mut view = View::load(pages, record).await?;
+    view.refused_target = Some(refused);
+    let page = Page {
+        title: "My bot",
+        events: "/bot/events",
+        session: &session,
+        toast: None,
+    };
+    let page = page.document(&fragments::page(&view, &session, None));
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+}
+
+/// Leads back from the address that a refusal leaves in the browser.
+pub(super) async fn show() -> Redirect {
+    Redirect::to(SECTION)
 }
 
 pub(super) async fn remove(
@@ -219,6 +303,25 @@ pub(super) async fn send_test(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_target_is_completed_to_what_may_be_meant() {
+        for (text, value, reason) in [
+            (
+                " ann@example.com",
+                "smtps://USER:PASSWORD@HOST?from=ann@example.com&to=ann@example.com",
+                "no mail server of its own",
+            ),
+            ("ntfy.sh/mytopic", "https://ntfy.sh/mytopic", "no https://"),
+            ("ntfy://ntfy.sh", "ntfy://ntfy.sh", "an ntfy topic"),
+            ("slack", "slack", "the URL of an alert target"),
+        ] {
+            let error = text.parse::<AlertTarget>().unwrap_err();
+            let refused = Refused::new(text, error);
+            assert_eq!(refused.value, value);
+            assert!(refused.reason.contains(reason), "{}", refused.reason);
+        }
+    }
 
     #[test]
     fn test_alerts_are_limited_per_user_and_hour() {

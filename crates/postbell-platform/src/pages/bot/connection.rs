@@ -87,7 +87,7 @@ fn in_the_browser(session: &Session) -> Markup {
             (form_token(session))
             button id="connect-google" class="primary" { "Connect Google" }
         }
-        details id="own-project" class="confirm" {
+        details id="own-project" class="choice" {
             summary { "With a Google Cloud project of your own…" }
             form method="post" action="/bot/connect" {
                 (form_token(session))

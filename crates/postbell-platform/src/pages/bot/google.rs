@@ -28,7 +28,7 @@ use crate::{ChangeError, OperatorClient};
 pub(super) const START: &str = "/bot/google";
 
 /// The path to which Google redirects: a redirect URI of the operator's client.
-pub(super) const CALLBACK: &str = "/bot/google/back";
+pub(super) const CALLBACK: &str = postbell_protocol::routes::CONNECT_CALLBACK;
 
 /// How long a person may take at Google.
 const ATTEMPT_LIFETIME: Duration = Duration::from_secs(15 * 60);

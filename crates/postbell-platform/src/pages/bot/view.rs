@@ -22,6 +22,8 @@ pub(super) struct View {
     pub(super) mail: Option<Mail>,
     /// The user's alert targets.
     pub(super) targets: Vec<ShownTarget>,
+    /// A text that was not added to them.
+    pub(super) refused_target: Option<alerts::Refused>,
     /// Whether this platform can start and configure the machine.
     pub(super) is_managed: bool,
     /// Whether accounts can be connected in the browser.
@@ -81,6 +83,7 @@ impl View {
             now,
             mail,
             targets,
+            refused_target: None,
             is_managed,
         })
     }

@@ -17,10 +17,17 @@ const SECTION: &str = "/operator#dead-letters";
 pub(super) async fn search(
     State(pages): State<Pages>,
     form: CsrfForm<OperatorSession>,
-) -> Redirect {
+) -> Result<Redirect, PageError> {
     let prefix = form.field("text").unwrap_or_default();
-    let query = UserQuery::with_prefix(prefix, form.field("by") == Some("email"));
-    Redirect::to(&users_url(&pages, &query))
+    let mut query = UserQuery::with_prefix(prefix, form.field("by") == Some("email"));
+    // An address that is pasted is often not a user's id.
+    if !query.is_by_email() && query.prefix().contains('@') {
+        let listing = query.listing(pages.now());
+        if pages.users().store.list(&listing, 1).await?.is_empty() {
+            query = UserQuery::with_prefix(prefix, true);
+        }
+    }
+    Ok(Redirect::to(&users_url(&pages, &query)))
 }
 
 /// The URL of a page of users.

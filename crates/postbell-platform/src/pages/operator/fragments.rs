@@ -73,6 +73,7 @@ fn numbers(view: &View, pages: &Pages) -> Markup {
         (filter("dead grants", view.with(revoked), UserFilter::Problem(Some(revoked))))
         (filter("watches end within a day", view.counts.watch_ends, UserFilter::WatchEnds))
         (filter("machines do not answer", view.counts.unreachable, UserFilter::Unreachable))
+        (filter("users not connected", view.counts.not_connected, UserFilter::NotConnected))
         @if let Some(mail) = &view.mail {
             (number("pending mailboxes", &mail.depth.pending.to_string(), ""))
             @let oldest = mail.depth.oldest_accepted_at.map(|at| view.now - at);
@@ -164,13 +165,15 @@ fn filters(view: &View, pages: &Pages) -> Markup {
     };
     let (without, ends) = (view.counts.without_mail, view.counts.watch_ends);
     let unreachable = view.counts.unreachable;
+    let not_connected = view.counts.not_connected;
     html! {
-        @if without + ends + unreachable + view.with_problem() > 0 || view.query.filter().is_some() {
+        @if without + ends + unreachable + not_connected + view.with_problem() > 0 || view.query.filter().is_some() {
             nav class="paging" aria-label="Users by state" {
                 (link(None, "All users", view.users))
                 (link(Some(UserFilter::WithoutMail), "Without mail", without))
                 (link(Some(UserFilter::WatchEnds), "Watch ends", ends))
                 (link(Some(UserFilter::Unreachable), "Does not answer", unreachable))
+                (link(Some(UserFilter::NotConnected), "Not connected", not_connected))
                 (link(Some(UserFilter::Problem(None)), "With a problem", view.with_problem()))
                 @for (code, number) in &view.problems {
                     (link(Some(UserFilter::Problem(Some(*code))), code.as_str(), *number))
@@ -185,7 +188,7 @@ pub(super) fn changes(entries: &[AuditEntry], now: Timestamp) -> Markup {
     html! {
         h2 { "Changes" }
         @if entries.is_empty() {
-            p class="empty" { "Nobody has changed anything yet." }
+            p class="empty" { "No changes yet." }
         } @else {
             ol class="rows" {
                 @for entry in entries {
@@ -213,7 +216,7 @@ fn users(view: &View, pages: &Pages) -> Markup {
         @if view.records.is_empty() {
             p class="empty" {
                 "No users found."
-                @if view.query.prefix().contains('@') && !view.query.is_by_email() { " No user id begins with this; an address is searched by " em { "Address" } "." }
+                @if view.query.prefix().contains('@') { " No user id and no address begins with this." }
             }
         } @else {
             div class="scroll" tabindex="0" role="region" aria-label="Users" {

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::pages::layout::Page;
 use crate::pages::session::{OperatorSession, Session};
 use crate::pages::sse::{Fragment, LivePage, stream};
-use crate::pages::toast::Toast;
+use crate::pages::toast::ShownToast;
 use crate::pages::{PageError, Pages};
 
 /// The purpose of an encrypted user id in a path: it may be an address, which access logs must not contain.
@@ -129,7 +129,7 @@ async fn show(
         title: "User",
         events: &format!("{url}/events"),
         session: &session,
-        toast: Toast::from_request(&pages, &headers),
+        toast: ShownToast::from_request(&pages, &headers),
     };
     Ok(page.response(&pages, &fragments::page(&view, &url, &session, None)))
 }

@@ -1,8 +1,9 @@
 //! Signing in with a one-time link.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
+use postbell_core::{SignInLink, Timestamp};
 use secrecy::SecretString;
 use tracing::info;
 
@@ -15,29 +16,47 @@ use crate::pages::session::Session;
 use crate::pages::{PageError, Pages};
 
 /// Shows whom the link signs in, and a button: programs that preview links also open them, so opening one does
-/// not use it up. Of a link that is not valid, it says nothing before the button is pressed.
+/// not use it up. A link that was used leads a person who is signed in to their page: it may be all that they have kept.
 pub(in crate::pages) async fn show(
     State(pages): State<Pages>,
     PathParam(secret): PathParam<SecretString>,
-) -> Result<Markup, PageError> {
+    session: Result<Session, PageError>,
+) -> Result<Response, PageError> {
     let now = pages.now();
     let link = pages.parts().links.find(&secret, now).await?;
-    let shown = link.as_ref().map(|link| (&link.principal, link.expires_at));
-    Ok(plain_page(
+    let page = match (link, session) {
+        (Some(link), _) => valid(&link, now),
+        (None, Ok(session)) => used(&session),
+        (None, Err(PageError::SignedOut)) => return Err(PageError::InvalidLink),
+        (None, Err(error)) => return Err(error),
+    };
+    Ok(page.into_response())
+}
+
+fn valid(link: &SignInLink, now: Timestamp) -> Markup {
+    plain_page(
         "Sign in to Postbell",
         html! {
-            @if let Some((principal, end)) = shown {
-                @if let Some(user) = &principal.user {
-                    p { "This link is for " strong { (user) } ": on the page that opens, connect the Google account whose mail your bot gets." }
-                }
-                p class="hint" { "It ends " (relative(end, now)) "." }
+            @if let Some(user) = &link.principal.user {
+                p { "This link is for " strong { (user) } ": on the page that opens, connect the Google account whose mail your bot gets." }
             }
-            p { "This link signs you in once, on this device." }
+            p class="hint" { "It ends " (relative(link.expires_at, now)) "." }
+            p { "This link signs you in once, on this device. Bookmark the page that opens." }
             form method="post" {
                 button class="primary wide" autofocus { "Sign in" }
             }
         },
-    ))
+    )
+}
+
+fn used(session: &Session) -> Markup {
+    plain_page(
+        "This link is no longer valid",
+        html! {
+            p { "It was used, or has ended. You are signed in as " strong { (session.name()) } "." }
+            p { a class="button wide" href="/" { "Open your page" } }
+        },
+    )
 }
 
 /// Redeems the link and starts a session.

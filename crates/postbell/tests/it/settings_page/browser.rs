@@ -177,7 +177,7 @@ impl Browser {
             .await;
     }
 
-    /// Waits until a toast with a text is fully visible and not covered.
+    /// Waits until a toast with a text is fully visible, covers nothing and is not covered.
     pub(super) async fn sees_toast(&self, text: &str) {
         let text = json!(text);
         self.until(&format!(
@@ -185,8 +185,9 @@ impl Browser {
                 const toast = document.querySelector('#toast');
                 if (!toast?.innerText.includes({text})) return false;
                 const {{ top, bottom, left, right }} = toast.getBoundingClientRect();
-                const there = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
-                return top >= 0 && bottom <= innerHeight && toast.contains(there);
+                const there = document.elementsFromPoint((left + right) / 2, (top + bottom) / 2);
+                const isAlone = there.every((one) => toast.contains(one) || one.contains(toast));
+                return top >= 0 && bottom <= innerHeight && isAlone;
             }})()"
         ))
         .await;

@@ -121,7 +121,7 @@ fn machine(view: &View) -> Markup {
 
 fn access(url: &str, session: &Session) -> Markup {
     html! {
-        section class="card" id="access" aria-labelledby="access-title" {
+        section id="access" class="card" aria-labelledby="access-title" {
             h2 id="access-title" { "Access" }
             form method="post" action={ (url) "/invite" } {
                 (form_token(session))
