@@ -267,17 +267,22 @@ async fn add_client(
     State(sandbox): State<Sandbox>,
     Path(project): Path<String>,
     body: Bytes,
-) -> Json<Value> {
+) -> Result<Json<Value>, (StatusCode, String)> {
+    let client = if body.is_empty() {
+        Ok(NewClient::default())
+    } else {
+        serde_json::from_slice(&body)
+    };
     let NewClient {
         kind,
         redirect_uris,
-    } = serde_json::from_slice(&body).unwrap_or_default();
+    } = client.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
     let number = sandbox.cloud().put_project(&project);
     let oauth = sandbox.oauth();
-    Json(match kind {
+    Ok(Json(match kind {
         ClientKind::Installed => oauth.add_client(&project, &number, kind),
         ClientKind::Web => oauth.add_web_client(&project, &number, redirect_uris),
-    })
+    }))
 }
 
 async fn set_audience(

@@ -40,7 +40,9 @@ pub use google_apis::GoogleApis;
 pub use progress::{Progress, ResourceNames, SavedDestination, WatchRecord};
 pub use progress_file::ProgressFile;
 pub use report::{Mode, Report, StepId, StepState};
-pub use request::{Browser, Destination, SetupRequest, Webhook, WebhookSecrets, parse_endpoint};
+pub use request::{
+    Browser, ConfiguredUrls, Destination, SetupRequest, Webhook, WebhookSecrets, parse_endpoint,
+};
 pub use retry::Timeouts;
 pub use run::{run, sign_in};
 pub use ui::{Event, NoAnswer, Question, Ui};

@@ -1,5 +1,7 @@
 //! What differs for an operator, whose project serves all users of a platform who connect in the browser.
 
+use std::path::Path;
+
 use url::Url;
 
 use crate::complete::{URL, ask_parsed};
@@ -8,6 +10,7 @@ use crate::error::Result;
 use crate::progress::SavedDestination;
 use crate::report::Report;
 use crate::request::{Destination, parse_url};
+use crate::steps::absolute;
 use crate::ui::Question;
 
 /// Completes the request, and saves it to the progress file.
@@ -30,11 +33,17 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
         Some(relay) => relay,
         None => ask(ctx, RELAY).await?,
     };
+    // The next run may be in another folder.
+    let file = ctx.request.secret_file.take();
+    let file = file.or_else(|| ctx.progress.secret_file.clone());
+    let file = absolute(file.as_deref().unwrap_or(Path::new(SECRET_FILE)));
+    ctx.request.secret_file = Some(file.clone());
     let destination = Destination::Operator { pages, relay };
     ctx.request.destination = Some(destination.clone());
     let names = ctx.request.names.clone();
     ctx.update_progress(|progress| {
         progress.destination = Some(destination.to_saved());
+        progress.secret_file = Some(file);
         progress.names.update(names);
     })
 }
@@ -43,18 +52,20 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
 const PAGES: [&str; 2] = ["Public URL of the pages (platform.url)", "--pages URL"];
 const RELAY: [&str; 2] = ["Public URL of the relay (relay.audience)", "--relay URL"];
 
+/// The file of the client's secret, in the current folder, if none is named.
+const SECRET_FILE: &str = "google-client-secret";
+
 async fn ask(ctx: &SetupContext, [text, flag]: [&'static str; 2]) -> Result<Url> {
     let question = Question::new(text, flag);
-    ask_parsed(&*ctx.deps.ui, &question, URL, parse_url).await
+    let parse = |text: &str| parse_url(text).filter(|url| url.path() == "/");
+    ask_parsed(&*ctx.deps.ui, &question, URL, parse).await
 }
 
 /// The lines to add to the configuration; none before every step is done.
 pub(crate) fn configuration(ctx: &SetupContext, report: &Report) -> Vec<String> {
-    let saved = ctx.progress.destination.as_ref();
-    let is_operator = matches!(saved, Some(SavedDestination::Operator { .. }));
-    let (true, true, Some(client), Some(file)) = (
-        is_operator,
+    let (true, Some(SavedDestination::Operator { pages, relay }), Some(client), Some(file)) = (
         report.is_done(),
+        &ctx.progress.destination,
         &ctx.discovered.web_client,
         &ctx.request.secret_file,
     ) else {
@@ -64,7 +75,18 @@ pub(crate) fn configuration(ctx: &SetupContext, report: &Report) -> Vec<String> 
     let (topic, account) = (topic.unwrap_or_default(), account.unwrap_or_default());
     // A string of JSON is one of TOML, too.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    vec![
+    // What the client and the subscription were made for, if the configuration says something else.
+    let url = |table: &str, key: &str, url: &Url, configured: &Option<Url>| {
+        let line = format!("{key} = {}", quoted(url.as_str().trim_end_matches('/')));
+        (configured.as_ref() != Some(url)).then(|| [format!("[{table}]"), line, String::new()])
+    };
+    let configured = &ctx.request.configured;
+    let urls = [
+        url("platform", "url", pages, &configured.pages),
+        url("relay", "audience", relay, &configured.relay),
+    ];
+    let mut lines: Vec<_> = urls.into_iter().flatten().flatten().collect();
+    lines.extend([
         "[google.client]".to_owned(),
         format!("client_id = {}", quoted(&client.id)),
         format!(
@@ -73,5 +95,6 @@ pub(crate) fn configuration(ctx: &SetupContext, report: &Report) -> Vec<String> 
         ),
         format!("topic = {}", quoted(&topic)),
         format!("push_account = {}", quoted(&account)),
-    ]
+    ]);
+    lines
 }

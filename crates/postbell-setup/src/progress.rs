@@ -19,6 +19,9 @@ pub struct Progress {
     /// The file of the OAuth client with which a platform's users connect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) web_client_file: Option<PathBuf>,
+    /// The file with the secret of that client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_file: Option<PathBuf>,
     /// Project id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,

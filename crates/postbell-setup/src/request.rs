@@ -65,6 +65,17 @@ pub struct SetupRequest {
     pub web_client_file: Option<PathBuf>,
     /// The file to which its secret is written.
     pub secret_file: Option<PathBuf>,
+    /// What the configuration of the platform says.
+    pub configured: ConfiguredUrls,
+}
+
+/// The URLs in the configuration of an operator's platform.
+#[derive(Clone, Debug, Default)]
+pub struct ConfiguredUrls {
+    /// `platform.url`.
+    pub pages: Option<Url>,
+    /// `relay.audience`.
+    pub relay: Option<Url>,
 }
 
 impl SetupRequest {

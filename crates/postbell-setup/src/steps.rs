@@ -19,6 +19,7 @@ mod watch;
 mod web_client;
 mod webhook;
 
+pub(crate) use self::client::absolute;
 use crate::plan::Step;
 use crate::request::SetupRequest;
 

@@ -269,6 +269,7 @@ impl Config {
     /// Returns what is accepted and should be changed, as sentences without a full stop.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.platform.warnings();
+        warnings.extend(self.controller.warnings());
         if let Some(audience) = &self.relay.audience
             && audience.scheme() != "https"
             && !postbell_http::is_loopback(audience)

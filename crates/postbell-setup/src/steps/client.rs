@@ -147,7 +147,7 @@ fn client_file(ctx: &SetupContext) -> Option<PathBuf> {
 }
 
 /// The next run may have another current folder.
-pub(super) fn absolute(file: &Path) -> PathBuf {
+pub(crate) fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use postbell_google::OAuthClient;
+use postbell_protocol::routes::CONNECT_CALLBACK;
 use url::Url;
 
 use super::client::{ATTEMPTS, absolute, short_id};
@@ -14,9 +15,6 @@ use crate::remedy::console_page;
 use crate::report::StepId;
 use crate::request::Destination;
 use crate::ui::Question;
-
-/// The path of the pages to which Google redirects.
-const CALLBACK: &str = "/bot/google/back";
 
 pub(super) struct WebClient;
 
@@ -60,7 +58,13 @@ impl Step for WebClient {
                     return Ok(());
                 }
                 Err(error) if attempt == ATTEMPTS => return Err(error),
-                Err(error) => ctx.note(&format!("{}. {}", error.problem(), error.remedy())),
+                Err(error) => {
+                    let page = console_page("auth/clients", ctx.progress.project.as_deref());
+                    ctx.note(&format!(
+                        "{}. Correct the client at {page}, download its JSON again, and enter the file.",
+                        error.problem()
+                    ));
+                }
             }
             attempt += 1;
         }
@@ -83,7 +87,7 @@ fn redirect(ctx: &SetupContext) -> Result<Url> {
     let Some(Destination::Operator { pages, .. }) = &ctx.request.destination else {
         return Err(SetupError::new(Blocker::MissingInput("--pages URL")));
     };
-    let joined = pages.join(CALLBACK);
+    let joined = pages.join(CONNECT_CALLBACK);
     joined.map_err(|_| SetupError::new(Blocker::MissingInput("--pages URL")))
 }
 

@@ -8,7 +8,7 @@ use postbell_core::{EmailAddress, UserId};
 use postbell_setup::parse_endpoint;
 use url::Url;
 
-use super::users::base_url;
+use super::users::{base_url, site_url};
 use super::watch::{duration, webhook};
 
 #[derive(Args, Debug)]
@@ -93,7 +93,7 @@ pub(crate) struct DestinationArgs {
     pub(crate) operator: bool,
 
     /// With --operator: public URL of the platform's pages [default: platform.url]
-    #[arg(long, value_parser = base_url, requires = "operator", value_name = "URL")]
+    #[arg(long, value_parser = site_url, requires = "operator", value_name = "URL")]
     pub(crate) pages: Option<Url>,
 
     /// With --operator: file of the OAuth client of the type "Web application"

@@ -12,9 +12,9 @@ use postbell_google::GoogleUrls;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_setup::terminal::{Output, Task, TerminalUi, UiOptions};
 use postbell_setup::{
-    Blocker, Browser, Deps, Destination, GoogleApis, Mode, ProgressFile, Question, Report,
-    ResourceNames, SetupContext, SetupError, SetupRequest, Timeouts, Ui, WatchStates, Webhook,
-    WebhookSecrets,
+    Blocker, Browser, ConfiguredUrls, Deps, Destination, GoogleApis, Mode, ProgressFile, Question,
+    Report, ResourceNames, SetupContext, SetupError, SetupRequest, Timeouts, Ui, WatchStates,
+    Webhook, WebhookSecrets,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -298,10 +298,11 @@ fn request(args: &SetupArgs, config: &Config, env: &Env) -> anyhow::Result<Setup
         delete_project: args.delete_project,
         is_for_operator: requested.operator,
         web_client_file: requested.web_client.clone(),
-        secret_file: requested.operator.then(|| {
-            let file = requested.secret_file.as_deref();
-            absolute(file.unwrap_or(Path::new("google-client-secret")))
-        }),
+        secret_file: requested.secret_file.as_deref().map(absolute),
+        configured: ConfiguredUrls {
+            pages: config.platform.url.clone(),
+            relay: config.relay.audience.clone(),
+        },
     })
 }
 

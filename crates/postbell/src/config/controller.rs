@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 
 use super::ConfigError;
 use super::values::{is_http, sendable};
@@ -121,6 +121,61 @@ impl ControllerConfig {
         match &self.hook_token {
             None => Ok(()),
             Some(token) => sendable(token, "controller.hook_token"),
+        }
+    }
+
+    /// Returns what is accepted and should be changed.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let url = self.platform_url.as_ref();
+        let is_plain = url.is_some_and(|url| url.scheme() == "http" && !is_private(url));
+        let plain = "controller.platform_url is not https: the machine's token and the mailbox's credentials can be read on the way";
+        is_plain.then(|| plain.to_owned()).into_iter().collect()
+    }
+}
+
+/// Whether a URL names a host of a private network, by its address or a name that is used only in such networks.
+fn is_private(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => {
+            // 100.64.0.0/10 (RFC 6598) is also that of Tailscale.
+            let [first, second, ..] = address.octets();
+            let is_shared = first == 100 && (64..128).contains(&second);
+            address.is_loopback() || address.is_private() || address.is_link_local() || is_shared
+        }
+        Some(Host::Ipv6(address)) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+        Some(Host::Domain(name)) => {
+            let suffixes = [".internal", ".local", ".localhost", ".home.arpa"];
+            !name.contains('.') || suffixes.iter().any(|suffix| name.ends_with(suffix))
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_platform_without_https_elsewhere_is_warned_of() {
+        for (url, warns) in [
+            ("https://bell.example.com", false),
+            ("http://bell.example.com", true),
+            ("http://203.0.113.7", true),
+            ("http://127.0.0.1:8081", false),
+            ("http://10.0.0.7", false),
+            ("http://100.100.1.2", false),
+            ("http://[fd00::1]", false),
+            ("http://[2001:db8::1]", true),
+            ("http://postbell.internal:8081", false),
+            ("http://postbell", false),
+        ] {
+            let config = ControllerConfig {
+                platform_url: Some(url.parse().unwrap()),
+                ..ControllerConfig::default()
+            };
+            assert_eq!(!config.warnings().is_empty(), warns, "{url}");
         }
     }
 }

@@ -71,7 +71,9 @@ fn check(planned: &[Planned], config: &Config, env: &Env) -> anyhow::Result<()> 
 pub(super) fn check_subscriptions(planned: &[Planned]) -> anyhow::Result<()> {
     anyhow::ensure!(
         planned.iter().all(|plan| !plan.subscription.is_empty()),
-        BadSetting::new("expected --subscription, or subscription in each [[watch]] table")
+        BadSetting::new(
+            "expected --subscription, or subscription in each [[watch]] table: `postbell setup` creates one, and prints the whole command"
+        )
     );
     Ok(())
 }
