@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::Lag;
 use crate::faults::Fault;
+use crate::gmail::CountedCalls;
 use crate::oauth::{Audience, ClientKind, IdTokenClaims};
 use crate::platform::PlatformInstance;
 use crate::{PROJECT, Sandbox, gog, pubsub};
@@ -34,6 +35,7 @@ pub(crate) fn routes() -> Router<Sandbox> {
             "/sandbox/mailboxes/{email}/expire-history",
             post(expire_history),
         )
+        .route("/sandbox/quota", get(quota).post(set_quota))
         .route("/sandbox/topics/{topic}", post(prepare_topic))
         .route(
             "/sandbox/faults",
@@ -76,6 +78,7 @@ async fn help(State(sandbox): State<Sandbox>) -> Json<Value> {
             format!("POST {url}/sandbox/mailboxes/EMAIL/tarball"): "gives the same as a controller gets it: gog's folder as base64 of a tar.gz, with a watch on the topic gmail",
             format!("POST {url}/sandbox/mailboxes/EMAIL/revoke"): "takes all grants of EMAIL back",
             format!("POST {url}/sandbox/mailboxes/EMAIL/expire-history"): "makes all history too old",
+            format!("GET, POST {url}/sandbox/quota"): "sets {\"unitsPerMinute\": N}, which the Gmail calls of each mailbox may cost in a minute, {} for no limit; gives how many calls since then were within it, and how many above",
             format!("POST {url}/sandbox/topics/TOPIC"): "makes a topic that Gmail may publish to, and a pull subscription TOPIC-pull",
             format!("GET, DELETE {url}/sandbox/hooks"): "what the bot got; forgets it",
             format!("POST {url}/sandbox/bot"): "what the bot does not accept: {\"maxBytes\": N (413 above), \"refuseSubject\": TEXT of a subject, \"refuseStatus\": 400}; {} for nothing",
@@ -147,6 +150,21 @@ async fn revoke(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> St
 
 async fn expire_history(State(sandbox): State<Sandbox>, Path(email): Path<String>) -> StatusCode {
     sandbox.gmail().expire_history(&email);
+    StatusCode::NO_CONTENT
+}
+
+async fn quota(State(sandbox): State<Sandbox>) -> Json<CountedCalls> {
+    Json(sandbox.gmail().counted_calls())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NewQuota {
+    units_per_minute: Option<u32>,
+}
+
+async fn set_quota(State(sandbox): State<Sandbox>, Json(new): Json<NewQuota>) -> StatusCode {
+    sandbox.gmail().set_units_per_minute(new.units_per_minute);
     StatusCode::NO_CONTENT
 }
 

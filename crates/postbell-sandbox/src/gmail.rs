@@ -10,6 +10,7 @@ mod mailbox;
 mod messages;
 mod modify;
 mod payload;
+mod quota;
 mod quoted_printable;
 mod request;
 mod routes;
@@ -24,6 +25,8 @@ use serde_json::json;
 
 pub use self::mail::NotAMail;
 use self::mailbox::{Mailbox, Stored};
+pub use self::quota::CountedCalls;
+use self::quota::Quota;
 pub(crate) use self::routes::routes;
 use crate::clock::Clock;
 use crate::pubsub::PubSub;
@@ -41,6 +44,7 @@ pub struct Gmail {
     mailboxes: Mutex<BTreeMap<String, Mailbox>>,
     /// Whether to drop notifications above one per second and mailbox, as Gmail does.
     drops_above_one_a_second: std::sync::atomic::AtomicBool,
+    quota: Mutex<Quota>,
 }
 
 /// A mail in a mailbox.
@@ -62,6 +66,7 @@ impl Gmail {
             rng: Rng::seeded(0x6a11),
             mailboxes: Mutex::default(),
             drops_above_one_a_second: false.into(),
+            quota: Mutex::default(),
         }
     }
 
@@ -139,6 +144,18 @@ impl Gmail {
     pub fn drop_above_one_a_second(&self, drops: bool) {
         self.drops_above_one_a_second
             .store(drops, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Sets how many units the calls of each mailbox may cost in a minute; `None`, as at the start, is without a limit.
+    /// Calls above that are answered 429.
+    pub fn set_units_per_minute(&self, units: Option<u32>) {
+        self.quota.lock().set(units);
+    }
+
+    /// The calls since the quota was set. Without one, none is counted.
+    #[must_use]
+    pub fn counted_calls(&self) -> CountedCalls {
+        self.quota.lock().calls()
     }
 
     /// Runs `act` on a mailbox, creating it if needed.

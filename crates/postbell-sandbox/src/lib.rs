@@ -7,6 +7,8 @@
 //! Start reading at [`Sandbox`]; then `gmail.rs` and `pubsub.rs`, the path of a mail out of Google, and
 //! `cloud.rs` with `blockers.rs`, which setup meets.
 
+// For the list of controls, which is one `json!`.
+#![recursion_limit = "256"]
 #![expect(
     clippy::result_large_err,
     reason = "what refuses a request is its answer, as axum has it"
@@ -53,7 +55,7 @@ pub use crate::fault_point::FaultPoint;
 pub use crate::faults::{Fault, Faults, Frequency, Kind, Named, Reason};
 pub use crate::fly::{Fly, FlyCall};
 pub use crate::gateway::run_gateway;
-pub use crate::gmail::{Delivered, Gmail, NotAMail};
+pub use crate::gmail::{CountedCalls, Delivered, Gmail, NotAMail};
 pub use crate::mail_server::{MailServer, ReceivedMail};
 pub use crate::oauth::{
     Audience, AuthorizedUser, ClientKind, IdTokenClaims, OAuth, PROJECT, PROJECT_NUMBER, Publishing,

@@ -34,6 +34,7 @@ impl FromRequestParts<Sandbox> for Owner {
             email, consumer, ..
         } = account;
         sandbox.cloud().admit(&consumer, "gmail.googleapis.com")?;
+        sandbox.gmail().quota.lock().spend(&email, parts)?;
         let path = Path::<Vec<(String, String)>>::from_request_parts(parts, sandbox).await;
         let Path(path) = path.map_err(|_| not_found())?;
         let user = path
