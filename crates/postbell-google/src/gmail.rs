@@ -135,13 +135,14 @@ impl Gmail {
         } else {
             json!({ "topicName": topic, "labelIds": labels, "labelFilterBehavior": "INCLUDE" })
         };
-        self.quota.take(units::WATCH).await;
-        self.call(Method::POST, &["watch"], &[], Some(body)).await
+        self.call(Method::POST, &["watch"], &[], Some(body), units::WATCH)
+            .await
     }
 
     /// Ends the watch.
     pub async fn stop(&self) -> Result<(), GmailError> {
-        self.send_patiently(Method::POST, &["stop"], &[], Some(json!({})))
+        let path = ["stop"];
+        self.send_patiently(Method::POST, &path, &[], Some(json!({})), units::STOP)
             .await
             .map(drop)
     }
@@ -237,8 +238,7 @@ impl Gmail {
         query: &[(&str, &str)],
         units: u32,
     ) -> Result<T, GmailError> {
-        self.quota.take(units).await;
-        self.call(Method::GET, path, query, None).await
+        self.call(Method::GET, path, query, None, units).await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -247,8 +247,10 @@ impl Gmail {
         path: &[&str],
         query: &[(&str, &str)],
         body: Option<Value>,
+        units: u32,
     ) -> Result<T, GmailError> {
-        let mut answer = self.send_patiently(method, path, query, body).await?;
+        let sent = self.send_patiently(method, path, query, body, units);
+        let mut answer = sent.await?;
         let mut body = Chunks::default();
         while let Some(chunk) = answer.chunk().await.map_err(failure::unavailable)? {
             body.add(chunk)?;
@@ -256,22 +258,24 @@ impl Gmail {
         body.parse()
     }
 
-    /// Sends with retries. A refused token is replaced once.
+    /// Sends with retries, each within the quota. A refused token is replaced once.
     async fn send_patiently(
         &self,
         method: Method,
         path: &[&str],
         query: &[(&str, &str)],
         body: Option<Value>,
+        units: u32,
     ) -> Result<Response, GmailError> {
-        if let Some(left) = self.quota.hold_left() {
-            let retry_after = Some(left);
-            return Err(GmailError::Quota { retry_after });
-        }
         let mut wait = self.patience.first_wait;
         let mut tries = 1;
         let mut refused = false;
         loop {
+            self.quota.take(units).await;
+            if let Some(left) = self.quota.hold_left() {
+                let retry_after = Some(left);
+                return Err(GmailError::Quota { retry_after });
+            }
             let (error, pause) = match self.send(&method, path, query, body.as_ref()).await? {
                 Verdict::Good(answer) => return Ok(answer),
                 Verdict::Final(GmailError::Quota { retry_after }) => {

@@ -7,6 +7,7 @@ mod extras;
 mod losses;
 mod peers;
 mod poison;
+mod quota;
 mod renewal;
 mod server;
 mod world;

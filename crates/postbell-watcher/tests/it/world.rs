@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{Clock, HistoryId, SystemClock, Tasks};
-use postbell_google::{AuthorizedUser, Gmail, Patience, PubSubAdmin, TokenSource};
+use postbell_google::{
+    AuthorizedUser, Gmail, Patience, PubSubAdmin, TokenSource, UNITS_PER_MINUTE,
+};
 use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{PROJECT, Sandbox};
+use postbell_testkit::PausedClock;
 use postbell_watcher::{
     BodyWanted, MessageRetries, NotSynced, PushAuth, SyncError, SyncOutcome, SyncTimes, Watcher,
     WatcherSettings, WebhookClient,
@@ -31,6 +34,13 @@ pub(crate) struct TestWatcher {
     tasks: Tasks,
     folder: TempDir,
     change: Change,
+    limits: Limits,
+}
+
+/// A clock, and the quota in units per minute.
+struct Limits {
+    clock: Arc<dyn Clock>,
+    units: NonZeroU32,
 }
 
 /// Changes the settings of a watcher.
@@ -43,14 +53,30 @@ impl TestWatcher {
 
     /// The same with other settings.
     pub(crate) async fn with(change: impl Fn(&mut WatcherSettings) + 'static) -> Self {
-        let change: Change = Box::new(change);
+        let limits = Limits {
+            clock: Arc::new(SystemClock::new()),
+            units: NonZeroU32::MAX,
+        };
+        Self::limited(limits, Box::new(change)).await
+    }
+
+    /// A watcher within Gmail's quota, whose time can be paused.
+    pub(crate) async fn within_quota() -> Self {
+        let limits = Limits {
+            clock: Arc::new(PausedClock::starting_at(SystemClock::new().now())),
+            units: UNITS_PER_MINUTE,
+        };
+        Self::limited(limits, Box::new(|_| ())).await
+    }
+
+    async fn limited(limits: Limits, change: Change) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(listener).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let watcher = watcher(&sandbox, &folder, &change);
+        let watcher = watcher(&sandbox, &folder, &change, &limits);
         let topic = format!("projects/{PROJECT}/topics/gmail");
         let (client, base) = (Client::new(), Url::parse(sandbox.url()).unwrap());
-        let admin = PubSubAdmin::new(client, base, tokens(&sandbox));
+        let admin = PubSubAdmin::new(client, base, tokens(&sandbox, &limits));
         admin.create_topic(&topic).await.unwrap();
         admin.allow_gmail(&topic).await.unwrap();
         watcher.renewal.start(&topic, &[]).await.unwrap();
@@ -61,6 +87,7 @@ impl TestWatcher {
             tasks,
             folder,
             change,
+            limits,
         };
         let mut changes = world.watcher.sync.changes();
         world.run();
@@ -80,7 +107,7 @@ impl TestWatcher {
         self.stop().await;
         meanwhile(&self);
         drop(self.watcher);
-        let watcher = watcher(&self.sandbox, &self.folder, &self.change);
+        let watcher = watcher(&self.sandbox, &self.folder, &self.change, &self.limits);
         let world = Self { watcher, ..self };
         world.run();
         world
@@ -173,15 +200,15 @@ fn ids(body: &Value) -> Vec<String> {
         .collect()
 }
 
-fn tokens(sandbox: &Sandbox) -> Arc<TokenSource> {
+fn tokens(sandbox: &Sandbox, limits: &Limits) -> Arc<TokenSource> {
     let user = serde_json::to_value(sandbox.oauth().grant(EMAIL)).unwrap();
     let user: AuthorizedUser = serde_json::from_value(user).unwrap();
     let url = Url::parse(sandbox.url()).unwrap().join("/token").unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock = Arc::clone(&limits.clock);
     Arc::new(TokenSource::new(Client::new(), url, user, clock))
 }
 
-fn watcher(sandbox: &Sandbox, folder: &TempDir, change: &Change) -> Watcher {
+fn watcher(sandbox: &Sandbox, folder: &TempDir, change: &Change, limits: &Limits) -> Watcher {
     let moment = Duration::from_millis(1);
     let patience = Patience {
         tries: 3,
@@ -190,8 +217,8 @@ fn watcher(sandbox: &Sandbox, folder: &TempDir, change: &Change) -> Watcher {
         ..Patience::default()
     };
     let base = Url::parse(sandbox.url()).unwrap();
-    let gmail = Gmail::new(Client::new(), base, tokens(sandbox), patience);
-    let gmail = gmail.with_units_per_minute(NonZeroU32::MAX);
+    let gmail = Gmail::new(Client::new(), base, tokens(sandbox, limits), patience);
+    let gmail = gmail.with_units_per_minute(limits.units);
     let url = Url::parse(&sandbox.bot().hook_url()).unwrap();
     let hook = WebhookClient {
         client: Client::new(),
@@ -217,5 +244,5 @@ fn watcher(sandbox: &Sandbox, folder: &TempDir, change: &Change) -> Watcher {
     };
     change(&mut settings);
     let file = StateFile::open(folder.path(), EMAIL).unwrap();
-    Watcher::new(settings, gmail, hook, file, Arc::new(SystemClock::new())).unwrap()
+    Watcher::new(settings, gmail, hook, file, Arc::clone(&limits.clock)).unwrap()
 }
