@@ -113,11 +113,14 @@ fn raise_file_limit(command: &Command) {
     }
 }
 
-/// The controller runs on one thread, because a bot's machine has one processor and little memory, and
-/// so does a health check, which runs every few seconds. The servers use all processors.
+/// The controller and the watcher run on one thread, because a bot's machine has one processor and little memory, and
+/// so does a health check, which runs every few seconds. The watcher waits for Gmail and its quota most of the time, and threads
+/// that wake one another cost it a seventh of its work. The servers use all processors.
 fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
     let mut builder = match command {
-        Command::Controller | Command::Healthcheck(_) => Builder::new_current_thread(),
+        Command::Controller | Command::Healthcheck(_) | Command::Watch(_) => {
+            Builder::new_current_thread()
+        }
         _ => Builder::new_multi_thread(),
     };
     builder.enable_all().build()
