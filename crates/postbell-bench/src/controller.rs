@@ -12,10 +12,14 @@ use tokio::time::sleep;
 
 use self::machine::Machine;
 pub(crate) use self::proxied::serve_bare;
+use crate::growth::{self, Samples};
 use crate::report::{Line, Promise, say};
 
 /// Rounds of the start; the median counts.
 const STARTS: usize = 21;
+
+/// Between two pushes of a steady load.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Measures the controller; `hold` is how long WebSockets stay open.
 pub(crate) async fn all(time: Duration, hold: Duration) -> anyhow::Result<()> {
@@ -54,6 +58,26 @@ async fn start() -> anyhow::Result<()> {
         unit: "ms",
     };
     Ok(line.print()?)
+}
+
+/// Watches its memory while pushes come one after the other.
+pub(crate) async fn growth(time: Duration) -> anyhow::Result<Samples> {
+    let machine = Machine::new().await?;
+    let controller = machine.start()?;
+    while !machine.push().await {
+        tokio::task::yield_now().await;
+    }
+    let load = async {
+        while machine.push().await {
+            sleep(PAUSE).await;
+        }
+    };
+    let samples = tokio::select! {
+        samples = growth::sample(time, || controller.private_memory()) => samples?,
+        () = load => anyhow::bail!("the controller refused a push"),
+    };
+    controller.terminate().await?;
+    Ok(samples)
 }
 
 async fn at_rest() -> anyhow::Result<()> {

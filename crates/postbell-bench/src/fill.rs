@@ -26,26 +26,38 @@ pub(crate) async fn fill(inbox: &str, mailboxes: usize) -> anyhow::Result<()> {
     let queue = Store::open(inbox, StoreOptions::service())?.queue();
     let now = SystemClock::new().now();
     let delivered = (0..mailboxes).filter(|number| number % WAITING != 0);
-    accept_all(&queue, delivered, now).await?;
+    accept_all(&queue, delivered, BACKLOG, now).await?;
+    deliver_all(&queue, now).await?;
+    let waiting = (0..mailboxes).step_by(WAITING);
+    accept_all(&queue, waiting, BACKLOG, now).await
+}
+
+/// Delivers one more message to each mailbox.
+pub(crate) async fn deliver(inbox: &str, mailboxes: usize, message: u64) -> anyhow::Result<()> {
+    let queue = Store::open(inbox, StoreOptions::service())?.queue();
+    let now = SystemClock::new().now();
+    accept_all(&queue, 0..mailboxes, message, now).await?;
+    deliver_all(&queue, now).await
+}
+
+async fn deliver_all(queue: &Arc<dyn DeliveryQueue>, now: Timestamp) -> anyhow::Result<()> {
     loop {
         let claims = queue
             .claim(RelayId::new(1), now, Duration::from_secs(60), AT_ONCE)
             .await?
             .claims;
         if claims.is_empty() {
-            break;
+            return Ok(());
         }
         let mut running = JoinSet::new();
         for claim in claims {
-            let queue = Arc::clone(&queue);
+            let queue = Arc::clone(queue);
             running.spawn(async move { queue.settle(&claim, Settlement::Delivered, now).await });
         }
         while let Some(ended) = running.join_next().await {
             ended??;
         }
     }
-    let waiting = (0..mailboxes).step_by(WAITING);
-    accept_all(&queue, waiting, now).await
 }
 
 /// Fills a queue with this many mailboxes that have waited for so long. None of them is one of the world's.
@@ -54,12 +66,13 @@ pub(crate) async fn wait(inbox: &str, mailboxes: usize, time: Duration) -> anyho
     let now = SystemClock::new().now().as_millis();
     let since = Timestamp::from_millis(now - i64::try_from(time.as_millis())?);
     let numbers = FIRST_WAITING..FIRST_WAITING + mailboxes;
-    accept_all(&queue, numbers, since).await
+    accept_all(&queue, numbers, BACKLOG, since).await
 }
 
 async fn accept_all(
     queue: &Arc<dyn DeliveryQueue>,
     numbers: impl Iterator<Item = usize>,
+    message: u64,
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let mut running = JoinSet::new();
@@ -71,10 +84,10 @@ async fn accept_all(
             trace: None,
             user: user(number).parse()?,
             address: None,
-            message_id: format!("fill-{number}").parse()?,
+            message_id: format!("fill-{number}-{message}").parse()?,
             published_at: None,
-            history_id: HistoryId::new(BACKLOG),
-            body: body(BACKLOG),
+            history_id: HistoryId::new(message),
+            body: body(message),
         };
         let queue = Arc::clone(queue);
         running.spawn(async move { queue.accept(notification, now).await });

@@ -9,6 +9,7 @@ mod child;
 mod controller;
 mod delivery;
 mod fill;
+mod growth;
 mod latency;
 mod load;
 mod mail;
@@ -45,7 +46,7 @@ struct Cli {
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     mailboxes: usize,
 
-    /// Seconds for which WebSockets are held
+    /// Seconds for which WebSockets are held, and for which memory is watched under load
     #[arg(long, default_value_t = 600, value_name = "N")]
     hold: u64,
 
@@ -66,6 +67,7 @@ enum Part {
     Accepts,
     Controller,
     Deliveries,
+    Growth,
     Mail,
     Outage,
     Platform,
@@ -125,6 +127,9 @@ async fn measure_all(cli: &Cli) -> anyhow::Result<()> {
     }
     if is_wanted(Part::Postgres) {
         postgres::all(time, cli.mailboxes, Duration::from_secs(cli.sustained)).await?;
+    }
+    if is_wanted(Part::Growth) {
+        growth::all(Duration::from_secs(cli.hold)).await?;
     }
     if is_wanted(Part::Rest) {
         rest().await?;

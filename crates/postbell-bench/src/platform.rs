@@ -35,6 +35,8 @@ const WAITING: usize = 10_000;
 /// Their due time, far enough away that no delivery starts.
 const LATER: Duration = Duration::from_secs(24 * 60 * 60);
 
+const PAGES: [(&str, &str); 2] = [("my bot", "/bot"), ("operator", "/operator")];
+
 /// Requests per page.
 const TIMES: usize = 2_000;
 
@@ -73,22 +75,38 @@ pub(crate) async fn all(many: usize) -> anyhow::Result<()> {
     bare.stop().await?;
     say(&format!("  bare server: {}", in_words(&of_bare)))?;
     let few = FilledStore::filled(FEW).await?;
+    few.say_size(FEW)?;
     fill_inbox(&few.url).await?;
     let served = few.serve().await?;
     let visitor = few.sign_in(&served).await?;
-    for (what, page) in [("my bot", "/bot"), ("operator", "/operator")] {
+    let mut with_few = Vec::new();
+    for (what, page) in PAGES {
         let times = visitor.time(page).await?;
         say(&format!(
             "  {what}, {FEW} users, {WAITING} waiting: {}",
             in_words(&times)
         ))?;
         compare(what, &times, &of_bare, Promise::AtMost(5.0))?;
+        with_few.push(p50(&times));
     }
     served.stop().await?;
     say(&format!("  filling a database with {many} users"))?;
     let large = FilledStore::filled(many).await?;
+    large.say_size(many)?;
+    fill_inbox(&large.url).await?;
     let served = large.serve().await?;
     let visitor = large.sign_in(&served).await?;
+    for ((what, page), with_few) in PAGES.into_iter().zip(with_few) {
+        let times = visitor.time(page).await?;
+        say(&format!("  {what}, {many} users: {}", in_words(&times)))?;
+        Line {
+            what: "the page, in the same with 10,000 users, p50",
+            measured: p50(&times) / with_few,
+            promised: Promise::AtMost(1.20),
+            unit: "",
+        }
+        .print()?;
+    }
     let first = visitor.time("/operator").await?;
     let deep = visitor.search(&user(many / 10 * 9)[..9]).await?;
     let deep = visitor.next(&deep).await?;
@@ -147,7 +165,7 @@ fn compare(
 
 /// Creates a database of connected users.
 struct FilledStore {
-    _folder: TempDir,
+    folder: TempDir,
     url: String,
 }
 
@@ -167,8 +185,17 @@ impl FilledStore {
             ended??;
         }
         deliver(&url).await?;
-        let _folder = folder;
-        Ok(Self { _folder, url })
+        Ok(Self { folder, url })
+    }
+
+    /// Says how large its file is.
+    fn say_size(&self, users: usize) -> anyhow::Result<()> {
+        let files = std::fs::read_dir(self.folder.path())?;
+        let bytes: u64 = files
+            .map(|file| Ok(file?.metadata()?.len()))
+            .sum::<std::io::Result<_>>()?;
+        let bytes = bytes / u64::try_from(users)?;
+        Ok(say(&format!("  {users} users: {bytes} bytes for each"))?)
     }
 
     async fn serve(&self) -> anyhow::Result<Served> {

@@ -4,16 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postbell_core::{Clock, DeliveryLog, DeliveryQueue, RelayId, Settlement, SystemClock};
+use postbell_core::{
+    Clock, DELIVERIES_KEPT, DeliveryLog, DeliveryQueue, RelayId, Settlement, SystemClock,
+};
 use postbell_store::{Store, StoreOptions};
 
 use crate::child::Served;
-use crate::fill;
+use crate::fill::{self, BACKLOG};
 use crate::measure::{Inbox, NO_MACHINES, ROUNDS, in_words, middle, warm_and_load};
 use crate::report::{Line, Promise, say};
-use crate::world::{Sender, World};
+use crate::world::{Sender, WAITING, World};
 
-/// Mailboxes of the database with which the large one is compared.
+/// Mailboxes of the databases with which the large one is compared: one in which no more wait than are claimed, and another.
+const FEWEST: usize = CLAIMED * WAITING;
 const FEW: usize = 10_000;
 
 /// How many mailboxes are claimed at once, and how often.
@@ -28,43 +31,50 @@ struct Costs {
     depth: f64,
 }
 
-/// Measures an empty database, one of 10,000 mailboxes and one of `mailboxes`; a tenth of the mailboxes waits.
+/// Measures an empty database and others of up to `mailboxes` mailboxes, of which a tenth waits.
 pub(crate) async fn all(
     world: &World,
     senders: &Arc<Vec<Sender>>,
     time: Duration,
     mailboxes: usize,
 ) -> anyhow::Result<()> {
-    let [empty, few, large] = [Inbox::new()?, Inbox::new()?, Inbox::new()?];
-    say(&format!(
-        "  filling databases with {FEW} and {mailboxes} mailboxes"
-    ))?;
-    fill::fill(&few.url, FEW).await?;
-    fill::fill(&large.url, mailboxes).await?;
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let bytes = large.bytes()? as f64 / mailboxes as f64;
-    say(&format!(
-        "  {bytes:.0} bytes for each mailbox, after one delivery"
-    ))?;
-    let of_few = costs(&few.url).await?;
-    let of_large = costs(&large.url).await?;
-    for (size, costs) in [(FEW, &of_few), (mailboxes, &of_large)] {
-        let Costs { claim, depth } = costs;
+    let inboxes = [Inbox::new()?, Inbox::new()?, Inbox::new()?, Inbox::new()?];
+    let [empty, fewest, few, large] = &inboxes;
+    let sizes = [FEWEST, FEW, mailboxes];
+    say(&format!("  filling databases with {sizes:?} mailboxes"))?;
+    let filled = [fewest, few, large];
+    for (inbox, size) in filled.iter().zip(sizes) {
+        fill::fill(&inbox.url, size).await?;
+        let bytes = inbox.bytes()? / u64::try_from(size)?;
+        say(&format!(
+            "  {size} mailboxes: {bytes} bytes for each, after one delivery"
+        ))?;
+    }
+    say("  the databases are filled")?;
+    pushes(world, senders, time, [empty, few, large]).await?;
+    let mut costs = Vec::new();
+    for (inbox, size) in filled.iter().zip(sizes) {
+        let of_size = costs_of(&inbox.url).await?;
+        let Costs { claim, depth } = of_size;
         say(&format!(
             "  {size} mailboxes: {CLAIMED} are claimed in {claim:.2} ms, the queue is counted in {depth:.2} ms"
         ))?;
+        costs.push(of_size);
     }
-    let lines = [
+    let greatest = |cost: fn(&Costs) -> f64| {
+        let of_others = costs[1..].iter().map(cost);
+        of_others.fold(0.0, f64::max) / cost(&costs[0])
+    };
+    for (what, measured) in [
         (
-            "cost of a claim with the large database, in that with 10,000",
-            of_large.claim / of_few.claim,
+            "the greatest cost of a claim, in that of the smallest database",
+            greatest(|costs| costs.claim),
         ),
         (
-            "cost of counting the queue, in the same",
-            of_large.depth / of_few.depth,
+            "the greatest cost of counting the queue, in the same",
+            greatest(|costs| costs.depth),
         ),
-    ];
-    for (what, measured) in lines {
+    ] {
         Line {
             what,
             measured,
@@ -73,7 +83,22 @@ pub(crate) async fn all(
         }
         .print()?;
     }
-    pushes(world, senders, time, &empty, &large).await
+    mails(few).await
+}
+
+/// Measures how a database grows with mails to the same mailboxes, until the list of deliveries of each is full.
+async fn mails(inbox: &Inbox) -> anyhow::Result<()> {
+    for round in 1..=DELIVERIES_KEPT + 10 {
+        fill::deliver(&inbox.url, FEW, BACKLOG + u64::try_from(round)?).await?;
+        if round % 10 == 0 {
+            let bytes = inbox.bytes()? / u64::try_from(FEW)?;
+            say(&format!(
+                "  {FEW} mailboxes: {bytes} bytes for each, after {} deliveries",
+                round + 1
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// Measures pushes and the memory.
@@ -81,39 +106,56 @@ async fn pushes(
     world: &World,
     senders: &Arc<Vec<Sender>>,
     time: Duration,
-    empty: &Inbox,
-    large: &Inbox,
+    inboxes: [&Inbox; 3],
 ) -> anyhow::Result<()> {
-    let of_empty = Served::start("relay", &world.variables(&empty.url, NO_MACHINES)).await?;
-    let of_large = Served::start("relay", &world.variables(&large.url, NO_MACHINES)).await?;
-    let mut costs = Vec::new();
+    let mut relays = Vec::new();
+    for inbox in inboxes {
+        relays.push(Served::start("relay", &world.variables(&inbox.url, NO_MACHINES)).await?);
+    }
+    let (mut of_few, mut of_large) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let empty = warm_and_load(&of_empty, senders, time).await?;
-        let large = warm_and_load(&of_large, senders, time).await?;
-        say(&format!("  empty {}", in_words(&empty)))?;
-        say(&format!("  large {}", in_words(&large)))?;
-        costs.push(empty.per_second / large.per_second);
+        let mut rates = Vec::new();
+        for (relay, name) in relays.iter().zip(["empty", "few", "large"]) {
+            let load = warm_and_load(relay, senders, time).await?;
+            say(&format!("  {name:<5} {}", in_words(&load)))?;
+            rates.push(load.per_second);
+        }
+        of_few.push(rates[0] / rates[1]);
+        of_large.push(rates[0] / rates[2]);
     }
-    Line {
-        what: "cost of a push with the large database, in that with an empty one",
-        measured: middle(costs),
-        promised: Promise::AtMost(1.20),
-        unit: "",
+    for (what, measured) in [
+        (
+            "cost of a push with 10,000 mailboxes, in that with none",
+            middle(of_few),
+        ),
+        (
+            "cost of a push with the large database, in the same",
+            middle(of_large),
+        ),
+    ] {
+        Line {
+            what,
+            measured,
+            promised: Promise::AtMost(1.20),
+            unit: "",
+        }
+        .print()?;
     }
-    .print()?;
     Line {
         what: "private memory with the large database, a tenth waiting",
-        measured: of_large.private_memory()?,
+        measured: relays[2].private_memory()?,
         promised: Promise::AtMost(60.0),
         unit: "MB",
     }
     .print()?;
-    of_empty.stop().await?;
-    of_large.stop().await
+    for relay in relays {
+        relay.stop().await?;
+    }
+    Ok(())
 }
 
 /// Claims and counts, and leaves the queue as it was.
-async fn costs(inbox: &str) -> anyhow::Result<Costs> {
+async fn costs_of(inbox: &str) -> anyhow::Result<Costs> {
     let store = Store::open(inbox, StoreOptions::service())?;
     let (queue, log) = (store.queue(), store.log());
     let (mut claims, mut depths) = (Vec::new(), Vec::new());

@@ -24,6 +24,7 @@ use tokio::time::sleep;
 use url::Url;
 
 use crate::child::Served;
+use crate::growth::{self, Samples};
 use crate::measure::middle;
 use crate::report::{Line, Promise, say};
 
@@ -36,6 +37,9 @@ const MANY: usize = 1000;
 
 /// Rounds of the start; the median counts.
 const STARTS: usize = 11;
+
+/// Between two mails of a steady load.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Concurrent reads of the watcher.
 const READS_AT_ONCE: usize = 4;
@@ -106,6 +110,18 @@ pub(crate) async fn rest() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Watches its memory while mails come one after the other.
+pub(crate) async fn growth(time: Duration) -> anyhow::Result<Samples> {
+    let world = World::new().await?;
+    let samples = tokio::select! {
+        samples = growth::sample(time, || world.watcher.private_memory()) => samples?,
+        failed = world.push_until_it_fails() => return Err(failed),
+    };
+    world.watcher.stop().await?;
+    world.sandbox.stop().await;
+    Ok(samples)
+}
+
 impl World {
     async fn new() -> anyhow::Result<Self> {
         let sandbox = Sandbox::start(TcpListener::bind("127.0.0.1:0").await?).await?;
@@ -153,6 +169,19 @@ impl World {
             .json(&json!({ "message": message }));
         push.send().await?.error_for_status()?;
         Ok(())
+    }
+
+    /// One mail after the other, with pauses.
+    async fn push_until_it_fails(&self) -> anyhow::Error {
+        loop {
+            if let Err(failed) = self.deliver() {
+                return failed;
+            }
+            if let Err(failed) = self.push().await {
+                return failed;
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     async fn one_mail_at_a_time(&self, hooks: &mut Hooks) -> anyhow::Result<()> {
