@@ -68,6 +68,11 @@ bench *ARGS:
     cargo build --release
     cargo run --release -p postbell-bench -- {{ARGS}}
 
+# `gog gmail watch serve` beside Postbell on the sandbox: the path of a built gog (some five minutes)
+bench-peers GOG:
+    cargo build --release -p postbell
+    scripts/bench-peers {{GOG}}
+
 # The whole path under kill -9 and faults: mailboxes, seconds, seed (`just soak 20 120`)
 soak *ARGS:
     scripts/soak {{ARGS}}
