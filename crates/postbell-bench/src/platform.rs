@@ -69,31 +69,35 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
 /// Measures the pages; `most` is the size of the large user list.
 pub(crate) async fn all(many: usize) -> anyhow::Result<()> {
     say("the pages, one request after the other, beside a bare axum server")?;
+    say(&format!(
+        "  filling databases with {FEW} and {many} users, {WAITING} notifications waiting"
+    ))?;
+    let few = FilledStore::filled(FEW).await?;
+    let large = FilledStore::filled(many).await?;
+    for filled in [&few, &large] {
+        fill_inbox(&filled.url).await?;
+    }
+    say("  the databases are filled")?;
     let bare = Served::start("bare", &[]).await?;
     let url = format!("http://{}/push/user/ann", bare.address);
     let of_bare = time(&client()?, Method::POST, &url, "").await?;
     bare.stop().await?;
     say(&format!("  bare server: {}", in_words(&of_bare)))?;
-    let few = FilledStore::filled(FEW).await?;
-    few.say_size(FEW)?;
-    fill_inbox(&few.url).await?;
     let served = few.serve().await?;
     let visitor = few.sign_in(&served).await?;
     let mut with_few = Vec::new();
     for (what, page) in PAGES {
         let times = visitor.time(page).await?;
-        say(&format!(
-            "  {what}, {FEW} users, {WAITING} waiting: {}",
-            in_words(&times)
-        ))?;
+        say(&format!("  {what}, {FEW} users: {}", in_words(&times)))?;
         compare(what, &times, &of_bare, Promise::AtMost(5.0))?;
         with_few.push(p50(&times));
     }
     served.stop().await?;
-    say(&format!("  filling a database with {many} users"))?;
-    let large = FilledStore::filled(many).await?;
-    large.say_size(many)?;
-    fill_inbox(&large.url).await?;
+    of_large(&large, many, &with_few).await
+}
+
+/// Measures the pages with many users; `with_few` is the p50 of each with 10,000.
+async fn of_large(large: &FilledStore, many: usize, with_few: &[f64]) -> anyhow::Result<()> {
     let served = large.serve().await?;
     let visitor = large.sign_in(&served).await?;
     for ((what, page), with_few) in PAGES.into_iter().zip(with_few) {
@@ -185,7 +189,9 @@ impl FilledStore {
             ended??;
         }
         deliver(&url).await?;
-        Ok(Self { folder, url })
+        let filled = Self { folder, url };
+        filled.say_size(users)?;
+        Ok(filled)
     }
 
     /// Says how large its file is.
