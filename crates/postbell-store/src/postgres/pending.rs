@@ -20,14 +20,16 @@ const FAILING: &str = "
 
 /// Separate queries, because each is then answered from an index alone.
 const DEPTH: &str = "
-    SELECT
-        (SELECT count(*) FROM pending WHERE due_at IS NOT NULL) AS pending,
-        (SELECT min(waiting_since) FROM pending WHERE due_at IS NOT NULL) AS waiting_since,
+    SELECT waiting.pending, waiting.waiting_since,
         (SELECT count(*) FROM dead_letter) AS dead_letters,
         (SELECT count(*) FROM pending WHERE failing_since IS NOT NULL AND due_at IS NOT NULL)
             AS failing,
         (SELECT count(*) FROM pending WHERE parked_for IS NOT NULL) AS parked,
-        (SELECT number FROM dead_letter_dropped) AS dropped";
+        (SELECT number FROM dead_letter_dropped) AS dropped
+    FROM (
+        SELECT count(*) AS pending, min(waiting_since) AS waiting_since
+        FROM pending WHERE due_at IS NOT NULL
+    ) AS waiting";
 
 /// The lease, the time of the pending notification, the last delivery and the dead letters tell every
 /// change apart: each changes one of them.

@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_vacuum.sql"),
     include_str!("migrations/0006_operator_more.sql"),
     include_str!("migrations/0007_never_seen.sql"),
+    include_str!("migrations/0008_pending_index.sql"),
 ];
 
 /// The version that this code reads and writes.
@@ -48,8 +49,12 @@ const VERSION: &str = "SELECT version, min_version FROM schema_version";
 const SET_VERSION: &str = "UPDATE schema_version SET version = $1, min_version = $2";
 
 /// How long a migration waits for a table. Every later statement waits behind it, so it must not wait for the end of a
-/// backup or a report, which hold a lock all the time.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '1s'";
+/// backup or a report, which hold a lock all the time. But longer than `deadlock_timeout` (one second unless set): only then
+/// the server ends an autovacuum that has the table
+/// (<https://www.postgresql.org/docs/current/routine-vacuuming.html>).
+const LOCK_TIMEOUT: &str = "
+    SELECT set_config('lock_timeout', (setting::int8 + 1000)::text, true)
+    FROM pg_settings WHERE name = 'deadlock_timeout'";
 
 /// How often a migration tries to lock the tables, and the pause in between.
 const ATTEMPTS: u32 = 6;
@@ -161,3 +166,6 @@ pub(super) async fn apply(session: &Session) -> Result<Migrated, Failure> {
         to: from.max(LATEST),
     })
 }
+
+#[cfg(test)]
+mod tests;
