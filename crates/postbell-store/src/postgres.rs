@@ -32,6 +32,7 @@ mod pending;
 mod readiness;
 mod reencryption;
 mod relay;
+mod rising;
 mod schema;
 mod session;
 mod sessions;
@@ -39,6 +40,7 @@ mod single_flight;
 mod unanswered;
 mod url;
 mod users;
+mod write;
 
 pub(crate) use self::access_tokens::PostgresTokens;
 pub(crate) use self::alert_outbox::PostgresAlerts;

@@ -36,7 +36,8 @@ impl From<Corrupt> for Failure {
     }
 }
 
-fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &'static str) -> Result<T, Failure> {
+/// Reads a column.
+pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &'static str) -> Result<T, Failure> {
     let value = row.try_get(column);
     Ok(value.map_err(|error| corrupt(column, error))?)
 }

@@ -16,7 +16,7 @@ use super::claims::{self, Attempt, First};
 use super::clock::ClockMark;
 use super::database::Database;
 use super::failure::Failure;
-use super::mailboxes::{Locking, Mailboxes};
+use super::mailboxes::Mailboxes;
 use super::session::Transaction;
 use super::{clock, dead_letter, delivery, pending, relay};
 
@@ -109,12 +109,7 @@ impl DeliveryQueue for PostgresDeliveries {
         notification: Notification,
         now: Timestamp,
     ) -> Result<Accepted, StoreError> {
-        let user = notification.user.clone();
-        let accepted = self
-            .database
-            .lanes()
-            .accept(&user, move |mailbox| mailbox.accept(&notification, now));
-        Ok(accepted.await?)
+        Ok(self.database.lanes().accept(notification, now).await?)
     }
 
     async fn dead_letter(
@@ -325,7 +320,7 @@ async fn replay(
     };
     let user = &notification.user;
     let users = BTreeSet::from([user.clone()]);
-    let mut mailboxes = Mailboxes::load(db, false, users, Locking::Locked, Vec::new()).await?;
+    let mut mailboxes = Mailboxes::load(db, false, users, Vec::new()).await?;
     // It may have been replayed or dropped since it was read.
     if dead_letter::drop_one(db, id).await?.is_none() {
         return Ok(Replayed::Missing);

@@ -14,15 +14,17 @@ use crate::columns::{self, in_order, without_nul};
 /// is in three arrays at the same place; a new row has arrays that begin, and end, at that place.
 const RECORD: &str = "
     WITH new AS MATERIALIZED (
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-            AS new (user_id, lease, message_id, history_id, outcome, cause, failure_kind, attempt,
-                accepted_at, claimed_at, settled_at, hour, place, delivered, failed, trace_id)
+        SELECT unnest($1) AS user_id, unnest($2) AS lease, unnest($3) AS message_id,
+            unnest($4) AS history_id, unnest($5) AS outcome, unnest($6) AS cause,
+            unnest($7) AS failure_kind, unnest($8) AS attempt, unnest($9) AS accepted_at,
+            unnest($10) AS claimed_at, unnest($11) AS settled_at, unnest($12) AS hour,
+            unnest($13) AS place, unnest($14) AS delivered, unnest($15) AS failed,
+            unnest($16) AS trace_id
     ), counted AS (
         INSERT INTO tally AS t (user_id, deliveries, hours, delivered, failed)
         SELECT user_id, 1, array_fill(hour, ARRAY[1], ARRAY[place]),
             array_fill(delivered, ARRAY[1], ARRAY[place]), array_fill(failed, ARRAY[1], ARRAY[place])
-        FROM new ORDER BY user_id
-        ON CONFLICT (user_id) DO UPDATE SET deliveries = t.deliveries + 1,
+        FROM new ON CONFLICT (user_id) DO UPDATE SET deliveries = t.deliveries + 1,
             hours[array_lower(excluded.hours, 1)] = excluded.hours[array_lower(excluded.hours, 1)],
             delivered[array_lower(excluded.hours, 1)] =
                 excluded.delivered[array_lower(excluded.hours, 1)]
@@ -40,7 +42,7 @@ const RECORD: &str = "
         attempt, accepted_at, claimed_at, settled_at, trace_id)
     SELECT user_id, deliveries % $17, lease, message_id, history_id, outcome, cause, failure_kind,
         attempt, accepted_at, claimed_at, settled_at, trace_id
-    FROM new JOIN counted USING (user_id) ORDER BY user_id
+    FROM new JOIN counted USING (user_id)
     ON CONFLICT (user_id, slot) DO UPDATE SET lease = excluded.lease, message_id = excluded.message_id,
         history_id = excluded.history_id, outcome = excluded.outcome, cause = excluded.cause,
         failure_kind = excluded.failure_kind, attempt = excluded.attempt,

@@ -1,14 +1,14 @@
 //! Group commit: all writes to mailboxes that have arrived share one transaction.
 //!
 //! A lane has a connection of its own and the mailboxes of some users, so that the writes of one
-//! mailbox stay in order.
+//! mailbox stay in order. Pushes have lanes of their own: one statement accepts a group that has nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use postbell_core::{Changes, Timestamp, UserId};
+use postbell_core::{Accepted, Changes, Notification, Timestamp, UserId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -19,13 +19,18 @@ use super::connection::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
 use super::mailbox_row::LoadedMailbox;
-use super::mailboxes::{Locking, Mailboxes};
+use super::mailboxes::Mailboxes;
 use super::readiness::Readiness;
+use super::rising::{Push, Rising};
 use super::session::{Call, Session};
 use super::unanswered::Unanswered;
+use super::write::{Reply, Write};
 
-/// How many groups are written at once.
-const LANES: usize = 4;
+/// How many groups of pushes are accepted at once.
+const ACCEPTING: usize = 2;
+
+/// How many groups of other writes are written at once.
+const SETTLING: usize = 2;
 
 /// How many writes may be queued in a lane. Further ones fail at once, before memory grows.
 const QUEUED: usize = 1024;
@@ -47,10 +52,13 @@ const UNANSWERED: usize = 2;
 pub(super) struct Lanes {
     shared: Arc<Shared>,
     /// Each is started when it is first used, and again if the runtime that ran it has ended.
-    senders: [Mutex<Option<mpsc::Sender<Queued>>>; LANES],
+    accepting: [Sender; ACCEPTING],
+    settling: [Sender; SETTLING],
     /// The tasks of the lanes. They end with the store; its callers wait for what they have begun.
     tasks: Mutex<JoinSet<()>>,
 }
+
+type Sender = Mutex<Option<mpsc::Sender<Queued>>>;
 
 struct Shared {
     connector: Arc<Connector>,
@@ -61,44 +69,10 @@ struct Shared {
 
 struct Queued {
     user: UserId,
-    locking: Locking,
     /// Whether it needs the exhausted dead letters.
     checks_in: bool,
     deadline: Instant,
-    write: Box<dyn Write>,
-}
-
-/// One write: decides on what was read, and is answered after the commit.
-trait Write: Send {
-    /// May run again, on what another transaction has stored since.
-    fn decide(&mut self, mailbox: &mut LoadedMailbox);
-    fn answer(self: Box<Self>, commit: Result<(), Arc<Failure>>);
-}
-
-struct Decision<F, T> {
-    decide: F,
-    outcome: Option<T>,
-    reply: oneshot::Sender<Result<T, Failure>>,
-}
-
-impl<F, T> Write for Decision<F, T>
-where
-    F: Fn(&mut LoadedMailbox) -> T + Send,
-    T: Send,
-{
-    fn decide(&mut self, mailbox: &mut LoadedMailbox) {
-        self.outcome = Some((self.decide)(mailbox));
-    }
-
-    fn answer(self: Box<Self>, commit: Result<(), Arc<Failure>>) {
-        let answer = match (commit, self.outcome) {
-            (Err(failure), _) => Err(Failure::Group(failure)),
-            (Ok(()), Some(outcome)) => Ok(outcome),
-            (Ok(()), None) => Err(Failure::Overloaded("the write was not run")),
-        };
-        // The caller may have gone: a push whose sender hung up is accepted as well.
-        let _ = self.reply.send(answer);
-    }
+    write: Write,
 }
 
 impl Lanes {
@@ -110,27 +84,32 @@ impl Lanes {
                 clock: ClockMark::default(),
                 readiness: Arc::default(),
             }),
-            senders: Default::default(),
+            accepting: Default::default(),
+            settling: Default::default(),
             tasks: Mutex::default(),
         }
     }
 
-    /// Runs a decision about the mailbox of `user` that changes only its row, and returns once its result is durable.
-    pub(super) async fn accept<T: Send + 'static>(
+    /// Accepts a push, and returns once it is durable.
+    pub(super) async fn accept(
         &self,
-        user: &UserId,
-        decide: impl Fn(&mut LoadedMailbox) -> T + Send + 'static,
-    ) -> Result<T, Failure> {
-        self.send(user, Locking::Unlocked, false, decide).await
+        notification: Notification,
+        now: Timestamp,
+    ) -> Result<Accepted, Failure> {
+        let user = notification.user.clone();
+        let sender = self.sender(&self.accepting, &user);
+        let push = Push { notification, now };
+        self.send(sender, user, false, |reply| Write::accept(push, reply))
+            .await
     }
 
-    /// Runs a decision that changes more.
+    /// Runs a decision about the mailbox of `user`, and returns once its result is durable.
     pub(super) async fn settle<T: Send + 'static>(
         &self,
         user: &UserId,
         decide: impl Fn(&mut LoadedMailbox) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        self.send(user, Locking::Locked, false, decide).await
+        self.decide(user, false, decide).await
     }
 
     /// Runs a decision that also needs the user's exhausted dead letters.
@@ -139,7 +118,7 @@ impl Lanes {
         user: &UserId,
         decide: impl Fn(&mut LoadedMailbox) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        self.send(user, Locking::Locked, true, decide).await
+        self.decide(user, true, decide).await
     }
 
     /// The state of the writes.
@@ -152,39 +131,42 @@ impl Lanes {
         &self.shared.clock
     }
 
-    async fn send<T: Send + 'static>(
+    async fn decide<T: Send + 'static>(
         &self,
         user: &UserId,
-        locking: Locking,
         checks_in: bool,
         decide: impl Fn(&mut LoadedMailbox) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let sender = self.sender(&self.settling, user);
+        let write = |reply| Write::of(decide, reply);
+        self.send(sender, user.clone(), checks_in, write).await
+    }
+
+    async fn send<T>(
+        &self,
+        sender: mpsc::Sender<Queued>,
+        user: UserId,
+        checks_in: bool,
+        write: impl FnOnce(Reply<T>) -> Write,
     ) -> Result<T, Failure> {
         self.shared.connector.must_write()?;
         self.shared.readiness.admit()?;
         let (reply, answer) = oneshot::channel();
         let queued = Queued {
-            user: user.clone(),
-            locking,
+            user,
             checks_in,
             deadline: Instant::now() + QUEUE_WAIT,
-            write: Box::new(Decision {
-                decide,
-                outcome: None,
-                reply,
-            }),
+            write: write(reply),
         };
         let overloaded = || Failure::Overloaded("too many writes are queued");
-        let sender = self.sender(user);
         sender.try_send(queued).map_err(|_| overloaded())?;
         answer.await.unwrap_or_else(|_| Err(overloaded()))
     }
 
-    fn sender(&self, user: &UserId) -> mpsc::Sender<Queued> {
+    fn sender(&self, lanes: &[Sender], user: &UserId) -> mpsc::Sender<Queued> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(user);
-        let lane = usize::try_from(hash % LANES as u64).unwrap_or(0);
-        let mut sender = self.senders[lane]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let lane = usize::try_from(hash % lanes.len() as u64).unwrap_or(0);
+        let mut sender = lanes[lane].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = sender.as_ref().filter(|sender| !sender.is_closed()) {
             return running.clone();
         }
@@ -230,7 +212,45 @@ impl Lane {
     }
 
     /// Commits a group and answers it. Returns the writes that have to run again.
-    async fn commit(&mut self, mut group: Vec<Queued>) -> Vec<Queued> {
+    async fn commit(&mut self, group: Vec<Queued>) -> Vec<Queued> {
+        let group = self.accept(group).await;
+        self.commit_decided(group).await
+    }
+
+    /// Accepts the pushes of a group that need no decision, answers them, and returns the other writes.
+    async fn accept(&mut self, group: Vec<Queued>) -> Vec<Queued> {
+        let places = group.iter().enumerate();
+        let rising = Rising::of(places.filter_map(|(at, one)| Some((at, one.write.push()?))));
+        if rising.is_empty() {
+            return group;
+        }
+        let mut accepted = self.attempt_to_accept(&rising).await;
+        if accepted.as_ref().is_err_and(Failure::is_conflict) {
+            accepted = self.attempt_to_accept(&rising).await;
+        }
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(failure) if failure.is_about_values() => return group,
+            Err(failure) => {
+                self.fail(group, failure);
+                return Vec::new();
+            }
+        };
+        let mut others = Vec::new();
+        for (place, mut one) in group.into_iter().enumerate() {
+            if let Some(accepted) = accepted.get(&place) {
+                self.shared.changes.announce(&one.user);
+                one.write.accepted(*accepted);
+                one.write.answer(Ok(()));
+            } else {
+                others.push(one);
+            }
+        }
+        others
+    }
+
+    /// Commits the writes of a group that need a decision, and answers them. Returns those that have to run again.
+    async fn commit_decided(&mut self, mut group: Vec<Queued>) -> Vec<Queued> {
         let mut committed = self.attempt(&mut group).await;
         if committed.as_ref().is_err_and(Failure::is_conflict) {
             committed = self.attempt(&mut group).await;
@@ -238,39 +258,52 @@ impl Lane {
         match committed {
             Ok(stale) => {
                 let is_stale = |one: &Queued| stale.contains(&one.user);
-                let (mut again, done): (Vec<_>, _) = group.into_iter().partition(is_stale);
-                answer(done, Ok(()));
-                // The second time no other transaction can change the row in between.
-                for one in &mut again {
-                    one.locking = Locking::Locked;
-                }
+                let (again, done): (Vec<_>, _) = group.into_iter().partition(is_stale);
+                answer_all(done, Ok(()));
                 again
             }
             Err(failure) if failure.is_about_values() && group.len() > 1 => {
                 let mut again = Vec::new();
                 for one in group {
-                    again.extend(Box::pin(self.commit(vec![one])).await);
+                    again.extend(Box::pin(self.commit_decided(vec![one])).await);
                 }
                 again
             }
             Err(failure) => {
-                let failure = Arc::new(failure);
-                // A damaged row of one mailbox does not make the others wait.
-                if !failure.is_about_values() {
-                    self.shared.readiness.failed(&failure);
-                }
-                if failure.is_disconnected() {
-                    // Those behind would wait for the same.
-                    while let Ok(next) = self.queued.try_recv() {
-                        group.push(next);
-                    }
-                }
-                let writes = group.len();
-                error!(error = %failure, writes, "Could not commit");
-                answer(group, Err(failure));
+                self.fail(group, failure);
                 Vec::new()
             }
         }
+    }
+
+    fn fail(&mut self, mut group: Vec<Queued>, failure: Failure) {
+        let failure = Arc::new(failure);
+        // A damaged row of one mailbox does not make the others wait.
+        if !failure.is_about_values() {
+            self.shared.readiness.failed(&failure);
+        }
+        if failure.is_disconnected() {
+            // Those behind would wait for the same.
+            while let Ok(next) = self.queued.try_recv() {
+                group.push(next);
+            }
+        }
+        let writes = group.len();
+        error!(error = %failure, writes, "Could not commit");
+        answer_all(group, Err(failure));
+    }
+
+    async fn attempt_to_accept(
+        &mut self,
+        rising: &Rising<'_>,
+    ) -> Result<BTreeMap<usize, Accepted>, Failure> {
+        let connection = self.connected().await?;
+        let session = connection.session();
+        let accepted = self.write(connection, rising.accept(&session)).await?;
+        if !accepted.is_empty() {
+            self.shared.readiness.succeeded();
+        }
+        Ok(accepted)
     }
 
     /// Runs a group in a transaction, and returns the users whose writes have to run again.
@@ -278,34 +311,47 @@ impl Lane {
         if group.is_empty() {
             return Ok(BTreeSet::new());
         }
-        self.unanswered.check()?;
-        // A connection that is left in an unknown state is dropped.
-        let kept = self.connection.take().map(|mut one| (one.is_closed(), one));
-        let mut connection = match kept {
-            Some((false, connection)) => connection,
-            _ => self.shared.connector.connect().await?,
-        };
+        let connection = self.connected().await?;
         let session = connection.session();
+        let shared = Arc::clone(&self.shared);
+        let committed = run(&session, &shared.clock, group);
+        let committed = self.write(connection, committed).await?;
+        if committed.has_written {
+            shared.readiness.succeeded();
+        }
+        if let Some(latest) = committed.marked {
+            shared.clock.stored(latest);
+        }
+        let changed = committed.changed.iter();
+        changed.for_each(|user| shared.changes.announce(user));
+        Ok(committed.stale)
+    }
+
+    /// Returns the connection of the lane, or a new one.
+    async fn connected(&mut self) -> Result<Connection, Failure> {
+        self.unanswered.check()?;
+        let kept = self.connection.take().map(|mut one| (one.is_closed(), one));
+        match kept {
+            Some((false, connection)) => Ok(connection),
+            _ => self.shared.connector.connect().await,
+        }
+    }
+
+    /// Runs statements that write. A connection that is left in an unknown state is dropped.
+    async fn write<T>(
+        &mut self,
+        mut connection: Connection,
+        statements: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let _write = self.shared.readiness.begin();
-        let written = connection.run_write(run(&session, &self.shared.clock, group));
-        let Ok(written) = timeout(GROUP_TIMEOUT, written).await else {
+        let written = timeout(GROUP_TIMEOUT, connection.run_write(statements)).await;
+        let Ok(written) = written else {
             self.unanswered.keep(connection);
             return Err(Failure::TimedOut("a write took too long"));
         };
-        let committed = written?;
+        let written = written?;
         self.connection = Some(connection);
-        if committed.has_written {
-            self.shared.readiness.succeeded();
-        }
-        if let Some(latest) = committed.marked {
-            self.shared.clock.stored(latest);
-        }
-        let changes = &self.shared.changes;
-        committed
-            .changed
-            .iter()
-            .for_each(|user| changes.announce(user));
-        Ok(committed.stale)
+        Ok(written)
     }
 }
 
@@ -327,13 +373,7 @@ async fn run(
     let users = group.iter().map(|one| one.user.clone()).collect();
     let checked_in = group.iter().filter(|one| one.checks_in);
     let checked_in: Vec<_> = checked_in.map(|one| one.user.as_str().to_owned()).collect();
-    let is_locked = group.iter().any(|one| one.locking == Locking::Locked);
-    let locking = if is_locked {
-        Locking::Locked
-    } else {
-        Locking::Unlocked
-    };
-    let mut mailboxes = Mailboxes::load(session, true, users, locking, checked_in).await?;
+    let mut mailboxes = Mailboxes::load(session, true, users, checked_in).await?;
     for one in &mut *group {
         one.write.decide(mailboxes.of(&one.user));
     }
@@ -358,12 +398,12 @@ fn in_time(group: Vec<Queued>) -> Vec<Queued> {
     let (in_time, late): (Vec<_>, Vec<_>) = group.into_iter().partition(|one| one.deadline > now);
     if !late.is_empty() {
         let failure = Failure::TimedOut("the write waited too long for its turn");
-        answer(late, Err(Arc::new(failure)));
+        answer_all(late, Err(Arc::new(failure)));
     }
     in_time
 }
 
-fn answer(group: Vec<Queued>, commit: Result<(), Arc<Failure>>) {
+fn answer_all(group: Vec<Queued>, commit: Result<(), Arc<Failure>>) {
     for one in group {
         one.write.answer(commit.clone());
     }

@@ -8,6 +8,7 @@ use postbell_core::{
     Notification, ProblemCode, QueueCursor, Settlement, Timestamp, TraceContext, UserId,
 };
 
+use super::parameter::Tid;
 use crate::columns::{Columns, number, time_if_any};
 use crate::mailbox::{Effect, Mailbox, Next, Pending};
 
@@ -15,7 +16,7 @@ use crate::mailbox::{Effect, Mailbox, Next, Pending};
 pub(super) struct LoadedMailbox {
     pub(super) user: UserId,
     /// Where its row is; `None` if there is none.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<Tid>,
     pub(super) row: Option<PendingRow>,
     pub(super) is_row_changed: bool,
     /// By the key of the address.
@@ -29,12 +30,6 @@ pub(super) struct LoadedMailbox {
     /// When something was scheduled last.
     pub(super) scheduled_at: Option<Timestamp>,
     pub(super) is_announced: bool,
-}
-
-/// Where a row is, and which version of it, as the server names them.
-pub(super) struct Place {
-    pub(super) row: String,
-    pub(super) version: String,
 }
 
 /// The row in the table `pending`.
@@ -377,6 +372,11 @@ impl LoadedMailbox {
                 self.changed_cursors.insert(address);
             }
         }
+    }
+
+    /// Returns whether it gets a row, which it did not have.
+    pub(super) fn is_added(&self) -> bool {
+        self.is_row_changed && self.row.is_some() && self.place.is_none()
     }
 
     /// Returns whether something has to be stored.

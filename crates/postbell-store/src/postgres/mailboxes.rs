@@ -6,29 +6,22 @@ use postbell_core::{EmailAddress, QueueCursor, Timestamp, UserId};
 use tokio_postgres::Row;
 
 use super::failure::Failure;
-use super::mailbox_row::{LoadedMailbox, PendingRow, Place};
-use super::parameter::{Parameter, column};
+use super::mailbox_row::{LoadedMailbox, PendingRow};
+use super::parameter::{Parameter, Tid, column};
 use super::session::{Call, Session};
-use super::{dead_letter, delivery};
-use crate::columns::{self, in_order, parsed, text};
+use super::{columns, dead_letter, delivery};
+use crate::columns::{self as shared, in_order, parsed, text};
 
 /// Locks the rows in the order of `$1`, which is that of users, so that two transactions wait for each other in one
 /// direction only. A subquery that locks is run for each user, through the index: the table is empty one moment and large
 /// the next, so statistics of it mean nothing.
 const LOCK: &str = "
-    SELECT locked.* FROM unnest($1) AS wanted (user_id) CROSS JOIN LATERAL (
-        SELECT ctid::text AS place, xmin::text AS version, user_id, message_id, history_id, address,
-            published_at, merged_ids, accepted_at, waiting_since, due_at, cooldown_until, leased_until,
-            lease, attempt, consecutive_failures, failing_since, parked_for, checked_in_at
+    SELECT locked.* FROM (SELECT unnest($1) AS user_id) AS wanted CROSS JOIN LATERAL (
+        SELECT ctid AS place, user_id, message_id, history_id, address, published_at, merged_ids,
+            accepted_at, waiting_since, due_at, cooldown_until, leased_until, lease, attempt,
+            consecutive_failures, failing_since, parked_for, checked_in_at
         FROM pending WHERE pending.user_id = wanted.user_id FOR UPDATE
     ) AS locked";
-
-/// The rows without a lock, which costs as much as the change. They are changed only in the version that was read.
-const READ: &str = "
-    SELECT ctid::text AS place, xmin::text AS version, user_id, message_id, history_id, address,
-        published_at, merged_ids, accepted_at, waiting_since, due_at, cooldown_until, leased_until, lease,
-        attempt, consecutive_failures, failing_since, parked_for, checked_in_at
-    FROM pending WHERE user_id = ANY($1)";
 
 /// Read after the rows, so that no settlement comes between.
 const CURSORS: &str = "
@@ -40,30 +33,15 @@ const EXHAUSTED: &str = "
     FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'
     ORDER BY user_id, history_id DESC";
 
-/// A row that another transaction has added since is not returned. Nor is any if the transaction began five seconds ago, and
-/// a push that waited five before it arrived ten seconds ago: Pub/Sub repeats it, and another relay may have delivered the
-/// repeat, whose cursor was not read (<https://cloud.google.com/pubsub/docs/push>: ten seconds are the shortest deadline).
+/// A row that another transaction has added since is not returned. Nor is any if the transaction began five seconds ago, for
+/// the reason that `rising.rs` gives.
 const ADD: &str = "
     INSERT INTO pending (user_id, message_id, history_id, address, published_at, accepted_at,
         merged_ids, waiting_since, due_at, body, trace)
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS new (user_id)
+    SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6), unnest($7),
+        unnest($8), unnest($9), unnest($10), unnest($11)
     WHERE clock_timestamp() < now() + interval '5 seconds'
-    ORDER BY new.user_id
     ON CONFLICT (user_id) DO NOTHING RETURNING user_id";
-
-/// What accepting changes of rows that are not locked, in the order of users. A row that another transaction has changed
-/// since it was read is not returned: it has another version, also if this statement waited for its lock.
-const MERGE: &str = "
-    UPDATE pending SET message_id = new.message_id, history_id = new.history_id,
-        address = new.address, published_at = new.published_at, accepted_at = new.accepted_at,
-        merged_ids = new.merged_ids, waiting_since = new.waiting_since, due_at = new.due_at,
-        attempt = new.attempt, body = coalesce(new.body, pending.body),
-        trace = CASE WHEN new.body IS NULL THEN pending.trace ELSE new.trace END
-    FROM unnest($1::tid[], $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::xid[], $13)
-        AS new (place, message_id, history_id, address, published_at, accepted_at, merged_ids,
-            waiting_since, due_at, body, trace, version, attempt)
-    WHERE pending.ctid = new.place AND pending.xmin = new.version
-    RETURNING pending.user_id";
 
 /// A locked row stays where it is until its transaction changes it.
 const REPLACE: &str = "
@@ -77,18 +55,22 @@ const REPLACE: &str = "
         body = CASE WHEN new.message_id IS NOT NULL THEN coalesce(new.body, pending.body) END,
         trace = CASE WHEN new.message_id IS NULL THEN NULL
             WHEN new.body IS NULL THEN pending.trace ELSE new.trace END
-    FROM unnest($1::tid[], $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-        AS new (place, message_id, history_id, address, published_at, accepted_at, merged_ids,
-            waiting_since, due_at, body, trace, cooldown_until, leased_until, lease, attempt,
-            consecutive_failures, failing_since, parked_for, checked_in_at)
+    FROM (
+        SELECT unnest($1) AS place, unnest($2) AS message_id, unnest($3) AS history_id,
+            unnest($4) AS address, unnest($5) AS published_at, unnest($6) AS accepted_at,
+            unnest($7) AS merged_ids, unnest($8) AS waiting_since, unnest($9) AS due_at,
+            unnest($10) AS body, unnest($11) AS trace, unnest($12) AS cooldown_until,
+            unnest($13) AS leased_until, unnest($14) AS lease, unnest($15) AS attempt,
+            unnest($16) AS consecutive_failures, unnest($17) AS failing_since,
+            unnest($18) AS parked_for, unnest($19) AS checked_in_at
+    ) AS new
     WHERE pending.ctid = new.place";
 
-const DELETE: &str = "DELETE FROM pending WHERE ctid = ANY($1::tid[])";
+const DELETE: &str = "DELETE FROM pending WHERE ctid = ANY($1)";
 
 const PUT_CURSORS: &str = "
     INSERT INTO cursor (user_id, address, history_id, message_ids, settled_at, published_at)
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6) AS new (user_id, address)
-    ORDER BY new.user_id, new.address
+    SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6)
     ON CONFLICT (user_id, address) DO UPDATE SET history_id = excluded.history_id,
         message_ids = excluded.message_ids, settled_at = excluded.settled_at,
         published_at = excluded.published_at";
@@ -104,28 +86,16 @@ const CONFIRM: &str = "SELECT pg_logical_emit_message(true, 'postbell', '')";
 const TAKE_EXHAUSTED: &str = "
     DELETE FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'";
 
-/// The mailboxes of a transaction, in the order of users.
+/// The mailboxes of a transaction, in the order of users. Their rows are locked.
 pub(super) struct Mailboxes {
     by_user: BTreeMap<UserId, LoadedMailbox>,
-    locking: Locking,
 }
 
-/// Whether the rows of a transaction are locked when they are read.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Locking {
-    /// Needed unless nothing but a row changes of each mailbox.
-    Locked,
-    /// Another transaction may change them before this one does, which then stores nothing of these mailboxes.
-    Unlocked,
-}
-
-/// What a transaction stores of the mailboxes.
+/// What a transaction stores of the mailboxes, apart from rows that it adds.
 #[derive(Default)]
 struct Changes<'a> {
-    added: Vec<&'a LoadedMailbox>,
-    merged: Vec<(&'a UserId, &'a Place, &'a PendingRow)>,
-    replaced: Vec<(&'a str, &'a PendingRow)>,
-    deleted: Vec<&'a str>,
+    replaced: Vec<(Tid, &'a PendingRow)>,
+    deleted: Vec<Tid>,
     cursors: Vec<(&'a str, &'a str, &'a QueueCursor)>,
     deleted_cursors: Vec<(&'a str, &'a str)>,
     took_exhausted: Vec<&'a str>,
@@ -138,7 +108,6 @@ impl Mailboxes {
         session: &Session,
         begin: bool,
         users: BTreeSet<UserId>,
-        locking: Locking,
         checked_in: Vec<String>,
     ) -> Result<Self, Failure> {
         let ids = || -> Vec<String> { users.iter().map(|user| user.as_str().to_owned()).collect() };
@@ -146,11 +115,7 @@ impl Mailboxes {
         if begin {
             calls.push(Call::new("BEGIN", vec![]));
         }
-        let rows = match locking {
-            Locking::Locked => LOCK,
-            Locking::Unlocked => READ,
-        };
-        calls.push(Call::new(rows, vec![Box::new(ids())]));
+        calls.push(Call::new(LOCK, vec![Box::new(ids())]));
         calls.push(Call::new(CURSORS, vec![Box::new(ids())]));
         if !checked_in.is_empty() {
             calls.push(Call::new(EXHAUSTED, vec![Box::new(checked_in)]));
@@ -162,23 +127,19 @@ impl Mailboxes {
             by_user: mailboxes
                 .map(|user| (user.clone(), LoadedMailbox::new(user)))
                 .collect(),
-            locking,
         };
         for row in answers.next().unwrap_or_default() {
             let mailbox = mailboxes.of_row(&row)?;
             mailbox.row = Some(PendingRow::read(&row)?);
-            mailbox.place = Some(Place {
-                row: text(&row, "place")?,
-                version: text(&row, "version")?,
-            });
+            mailbox.place = Some(columns::get(&row, "place")?);
         }
         for row in answers.next().unwrap_or_default() {
-            let cursor = columns::cursor(&row)?;
+            let cursor = shared::cursor(&row)?;
             let address = text(&row, "address")?;
             mailboxes.of_row(&row)?.cursors.insert(address, cursor);
         }
         for row in answers.next().unwrap_or_default() {
-            mailboxes.of_row(&row)?.exhausted = columns::notification(&row)?;
+            mailboxes.of_row(&row)?.exhausted = shared::notification(&row)?;
         }
         Ok(mailboxes)
     }
@@ -213,26 +174,24 @@ impl Mailboxes {
     }
 
     /// Stores what has changed, with the `last` statements, and returns the mailboxes of which nothing
-    /// is stored because another transaction has added or changed their rows since they were read.
+    /// is stored because another transaction has added their rows since they were read.
     pub(super) async fn store(
         &self,
         session: &Session,
         last: Vec<Call<'_>>,
     ) -> Result<BTreeSet<UserId>, Failure> {
         let mut kept: Vec<&LoadedMailbox> = self.by_user.values().collect();
-        let changes = Changes::of(&kept, self.locking);
-        // What else changes of these mailboxes must not be stored without the row.
-        let mut added = changes.added.iter();
-        let decides = added.any(|mailbox| mailbox.changes_more_than_its_row());
-        let (mut calls, mut returned) = changes.uncertain();
+        let added: Vec<_> = kept.iter().copied().filter(|one| one.is_added()).collect();
+        let mut calls: Vec<_> = add(&added).into_iter().collect();
         let mut stale = BTreeSet::new();
-        if decides {
+        // What else changes of these mailboxes must not be stored without the row.
+        if added.iter().any(|one| one.changes_more_than_its_row()) {
             let answers = session.pipeline(std::mem::take(&mut calls)).await?;
-            stale = missing(&std::mem::take(&mut returned), answers)?;
+            stale = missing(&added, &answers[0])?;
             kept.retain(|mailbox| !stale.contains(&mailbox.user));
         }
         let uncertain = calls.len();
-        Changes::of(&kept, self.locking).push_to(&mut calls);
+        Changes::of(&kept).push_to(&mut calls);
         delivery::record(
             &kept
                 .iter()
@@ -248,34 +207,33 @@ impl Mailboxes {
         }
         calls.extend(last);
         let answers = session.pipeline(calls).await?;
-        stale.extend(missing(&returned, answers)?);
+        if uncertain > 0 {
+            stale = missing(&added, &answers[0])?;
+        }
         Ok(stale)
     }
 }
 
-/// Returns the users that the first answers should contain, and do not.
-fn missing(returned: &[Vec<&UserId>], answers: Vec<Vec<Row>>) -> Result<BTreeSet<UserId>, Failure> {
-    let mut missing: BTreeSet<UserId> = returned.iter().flatten().copied().cloned().collect();
-    for row in answers.iter().take(returned.len()).flatten() {
+/// Returns the users of the added mailboxes that the answer should contain, and does not.
+fn missing(added: &[&LoadedMailbox], answer: &[Row]) -> Result<BTreeSet<UserId>, Failure> {
+    let mut missing: BTreeSet<UserId> = added.iter().map(|one| one.user.clone()).collect();
+    for row in answer {
         missing.remove(&parsed::<UserId, _>(row, "user_id")?);
     }
     Ok(missing)
 }
 
 impl<'a> Changes<'a> {
-    fn of(mailboxes: &[&'a LoadedMailbox], locking: Locking) -> Self {
+    fn of(mailboxes: &[&'a LoadedMailbox]) -> Self {
         let mut changes = Self::default();
         for &mailbox in mailboxes {
             let user = mailbox.user.as_str();
-            match (&mailbox.row, &mailbox.place) {
-                _ if !mailbox.is_row_changed => (),
-                (Some(_), None) => changes.added.push(mailbox),
-                (Some(row), Some(place)) if locking == Locking::Unlocked => {
-                    changes.merged.push((&mailbox.user, place, row));
+            match (&mailbox.row, mailbox.place) {
+                (Some(row), Some(place)) if mailbox.is_row_changed => {
+                    changes.replaced.push((place, row));
                 }
-                (Some(row), Some(place)) => changes.replaced.push((&place.row, row)),
-                (None, Some(place)) => changes.deleted.push(&place.row),
-                (None, None) => (),
+                (None, Some(place)) if mailbox.is_row_changed => changes.deleted.push(place),
+                _ => (),
             }
             for address in &mailbox.changed_cursors {
                 match mailbox.cursors.get(address) {
@@ -288,21 +246,6 @@ impl<'a> Changes<'a> {
             }
         }
         changes
-    }
-
-    /// Returns the statements that change only what no other transaction has changed, and the users that each returns if
-    /// it has. Rows that exist are changed first, as other transactions lock them first.
-    fn uncertain(&self) -> (Vec<Call<'a>>, Vec<Vec<&'a UserId>>) {
-        let (mut calls, mut returned) = (Vec::new(), Vec::new());
-        if !self.merged.is_empty() {
-            calls.push(merge(&self.merged));
-            returned.push(self.merged.iter().map(|(user, ..)| *user).collect());
-        }
-        if !self.added.is_empty() {
-            calls.push(add(&self.added));
-            returned.push(self.added.iter().map(|mailbox| &mailbox.user).collect());
-        }
-        (calls, returned)
     }
 
     /// Appends the other statements.
@@ -331,26 +274,16 @@ impl<'a> Changes<'a> {
     }
 }
 
-fn add<'a>(mailboxes: &[&'a LoadedMailbox]) -> Call<'a> {
+fn add<'a>(mailboxes: &[&'a LoadedMailbox]) -> Option<Call<'a>> {
     let rows = mailboxes.iter().filter_map(|mailbox| {
         let row = mailbox.row.as_ref()?;
         Some((mailbox.user.as_str(), row))
     });
-    Call::new(ADD, notification_columns(&rows.collect::<Vec<_>>()))
+    let rows: Vec<_> = rows.collect();
+    (!rows.is_empty()).then(|| Call::new(ADD, notification_columns(&rows)))
 }
 
-fn merge<'a>(rows: &[(&'a UserId, &'a Place, &'a PendingRow)]) -> Call<'a> {
-    let places = rows.iter().map(|(_, place, row)| (&*place.row, *row));
-    let mut columns = notification_columns(&places.collect::<Vec<_>>());
-    columns.push(column(rows.iter().map(|(_, place, _)| &*place.version)));
-    columns.push(column(
-        rows.iter()
-            .map(|(.., row)| row.mailbox.attempt.cast_signed()),
-    ));
-    Call::new(MERGE, columns)
-}
-
-fn replace<'a>(rows: &[(&'a str, &'a PendingRow)]) -> Call<'a> {
+fn replace<'a>(rows: &[(Tid, &'a PendingRow)]) -> Call<'a> {
     let mut columns = notification_columns(rows);
     let mut number = |value: fn(&PendingRow) -> i64| {
         columns.push(column(rows.iter().map(|(_, row)| value(row))));
@@ -376,9 +309,12 @@ fn replace<'a>(rows: &[(&'a str, &'a PendingRow)]) -> Call<'a> {
 }
 
 /// What tells the rows apart, and the columns from the message id to the trace.
-fn notification_columns<'a>(rows: &[(&'a str, &'a PendingRow)]) -> Vec<Box<dyn Parameter + 'a>> {
+fn notification_columns<'a, K: Copy>(rows: &[(K, &'a PendingRow)]) -> Vec<Box<dyn Parameter + 'a>>
+where
+    Vec<K>: Parameter + 'a,
+{
     let pending = || rows.iter().map(|(_, row)| row.mailbox.pending.as_ref());
-    let keys: Vec<&str> = rows.iter().map(|(key, _)| *key).collect();
+    let keys: Vec<K> = rows.iter().map(|(key, _)| *key).collect();
     let message_ids: Vec<_> = pending()
         .map(|one| one.map(|one| &*one.message_id))
         .collect();

@@ -1,6 +1,16 @@
 //! The values of statements, with their types: a statement that is not prepared must name them.
 
-use tokio_postgres::types::{ToSql, Type};
+use bytes::{BufMut, BytesMut};
+use postbell_core::BoxError;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+/// Where a row is (`tid`), in the form in which the server sends it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tid([u8; 6]);
+
+/// The transaction that wrote a version of a row (`xid`), in the form in which the server sends it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Xid([u8; 4]);
 
 /// A value of a statement.
 pub(super) trait Parameter: Send + Sync {
@@ -43,4 +53,38 @@ parameters! {
     i32 => INT4, INT4_ARRAY;
     bool => BOOL, BOOL_ARRAY;
     &[u8] => BYTEA, BYTEA_ARRAY;
+    Tid => TID, TID_ARRAY;
+    Xid => XID, XID_ARRAY;
+}
+
+macro_rules! opaque {
+    ($($rust:ident => $sql:ident;)+) => { $(
+        impl<'a> FromSql<'a> for $rust {
+            fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, BoxError> {
+                Ok(Self(raw.try_into()?))
+            }
+
+            fn accepts(sql_type: &Type) -> bool {
+                *sql_type == Type::$sql
+            }
+        }
+
+        impl ToSql for $rust {
+            fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
+                out.put_slice(&self.0);
+                Ok(IsNull::No)
+            }
+
+            fn accepts(sql_type: &Type) -> bool {
+                *sql_type == Type::$sql
+            }
+
+            to_sql_checked!();
+        }
+    )+ };
+}
+
+opaque! {
+    Tid => TID;
+    Xid => XID;
 }

@@ -160,6 +160,42 @@ async fn a_notification_that_was_delivered_since_its_mailbox_was_read_is_not_que
     assert_eq!(repeated.unwrap(), Accepted::Duplicate);
 }
 
+/// The push waits for the settlement, and must not take the mailbox for one without a delivery then.
+#[tokio::test]
+async fn a_repeat_that_meets_the_settlement_of_its_message_is_not_queued() {
+    let (store, database) = temporary();
+    let database = Arc::new(database);
+    let queue = store.queue;
+    let push = Notification {
+        address: Some("ann@example.com".parse().unwrap()),
+        published_at: Some(T0),
+        ..notification("ann", "m1")
+    };
+    queue.accept(push.clone(), T0).await.unwrap();
+    // The push would replace a row with a lower history id.
+    database.execute(&format!("UPDATE pending SET history_id = '{:020}'", 6));
+    let settles = format!(
+        "BEGIN; DELETE FROM pending;
+        INSERT INTO cursor (user_id, address, history_id, message_ids, settled_at)
+        VALUES ('ann', 'ann@example.com', '{:020}', 'm1', {});
+        DO $$ BEGIN WHILE NOT EXISTS (
+            SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE datname = current_database() AND NOT granted
+        ) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
+        COMMIT",
+        7,
+        T0.as_millis()
+    );
+    let other = Arc::clone(&database);
+    let settled = tokio::task::spawn_blocking(move || other.execute(&settles));
+    while !database.refuses("BEGIN; SELECT FROM pending FOR UPDATE NOWAIT; COMMIT") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let repeated = queue.accept(push, T0).await.unwrap();
+    settled.await.unwrap();
+    assert_eq!(repeated, Accepted::Duplicate);
+}
+
 /// The log may be on another disk, on which there is space, and some writes need none.
 #[tokio::test]
 async fn a_store_on_a_full_disk_is_not_ready_while_writes_fail() {

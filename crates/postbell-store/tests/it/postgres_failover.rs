@@ -180,7 +180,7 @@ async fn writes_that_wait_for_a_missing_standby_take_few_sessions() {
     server.execute("SELECT pg_reload_conf()");
     server.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'missing')::int");
 
-    for sessions in [">= 4", ">= 8"] {
+    for sessions in [">= 2", ">= 4"] {
         let (accepted, ()) = tokio::join!(
             accept_all(sessions.trim_start_matches(">= ")),
             until(&server, waiting(sessions))
@@ -188,10 +188,10 @@ async fn writes_that_wait_for_a_missing_standby_take_few_sessions() {
         assert_eq!(accepted, 0);
     }
     assert_eq!(accept_all("m2").await, 0);
-    let (recorded, ()) = tokio::join!(heartbeats(0..6), until(&server, waiting(">= 14")));
+    let (recorded, ()) = tokio::join!(heartbeats(0..6), until(&server, waiting(">= 10")));
     assert!(!recorded);
     assert!(!heartbeats(6..12).await);
-    server.wait_for(&waiting("= 14"));
+    server.wait_for(&waiting("= 10"));
 
     server.execute("ALTER SYSTEM RESET synchronous_standby_names");
     server.execute("SELECT pg_reload_conf()");
