@@ -34,6 +34,9 @@ pub struct Backup {
     pub storage_keys: Vec<String>,
     /// The other secrets of the configuration at that time.
     pub others: Vec<NamedKey>,
+    /// The names of the store's triggers and views that are not Postbell's, and therefore not in a backup that was just
+    /// made.
+    pub left_out: Vec<String>,
 }
 
 /// Why a backup was not made or returned.
@@ -54,6 +57,10 @@ pub enum BackupError {
     /// The file is no backup of Postbell, or is damaged.
     #[error("this is not a whole backup that `postbell backup` has made: {0}")]
     NotABackup(String),
+
+    /// The store is damaged, or its schema was changed.
+    #[error("the store cannot be backed up: {0}")]
+    NotWhole(String),
 
     /// Secrets in the backup are encrypted with a key that is not configured.
     #[error(

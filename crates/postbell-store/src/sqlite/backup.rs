@@ -44,7 +44,7 @@ pub(crate) fn backup(
         return Err(BackupError::Exists(file.to_owned()));
     }
     let source = connection::open_for_reading(path)?;
-    schema::check(&source)?;
+    let version = schema::check(&source)?;
     schema::refuse_unfinished_copy(&source)?;
     let part = Part::create(file)?;
     // One transaction that reads, so that those that write go on beside it.
@@ -52,14 +52,29 @@ pub(crate) fn backup(
     let copied = source.execute("VACUUM INTO ?1", [&*name]);
     copied.map_err(OpenError::from)?;
     let db = Connection::open(part.path()).map_err(OpenError::from)?;
+    let left_out = leave_out(&db, version)?;
     describe(&db, others, now).map_err(OpenError::from)?;
-    let made = read(&db)?;
+    let made = read(&db).map_err(|error| match error {
+        BackupError::NotABackup(problem) => BackupError::NotWhole(problem),
+        error => error,
+    })?;
     drop(db);
     part.publish(file)?;
     Ok(Backup {
         bytes: size(file)?,
+        left_out,
         ..made
     })
+}
+
+/// Removes triggers and views that are not Postbell's: an operator may have added some, and a backup that has them is
+/// not restored.
+fn leave_out(db: &Connection, version: u32) -> Result<Vec<String>, BackupError> {
+    let extra = schema::difference(db, version)?.extra;
+    for object in &extra {
+        object.remove(db).map_err(OpenError::from)?;
+    }
+    Ok(extra.into_iter().map(|object| object.name).collect())
 }
 
 fn describe(db: &Connection, others: &[NamedKey], now: Timestamp) -> rusqlite::Result<()> {
@@ -92,7 +107,9 @@ fn read(db: &Connection) -> Result<Backup, BackupError> {
         Ok(version) | Err(OpenError::TooOld { found: version, .. }) => version,
         Err(error) => return Err(error.into()),
     };
-    if let Some(name) = schema::difference(db, schema_version)? {
+    let schema::Difference { extra, missing } = schema::difference(db, schema_version)?;
+    let mut names = extra.into_iter().map(|object| object.name).chain(missing);
+    if let Some(name) = names.next() {
         let problem = format!("its {name} is not that of schema version {schema_version}");
         return Err(BackupError::NotABackup(problem));
     }
@@ -116,6 +133,7 @@ fn read(db: &Connection) -> Result<Backup, BackupError> {
         users: users.unsigned_abs(),
         storage_keys,
         others,
+        left_out: Vec::new(),
     })
 }
 
@@ -195,11 +213,9 @@ fn put_aside(path: &Path, replaces: bool) -> Result<Option<Replaced>, BackupErro
     }
     let lock = lock(path)?;
     let failed = |error| BackupError::File(kept.clone(), error);
-    if !has_both_names {
-        // Not every file system has links.
-        fs::hard_link(path, &kept)
-            .or_else(|_| fs::copy(path, &kept).map(|_| ()))
-            .map_err(failed)?;
+    // Not every file system has links.
+    if !has_both_names && fs::hard_link(path, &kept).is_err() {
+        keep_copy(path, &kept, lock.as_ref())?;
     }
     // Only a file that cannot be read has a log now: it is no log of the restored one.
     for suffix in ["-wal", "-shm"] {
@@ -210,6 +226,21 @@ fn put_aside(path: &Path, replaces: bool) -> Result<Option<Replaced>, BackupErro
     }
     part::sync_folder_of(&kept)?;
     Ok(Some(Replaced { kept, _lock: lock }))
+}
+
+/// Copies a file that has no second name. SQLite reads one that is locked: if this process opened and closed it, that
+/// would end the lock.
+fn keep_copy(path: &Path, kept: &Path, lock: Option<&Connection>) -> Result<(), BackupError> {
+    let part = Part::create(kept)?;
+    match lock {
+        Some(db) => {
+            let name = part.path().to_string_lossy();
+            let copied = db.execute("VACUUM INTO ?1", [&*name]);
+            copied.map_err(OpenError::from)?;
+        }
+        None => part.fill(path)?,
+    }
+    part.publish(kept)
 }
 
 /// Locks a file, and brings all of its log into it. A file that cannot be read is kept as it is, with its log.
@@ -231,4 +262,44 @@ fn size(file: &Path) -> Result<u64, BackupError> {
     metadata
         .map(|it| it.len())
         .map_err(|error| BackupError::File(file.to_owned(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema::in_memory;
+
+    /// Whether this process has a lock on a file (<https://man7.org/linux/man-pages/man5/proc_locks.5.html>).
+    #[cfg(target_os = "linux")]
+    fn is_locked(file: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let inode = format!(":{} ", file.metadata().unwrap().ino());
+        let process = format!(" {} ", std::process::id());
+        locks
+            .lines()
+            .any(|lock| lock.contains(&inode) && lock.contains(&process))
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_store_stays_locked_while_it_is_copied_where_there_are_no_links() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("postbell.db");
+        let name = path.to_str().unwrap();
+        in_memory().execute("VACUUM INTO ?1", [name]).unwrap();
+        let held = lock(&path).unwrap();
+        assert!(held.is_some() && is_locked(&path));
+        let kept = folder.path().join("kept");
+        keep_copy(&path, &kept, held.as_ref()).unwrap();
+        assert!(is_locked(&path));
+        let copy = Connection::open(&kept).unwrap();
+        assert!(
+            schema::difference(&copy, schema::LATEST)
+                .unwrap()
+                .missing
+                .is_empty()
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

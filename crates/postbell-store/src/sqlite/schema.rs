@@ -164,33 +164,62 @@ pub(super) fn check(db: &Connection) -> Result<u32, OpenError> {
 /// The tables, and what runs by itself: a trigger's text counts, that of a table depends on the versions that have
 /// migrated it.
 const OBJECTS: &str = "
-    SELECT type || ' ' || name || iif(type = 'table', '', ' ' || sql) AS object, name FROM sqlite_master
+    SELECT type || ' ' || name || iif(type = 'table', '', ' ' || sql) AS object, type, name FROM sqlite_master
     WHERE type IN ('table', 'trigger', 'view') AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name";
 
-/// Returns the name of a trigger or view that a file of this version has and should not, or of a table or trigger that
-/// it should have and has not. Of a version that is newer than this code, nothing is known.
-pub(super) fn difference(db: &Connection, version: u32) -> Result<Option<String>, OpenError> {
+/// How the objects of a file are not those of its version.
+#[derive(Default)]
+pub(super) struct Difference {
+    /// The triggers and views that it should not have.
+    pub(super) extra: Vec<Object>,
+    /// The names of tables and triggers that it should have and has not.
+    pub(super) missing: Vec<String>,
+}
+
+/// A table, trigger or view.
+pub(super) struct Object {
+    kind: String,
+    pub(super) name: String,
+}
+
+impl Object {
+    /// Removes it, unless it was removed with another one.
+    pub(super) fn remove(&self, db: &Connection) -> rusqlite::Result<()> {
+        let Self { kind, name } = self;
+        let name = name.replace('"', "\"\"");
+        db.execute_batch(&format!("DROP {kind} IF EXISTS \"{name}\""))
+    }
+}
+
+/// Compares a file with what its version has. Of a version that is newer than this code, nothing is known.
+pub(super) fn difference(db: &Connection, version: u32) -> Result<Difference, OpenError> {
     if version > LATEST {
-        return Ok(None);
+        return Ok(Difference::default());
     }
     let mut model = Connection::open_in_memory()?;
     migrate_to(&mut model, version)?;
-    let expected = objects(&model)?;
-    let found = objects(db)?;
-    // A table does nothing by itself: Litestream keeps one in each file.
-    let runs = |object: &str| !object.starts_with("table ");
-    let extra = found
-        .iter()
-        .find(|(object, _)| runs(object) && !expected.contains_key(*object));
+    let (expected, found) = (objects(&model)?, objects(db)?);
     let missing = expected
         .iter()
-        .find(|(object, _)| !found.contains_key(*object));
-    Ok(extra.or(missing).map(|(_, name)| name.clone()))
+        .filter(|(text, _)| !found.contains_key(*text));
+    let missing = missing.map(|(_, object)| object.name.clone()).collect();
+    let extra = found.into_iter();
+    // A table does nothing by itself: Litestream keeps one in each file.
+    let extra =
+        extra.filter(|(text, object)| object.kind != "table" && !expected.contains_key(text));
+    Ok(Difference {
+        extra: extra.map(|(_, object)| object).collect(),
+        missing,
+    })
 }
 
-fn objects(db: &Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+/// The objects by a text that two have only if they do the same.
+fn objects(db: &Connection) -> rusqlite::Result<BTreeMap<String, Object>> {
     let mut statement = db.prepare(OBJECTS)?;
-    let objects = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let objects = statement.query_map([], |row| {
+        let (kind, name) = (row.get(1)?, row.get(2)?);
+        Ok((row.get(0)?, Object { kind, name }))
+    })?;
     objects.collect()
 }
 

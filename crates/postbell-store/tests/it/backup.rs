@@ -222,6 +222,40 @@ async fn a_backup_with_other_triggers_or_views_is_refused() {
 }
 
 #[tokio::test]
+async fn views_and_triggers_of_the_operator_are_named_and_not_in_the_backup() {
+    let files = Files::new();
+    drop(files.filled().await);
+    let db = Connection::open(files.path("postbell.db")).unwrap();
+    let added = "CREATE VIEW \"a \"\"report\" AS SELECT user FROM user_record;
+        CREATE VIEW backup AS SELECT 1;
+        CREATE TRIGGER note INSTEAD OF INSERT ON backup BEGIN SELECT 1; END";
+    db.execute_batch(added).unwrap();
+    let (url, file) = (files.url("postbell.db"), files.path("second"));
+    let made = backup(&url, &file, &[], NOW).unwrap();
+    assert_eq!(made.left_out, ["note", "a \"report", "backup"]);
+    files.restore_to("restored.db", &file).unwrap();
+
+    db.execute_batch("DROP TRIGGER audit_is_kept").unwrap();
+    let error = backup(&url, &files.path("third"), &[], NOW).unwrap_err();
+    let expected = "the store cannot be backed up: its audit_is_kept is not that of schema version";
+    assert!(error.to_string().starts_with(expected), "{error}");
+    assert!(!files.path("third").exists());
+}
+
+#[tokio::test]
+async fn a_symbolic_link_in_place_of_the_unfinished_file_is_not_followed() {
+    let files = Files::new();
+    let _store = files.filled().await;
+    let other = files.path("other");
+    fs::write(&other, "of the service").unwrap();
+    std::os::unix::fs::symlink(&other, files.path("second.part")).unwrap();
+    let (url, file) = (files.url("postbell.db"), files.path("second"));
+    let error = backup(&url, &file, &[], NOW).unwrap_err();
+    assert!(matches!(error, BackupError::File(..)), "{error}");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "of the service");
+}
+
+#[tokio::test]
 async fn a_backup_may_have_tables_of_other_programs() {
     let files = Files::new();
     drop(files.filled().await);

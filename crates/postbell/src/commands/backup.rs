@@ -31,6 +31,12 @@ pub(crate) fn backup(
         ))),
         made => made.with_context(|| format!("{key} {url}"))?,
     };
+    if !made.left_out.is_empty() {
+        console.error(&format!(
+            "warning: these triggers and views of the store are not Postbell's and not in the backup: {}",
+            made.left_out.join(", ")
+        ));
+    }
     if args.store.json {
         console.data(&as_json(&made).to_string())?;
         return Ok(ExitCode::SUCCESS);

@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::backup::BackupError;
 use crate::sqlite::connection::{self, beside};
@@ -17,13 +19,15 @@ pub(super) struct Part {
 
 impl Part {
     /// Creates the file, empty and readable by its owner alone, unless another process writes it. What an
-    /// interrupted process has left is removed.
+    /// interrupted process has left is removed. A symbolic link is refused: it could name any file of this user.
     pub(super) fn create(beside_file: &Path) -> Result<Self, BackupError> {
         let path = beside(beside_file, ".part");
         let failed = |error| BackupError::File(path.clone(), error);
         loop {
             connection::create(&path)?;
-            let lock = match OpenOptions::new().write(true).open(&path) {
+            let mut options = OpenOptions::new();
+            options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+            let lock = match options.write(true).open(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 opened => opened.map_err(failed)?,
             };
@@ -50,10 +54,7 @@ impl Part {
 
     /// Copies a file into it. Its permissions stay.
     pub(super) fn fill(&self, from: &Path) -> Result<(), BackupError> {
-        let copied = File::open(from).and_then(|mut from| {
-            let mut to = OpenOptions::new().write(true).open(&self.path)?;
-            io::copy(&mut from, &mut to)
-        });
+        let copied = File::open(from).and_then(|mut from| io::copy(&mut from, &mut &self.lock));
         copied.map_err(|error| BackupError::File(from.to_owned(), error))?;
         Ok(())
     }
