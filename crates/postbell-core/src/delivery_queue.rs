@@ -164,6 +164,10 @@ pub trait DeliveryQueue: Send + Sync {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
+    /// Makes the retries of these mailboxes due at once, because what they wait for works again, and returns how many wait
+    /// no longer. A mailbox that is parked or is being delivered, and dead letters, stay as they are.
+    async fn retry_now(&self, users: &[UserId], now: Timestamp) -> Result<usize, StoreError>;
+
     /// Fails while the store cannot be read, or writes fail or wait: its disk is full, its file system is
     /// read-only, another process holds its lock, its standby is missing. Answers within five seconds.
     ///

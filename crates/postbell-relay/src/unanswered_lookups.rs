@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// then must not use up its attempts.
 const ROUND_PAUSE: Duration = Duration::from_secs(60);
 
+/// How many retries are made due in one transaction.
+const BATCH: usize = 256;
+
 /// How many users are remembered. Those of further ones wait for their next retry.
 const CAPACITY: usize = 65_536;
 
@@ -52,6 +55,10 @@ impl UnansweredLookups {
         let rounds = async {
             loop {
                 self.added.notified().await;
+                // They may have been added during the round before, and be part of it.
+                if self.users.lock().is_empty() {
+                    continue;
+                }
                 self.wait_for(directory).await;
                 self.make_due(queue, clock).await;
                 sleep(ROUND_PAUSE).await;
@@ -85,19 +92,23 @@ impl UnansweredLookups {
 
     async fn make_due(&self, queue: &dyn DeliveryQueue, clock: &dyn Clock) {
         let users = std::mem::take(&mut *self.users.lock());
-        info!(
-            users = users.len(),
-            "The directory answers again: the deliveries that had failed because of it are due"
-        );
-        for user in users {
-            // As of a machine that checks in: it is due, whatever it was waiting for.
-            if let Err(error) = queue.make_due(&user, None, clock.now()).await {
-                let error = &error as &dyn std::error::Error;
-                warn!(
-                    error,
-                    "Could not make a delivery due; it waits for its next retry"
-                );
+        let users: Vec<_> = users.into_iter().collect();
+        let mut due = 0;
+        for batch in users.chunks(BATCH) {
+            match queue.retry_now(batch, clock.now()).await {
+                Ok(number) => due += number,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(
+                        error,
+                        "Could not make deliveries due; they wait for their next retries"
+                    );
+                }
             }
         }
+        info!(
+            users = due,
+            "The directory answers again: the deliveries that had failed because of it are due"
+        );
     }
 }

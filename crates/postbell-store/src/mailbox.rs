@@ -68,6 +68,15 @@ pub(crate) struct Schedule {
 }
 
 impl Mailbox {
+    /// Returns whether a retry waits for its time.
+    pub(crate) fn waits_for_retry(&self, now: Timestamp) -> bool {
+        self.pending.is_some()
+            && self.consecutive_failures > 0
+            && self.due_at.is_some_and(|due| due > now)
+            && self.leased_until <= now
+            && self.parked_for.is_none()
+    }
+
     /// Reads every column that has a field here.
     pub(crate) fn read<R: Columns>(row: &R) -> Result<Self, R::Failure> {
         let pending = match row.text("message_id")? {

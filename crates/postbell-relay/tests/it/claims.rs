@@ -96,6 +96,10 @@ impl DeliveryQueue for CountedClaims {
         self.queue.make_due(user, problem, now).await
     }
 
+    async fn retry_now(&self, users: &[UserId], now: Timestamp) -> Result<usize, StoreError> {
+        self.queue.retry_now(users, now).await
+    }
+
     async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
         self.queue.check_ready(now).await
     }

@@ -36,6 +36,19 @@ async fn what_failed_because_of_the_directory_is_delivered_as_soon_as_it_answers
         let waited = (at - T0).as_secs();
         assert!((30..=33).contains(&waited), "{waited} s");
     }
+
+    // Also the next time, a minute after the last: those who were added during a round cause no other.
+    sleep(65 * SECOND).await;
+    *machine.directory_is_away.lock().await = true;
+    store
+        .accept(notification("ann", 8), clock.now())
+        .await
+        .unwrap();
+    sleep(5 * SECOND).await;
+    *machine.directory_is_away.lock().await = false;
+    let again = clock.now();
+    let (at, _) = deliveries.recv().await.unwrap();
+    assert!(at - again <= 3 * SECOND, "{:?}", at - again);
     tasks.stop(60 * SECOND).await.unwrap();
     assert_eq!(store.depth().await.unwrap().pending, 0);
 }

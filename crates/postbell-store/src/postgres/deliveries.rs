@@ -185,6 +185,13 @@ impl DeliveryQueue for PostgresDeliveries {
         Ok(is_pending.await?)
     }
 
+    async fn retry_now(&self, users: &[UserId], now: Timestamp) -> Result<usize, StoreError> {
+        let clock = self.database.lanes().clock();
+        self.database
+            .write(|db| async move { retry_now(&db, clock, users, now).await })
+            .await
+    }
+
     async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
         self.database.check_ready(now).await
     }
@@ -304,6 +311,29 @@ impl DeliveryLog for PostgresDeliveries {
             })
             .await
     }
+}
+
+/// Makes retries due that wait for their time, and returns how many.
+async fn retry_now(
+    db: &Transaction,
+    clock: &ClockMark,
+    users: &[UserId],
+    now: Timestamp,
+) -> Result<usize, Failure> {
+    let all = users.iter().cloned().collect();
+    let mut mailboxes = Mailboxes::load(db, false, all, Vec::new()).await?;
+    let mut due = 0;
+    for user in users {
+        if mailboxes.of(user).retry_now(now) {
+            db.changed(user);
+            due += 1;
+        }
+    }
+    if due > 0 {
+        let mark = clock.statement(now).into_iter().collect();
+        mailboxes.store(db, mark).await?;
+    }
+    Ok(due)
 }
 
 /// Makes the notification of a dead letter pending again, and due.

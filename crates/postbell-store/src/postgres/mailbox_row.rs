@@ -246,6 +246,16 @@ impl LoadedMailbox {
         }
     }
 
+    /// Makes a retry due that waits for its time, and returns whether one did.
+    pub(super) fn retry_now(&mut self, now: Timestamp) -> bool {
+        let row = self.row.as_ref();
+        let waits = row.is_some_and(|row| row.mailbox.waits_for_retry(now));
+        if waits {
+            self.make_due(now);
+        }
+        waits
+    }
+
     /// Makes the mailbox due because its machine checked in, and retries its exhausted dead letters,
     /// unless it is parked and the machine still has a problem. Returns whether a notification is
     /// pending.

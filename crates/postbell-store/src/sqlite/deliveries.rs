@@ -126,6 +126,22 @@ impl DeliveryQueue for SqliteDeliveries {
             .await
     }
 
+    async fn retry_now(&self, users: &[UserId], now: Timestamp) -> Result<usize, StoreError> {
+        let users = users.to_vec();
+        self.database
+            .write(move |db| {
+                let mut due = 0;
+                for user in &users {
+                    if pending::retry_now(db, user, now)? {
+                        db.changed(user);
+                        due += 1;
+                    }
+                }
+                Ok(due)
+            })
+            .await
+    }
+
     async fn check_ready(&self, now: Timestamp) -> Result<(), StoreError> {
         self.database.check_ready(now).await
     }

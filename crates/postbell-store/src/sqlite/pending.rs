@@ -303,6 +303,15 @@ pub(super) fn check_in(
     Ok(find(db, user)?.is_some_and(|mailbox| mailbox.pending.is_some()))
 }
 
+/// Makes a retry due that waits for its time, and returns whether one did.
+pub(super) fn retry_now(db: &Connection, user: &UserId, now: Timestamp) -> Result<bool> {
+    let waits = find(db, user)?.is_some_and(|mailbox| mailbox.waits_for_retry(now));
+    if waits {
+        make_due(db, user, now)?;
+    }
+    Ok(waits)
+}
+
 pub(super) fn claim(
     db: &Connection,
     relay: RelayId,

@@ -72,6 +72,7 @@ macro_rules! deliveries_conformance {
             a_check_in_makes_the_mailbox_due_at_once
             a_check_in_does_not_disturb_a_delivery_in_progress
             a_check_in_ends_the_cooldown
+            only_waiting_retries_are_due_when_what_they_wait_for_works
             a_check_in_retries_exhausted_dead_letters
             the_last_deliveries_are_kept_the_latest_first
             removing_a_user_deletes_everything

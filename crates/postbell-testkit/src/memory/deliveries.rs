@@ -374,6 +374,19 @@ impl DeliveryQueue for MemoryDeliveries {
         Ok(mailbox.pending.is_some())
     }
 
+    async fn retry_now(&self, users: &[UserId], now: Timestamp) -> Result<usize, StoreError> {
+        let mut state = self.state.lock();
+        let mut due = 0;
+        for user in users {
+            if state.mailbox(user).retry_now(now) {
+                self.changes.announce(user);
+                state.mark(now);
+                due += 1;
+            }
+        }
+        Ok(due)
+    }
+
     async fn check_ready(&self, _: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }

@@ -154,6 +154,19 @@ impl Mailbox {
         }
     }
 
+    /// Makes a retry due that waits for its time, and returns whether one did.
+    pub(super) fn retry_now(&mut self, now: Timestamp) -> bool {
+        let waits = self.pending.is_some()
+            && self.consecutive_failures > 0
+            && self.due > now
+            && self.leased_until <= now
+            && !self.is_parked();
+        if waits {
+            self.make_due(now);
+        }
+        waits
+    }
+
     pub(super) const fn is_parked(&self) -> bool {
         self.parked_for.is_some()
     }

@@ -5,7 +5,10 @@ use super::{
     exhausted, notification, retry, user,
 };
 use crate::Deliveries;
-use postbell_core::{Claim, DUPLICATE_WINDOW, DeadLetterReason, SettleError, Settlement};
+use postbell_core::{
+    Claim, DUPLICATE_WINDOW, DeadLetterReason, Failure, ProblemCode, SettleError, Settlement,
+    Timestamp,
+};
 
 /// One delivery of a mailbox at a time; another worker continues after a lost one.
 pub async fn a_claimed_mailbox_is_hidden_until_its_lease_ends(deliveries: &Deliveries) {
@@ -236,4 +239,39 @@ pub async fn a_check_in_ends_the_cooldown(deliveries: &Deliveries) {
     );
     accept(deliveries, "m2", 8, T0 + SECOND).await;
     assert_eq!(due_at(deliveries).await, Some(T0 + SECOND));
+}
+
+/// Whatever else a mailbox waits for, it goes on doing so.
+pub async fn only_waiting_retries_are_due_when_what_they_wait_for_works(deliveries: &Deliveries) {
+    let retried = async |now: Timestamp| {
+        let both = [user("ann"), user("bob")];
+        deliveries.queue.retry_now(&both, now).await.unwrap()
+    };
+    let settle = async |claim: Claim, settlement, now| {
+        let settled = deliveries.queue.settle(&claim, settlement, now);
+        settled.await.unwrap();
+    };
+    assert_eq!(retried(T0).await, 0);
+    accept(deliveries, "m1", 7, T0).await;
+    let first = claim(deliveries, T0).await;
+    assert_eq!(retried(T0).await, 0, "it is being delivered");
+    settle(first, retry(30 * MINUTE, MINUTE), T0).await;
+    let soon = T0 + SECOND;
+    assert_eq!((retried(soon).await, retried(soon).await), (1, 0));
+
+    let second = claim(deliveries, soon).await;
+    assert_eq!(second.attempt, 1);
+    let until = soon + 60 * MINUTE;
+    let parked = Settlement::Park {
+        failure: Failure::status(503).because_of(ProblemCode::GrantRevoked),
+        until,
+    };
+    settle(second, parked, soon).await;
+    assert_eq!(retried(soon).await, 0, "its machine has a problem");
+
+    let probe = claim(deliveries, until).await;
+    settle(probe, exhausted("no answer"), until).await;
+    assert_eq!(retried(until + SECOND).await, 0, "it is a dead letter");
+    let letters = deliveries.log.dead_letters(None, None, 9).await;
+    assert_eq!(letters.unwrap().len(), 1);
 }
