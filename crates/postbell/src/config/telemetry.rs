@@ -55,16 +55,15 @@ impl Default for TelemetryConfig {
 }
 
 impl TelemetryConfig {
-    /// Takes what is not set from the standard variables of OpenTelemetry. They may be meant for another program
-    /// on the machine, so what Postbell cannot use keeps nothing from starting.
+    /// Takes what is not set from the standard variables of OpenTelemetry: the headers only with the URL, because they may
+    /// be a key for that server. The variables may be meant for another program on the machine, so what Postbell cannot use
+    /// keeps nothing from starting.
     pub(super) fn complete<'a>(&mut self, variable: impl Fn(&str) -> Option<&'a str>) {
-        if self.otlp_url.is_none() {
-            if unusable_variable(&variable).is_some() {
-                return;
-            }
-            let url = variable(URL_VARIABLE).filter(|url| !url.is_empty());
-            self.otlp_url = url.and_then(|url| url.parse().ok());
+        if self.otlp_url.is_some() || unusable_variable(&variable).is_some() {
+            return;
         }
+        let url = variable(URL_VARIABLE).filter(|url| !url.is_empty());
+        self.otlp_url = url.and_then(|url| url.parse().ok());
         let headers = variable(HEADERS_VARIABLE).filter(|headers| !headers.is_empty());
         if self.otlp_url.is_some() && self.otlp_headers.is_none() {
             self.otlp_headers = headers.map(SecretString::from);
@@ -215,7 +214,15 @@ mod tests {
         assert!(!format!("{headers:?}").contains("c2VjcmV0"));
 
         let by_table = completed(config("http://127.0.0.1:1"), &variables);
+        assert!(
+            by_table.headers().unwrap().is_empty(),
+            "a key of another server"
+        );
         assert_eq!(by_table.otlp_url.unwrap().port(), Some(1));
+        let unreadable = [(HEADERS_VARIABLE, "no pair")];
+        completed(config("http://127.0.0.1:1"), &unreadable)
+            .check()
+            .unwrap();
         let table = TelemetryConfig {
             otlp_headers: Some("x-key=a%20b".into()),
             ..config("http://127.0.0.1:1")
