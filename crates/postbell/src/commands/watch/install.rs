@@ -111,14 +111,7 @@ pub(crate) async fn uninstall(
     console: &Console,
     env: &Env,
 ) -> anyhow::Result<ExitCode> {
-    // A configuration that cannot be read any more keeps no service.
-    let has_tables = env.load().is_ok_and(|config| !config.watch.is_empty());
-    let has_address = args.account.is_some() || env.variable(account::ACCOUNT_VARIABLE).is_some();
-    let service = if args.account.is_none() && (has_tables || !has_address) {
-        Service::of(ALL, env)?
-    } else {
-        Service::of(&account::named_address(args.account.as_deref(), env)?, env)?
-    };
+    let service = to_uninstall(args, env)?;
     let file = service.file();
     let was_installed = file.exists();
     if was_installed {
@@ -137,12 +130,32 @@ pub(crate) async fn uninstall(
         Err(error) if error.kind() == ErrorKind::NotFound => (),
         Err(error) => return Err(error).context(service.secrets.display().to_string()),
     }
-    console.error(if was_installed {
-        "Stopped the service, and removed it and its secrets. Gmail's watch continues: `postbell watch stop` ends it."
-    } else {
-        "No such service was installed, so nothing was stopped."
-    });
+    if !was_installed {
+        let file = file.display();
+        console.error(&format!("No service was stopped: there is no {file}."));
+        return Ok(ExitCode::FAILURE);
+    }
+    console.error(
+        "Stopped the service, and removed it and its secrets. Gmail's watch continues: `postbell watch stop` ends it.",
+    );
     Ok(ExitCode::SUCCESS)
+}
+
+/// The service that the same arguments install; without an address and tables, also that of tables which are gone.
+fn to_uninstall(args: &UninstallArgs, env: &Env) -> anyhow::Result<Service> {
+    let all = Service::of(ALL, env)?;
+    // A configuration that cannot be read any more keeps no service.
+    let has_tables = env.load().is_ok_and(|config| !config.watch.is_empty());
+    if args.account.is_none() && has_tables {
+        return Ok(all);
+    }
+    let named = account::named_address(args.account.as_deref(), env);
+    let named = named.and_then(|address| Service::of(&address, env));
+    let is_installed = named.as_ref().is_ok_and(|service| service.file().exists());
+    if args.account.is_none() && !is_installed && all.file().exists() {
+        return Ok(all);
+    }
+    named
 }
 
 /// How to see the service of this account, if one is installed: its own, else that of the tables.
