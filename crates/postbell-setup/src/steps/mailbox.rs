@@ -182,8 +182,8 @@ async fn check_grant(
         is_stored: true,
     };
     match problem_of_grant(ctx, &mailbox).await? {
-        Some(OTHER_MAILBOX) => Ok(None),
-        Some(problem) => Ok(Some(ask_for_consent(address, problem))),
+        Some(GrantProblem::OtherMailbox) => Ok(None),
+        Some(problem) => Ok(Some(ask_for_consent(address, problem.text()))),
         None => {
             ctx.discovered.mailbox = Some(mailbox);
             Ok(Some(Plan::UpToDate(address.as_str().to_owned())))
@@ -191,29 +191,47 @@ async fn check_grant(
     }
 }
 
-const OTHER_MAILBOX: &str = "the file is for another mailbox";
+/// Why a stored grant cannot be used.
+enum GrantProblem {
+    OtherClient,
+    OtherMailbox,
+    Revoked,
+    LacksScope,
+    LacksPullScope,
+}
 
-/// Why a stored grant cannot be used, if it cannot.
+impl GrantProblem {
+    const fn text(&self) -> &'static str {
+        match self {
+            Self::OtherClient => "the file is for another OAuth client",
+            Self::OtherMailbox => "the file is for another mailbox",
+            Self::Revoked => "the grant was revoked or has expired",
+            Self::LacksScope => "the grant lacks a scope",
+            Self::LacksPullScope => "the grant lacks the scope for pulling notifications",
+        }
+    }
+}
+
 async fn problem_of_grant(
     ctx: &SetupContext,
     mailbox: &MailboxAccess,
-) -> Result<Option<&'static str>> {
+) -> Result<Option<GrantProblem>> {
     if mailbox.user.client_id != ctx.oauth_client()?.id {
-        return Ok(Some("the file is for another OAuth client"));
+        return Ok(Some(GrantProblem::OtherClient));
     }
     let google = &ctx.deps.google;
     let profile = match google.gmail(Arc::clone(&mailbox.tokens)).profile().await {
         Ok(profile) => profile,
         Err(CloudError::Token(TokenError::GrantRevoked)) => {
-            return Ok(Some("the grant was revoked or has expired"));
+            return Ok(Some(GrantProblem::Revoked));
         }
         Err(error) if error.is(RefusalKind::ScopeMissing) => {
-            return Ok(Some("the grant lacks a scope"));
+            return Ok(Some(GrantProblem::LacksScope));
         }
         Err(error) => return Err(ctx.error(error)),
     };
     if !mailbox.address.is_same_mailbox(&profile.email_address) {
-        return Ok(Some(OTHER_MAILBOX));
+        return Ok(Some(GrantProblem::OtherMailbox));
     }
     if !ctx.request.is_pulled() {
         return Ok(None);
@@ -221,7 +239,7 @@ async fn problem_of_grant(
     let pubsub = google.pubsub(Arc::clone(&mailbox.tokens));
     let subscription = pubsub.subscription(&ctx.subscription()?).await;
     let lacks_scope = matches!(&subscription, Err(error) if error.is(RefusalKind::ScopeMissing));
-    Ok(lacks_scope.then_some("the grant lacks the scope for pulling notifications"))
+    Ok(lacks_scope.then_some(GrantProblem::LacksPullScope))
 }
 
 /// Checks the connection at the platform.
