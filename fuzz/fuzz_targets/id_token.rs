@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use postbell_core::{SystemClock, Timestamp};
-use postbell_google::{GoogleKeys, IdTokenVerifier};
+use postbell_google::{SigningKeys, IdTokenVerifier};
 use postbell_sandbox::Sandbox;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -29,7 +29,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             .parse()
             .unwrap();
         let clock = Arc::new(SystemClock::new());
-        let keys = GoogleKeys::new(reqwest::Client::new(), url, clock);
+        let keys = SigningKeys::of_google(reqwest::Client::new(), url, clock);
         (IdTokenVerifier::new(Arc::new(keys)), sandbox)
     });
     World {

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use libfuzzer_sys::fuzz_target;
 use postbell_core::{Clock, DeliveryLog, SystemClock, Tracer};
-use postbell_google::{GoogleKeys, IdTokenVerifier};
+use postbell_google::{SigningKeys, IdTokenVerifier};
 use postbell_relay::{
     DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy, UrlTokenKey,
 };
@@ -69,7 +69,7 @@ async fn world(deliveries: Arc<MemoryDeliveries>) -> (Router, String, Sandbox) {
     let token = sandbox.oauth().id_token(&claims);
     let base: url::Url = sandbox.url().parse().unwrap();
     let client = reqwest::Client::new();
-    let keys = GoogleKeys::new(
+    let keys = SigningKeys::of_google(
         client.clone(),
         base.join("/oauth2/v3/certs").unwrap(),
         Arc::clone(&clock),

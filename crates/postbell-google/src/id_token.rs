@@ -1,4 +1,4 @@
-//! Verifies Google's ID tokens
+//! Verifies the ID tokens of Google and of other issuers
 //! (<https://docs.cloud.google.com/pubsub/docs/authenticate-push-subscriptions>).
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use postbell_core::Timestamp;
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 
-use crate::keys::{GoogleKeys, KeysUnavailable};
+use crate::keys::{KeysUnavailable, SigningKeys};
 
 /// The issuers of Google's tokens: its documentation shows one, its samples accept both.
 const GOOGLE: [&str; 2] = ["https://accounts.google.com", "accounts.google.com"];
@@ -26,12 +26,12 @@ const LONGEST_TOKEN: usize = 8 * 1024;
 /// The number of cached tokens with a verified signature: about 20 MB.
 const TOKENS_REMEMBERED: usize = 16_384;
 
-/// Verifies ID tokens with Google's keys.
+/// Verifies ID tokens with the keys of their issuer.
 ///
 /// Pub/Sub sends the same token for up to an hour. A token with a valid signature is cached, so the signature
 /// is verified once; audience and times are checked every time.
 pub struct IdTokenVerifier {
-    keys: Arc<GoogleKeys>,
+    keys: Arc<SigningKeys>,
     rules: Rules,
     signed: Cache<Box<str>, Arc<Claims>>,
 }
@@ -58,7 +58,7 @@ pub struct Caller {
 /// Why a token was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum IdTokenError {
-    /// The token is not a valid token of Google for this audience. The text says what was expected
+    /// The token is not a valid token of the issuer for this audience. The text says what was expected
     /// and contains nothing of the token.
     #[error("{0}")]
     Rejected(&'static str),
@@ -96,6 +96,13 @@ enum Rules {
 }
 
 impl Rules {
+    const fn expected_issuer(&self) -> &'static str {
+        match self {
+            Self::Google => "expected google as the issuer",
+            Self::Issuer(_) => "expected the configured issuer as the issuer",
+        }
+    }
+
     fn accept_issuer(&self, issuer: &str) -> bool {
         match self {
             Self::Google => GOOGLE.contains(&issuer),
@@ -135,7 +142,7 @@ impl IdTokenVerifier {
 
     /// Verifies Google's tokens with its `keys`.
     #[must_use]
-    pub fn new(keys: Arc<GoogleKeys>) -> Self {
+    pub fn new(keys: Arc<SigningKeys>) -> Self {
         Self {
             keys,
             rules: Rules::Google,
@@ -146,12 +153,17 @@ impl IdTokenVerifier {
     /// Verifies the tokens of another issuer with its `keys`. They sign people in, each with a token of their own,
     /// so few are remembered.
     #[must_use]
-    pub fn of_issuer(keys: Arc<GoogleKeys>, issuer: String) -> Self {
+    pub fn of_issuer(keys: Arc<SigningKeys>, issuer: String) -> Self {
         Self {
             keys,
             rules: Rules::Issuer(issuer),
             signed: Cache::new(1),
         }
+    }
+
+    /// The keys of the issuer.
+    pub(crate) fn keys(&self) -> &SigningKeys {
+        &self.keys
     }
 
     /// Checks signature, issuer, audience and times, in this order.
@@ -198,13 +210,11 @@ impl IdTokenVerifier {
                 "expected a token that is signed with RS256",
             ));
         }
-        let id = header.kid.ok_or(IdTokenError::Rejected(
-            "expected a token that names its key",
-        ))?;
-        let key = self.keys.key(&id).await?;
-        key.ok_or(IdTokenError::Rejected(
-            "expected a token that is signed by one of google's keys",
-        ))
+        let key = self.keys.key(header.kid.as_deref()).await?;
+        key.ok_or(IdTokenError::Rejected(match header.kid {
+            Some(_) => "expected a token that is signed by one of the issuer's keys",
+            None => "expected a token that names its key",
+        }))
     }
 }
 
@@ -217,7 +227,8 @@ fn signed_claims(token: &str, key: &ParsedPublicKey) -> Result<Claims, IdTokenEr
             .is_ok_and(|signature| key.verify_sig(signed.as_bytes(), &signature).is_ok())
     });
     if !is_good {
-        return Err(IdTokenError::Rejected("expected google's signature"));
+        const EXPECTED: &str = "expected a signature by the key that the token names";
+        return Err(IdTokenError::Rejected(EXPECTED));
     }
     insecure_decode_claims(token)
         .map_err(|_| IdTokenError::Rejected("expected the claims iss, aud, exp, iat and email"))
@@ -231,9 +242,10 @@ fn check(
 ) -> Result<(), IdTokenError> {
     let now = now.as_secs();
     let problem = if !rules.accept_issuer(&claims.iss) {
-        "expected google, or the configured issuer, as the issuer"
+        rules.expected_issuer()
     } else if !rules.accept_audience(claims, audience) {
-        "expected this endpoint's own URL as the audience"
+        // Of a push the endpoint's URL, of a sign-in the client's id.
+        "expected this endpoint's own URL, or the id of this client, as the audience"
     } else if claims.exp.saturating_add(LEEWAY) <= now {
         "expected a token that has not expired"
     } else if claims
@@ -370,6 +382,8 @@ mod tests {
             };
             let checked = check(&claims, &rules, AUDIENCE, NOW);
             assert_eq!(checked.is_ok(), good, "{iss}");
+            let text = checked.err().map(|error| error.to_string());
+            assert!(!text.unwrap_or_default().contains("google"), "{iss}");
         }
     }
 }

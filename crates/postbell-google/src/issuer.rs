@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 use url::Url;
 
-use crate::{GoogleKeys, IdTokenVerifier, SignIn, SignInError};
+use crate::{IdTokenVerifier, SignIn, SignInError, SigningKeys};
 
 /// The timeout: a person is waiting.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,7 +101,8 @@ impl Issuer {
             }
             _ => (),
         }
-        let discovered = self.discover().await;
+        let verifier = last.as_ref().map(|(sign_in, _)| &sign_in.id_tokens);
+        let discovered = self.discover(verifier).await;
         let now = self.clock.elapsed();
         match (discovered, last) {
             (Ok(sign_in), _) => {
@@ -125,7 +126,10 @@ impl Issuer {
         }
     }
 
-    async fn discover(&self) -> Result<Arc<SignIn>, BoxError> {
+    async fn discover(
+        &self,
+        verifier: Option<&Arc<IdTokenVerifier>>,
+    ) -> Result<Arc<SignIn>, BoxError> {
         let base = self.url.trim_end_matches('/');
         let request = self
             .client
@@ -139,7 +143,16 @@ impl Issuer {
         let body = read_response(answer, LONGEST_DOCUMENT).await?;
         let document = serde_json::from_slice(&body)
             .map_err(|_| "its document does not name the endpoints of a sign-in")?;
-        Ok(Arc::new(self.client_of(document)?))
+        let mut sign_in = self.client_of(document)?;
+        let same = |verifier: &&Arc<IdTokenVerifier>| {
+            verifier.keys().url() == sign_in.id_tokens.keys().url()
+        };
+        if let Some(verifier) = verifier.filter(same) {
+            // Its keys are used while they cannot be fetched.
+            verifier.keys().renew().await;
+            sign_in.id_tokens = Arc::clone(verifier);
+        }
+        Ok(Arc::new(sign_in))
     }
 
     fn client_of(&self, document: Discovered) -> Result<SignIn, BoxError> {
@@ -168,7 +181,8 @@ impl Issuer {
         // Basic is the default (section 3, `token_endpoint_auth_methods_supported`).
         let methods = document.token_endpoint_auth_methods_supported;
         let has_post = |methods: Vec<String>| methods.iter().any(|it| it == "client_secret_post");
-        let keys = GoogleKeys::new(
+        let keys = SigningKeys::new(
+            document.issuer.clone(),
             self.client.clone(),
             document.jwks_uri,
             Arc::clone(&self.clock),

@@ -1,4 +1,4 @@
-//! A cache of Google's public keys.
+//! A cache of the keys with which Google, or another issuer, signs ID tokens.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,20 +38,27 @@ const SHORTEST_BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
 const SIZE_LIMIT: usize = 256 * 1024;
 
+/// What Google is called in the log.
+const GOOGLE: &str = "Google";
+
 /// The shortest modulus of a key, in bytes: 2048 bits (RFC 7518, section 3.3).
 const SHORTEST_MODULUS: usize = 256;
 
-/// A cache of Google's public keys.
+/// A cache of an issuer's public keys.
 ///
 /// Keys are cached as `Cache-Control` says, refreshed before they expire, fetched at most once a
-/// minute for an unknown key id, and used after their expiry while Google cannot be reached.
-pub struct GoogleKeys {
+/// minute for an unknown key id, and used after their expiry while the issuer cannot be reached.
+pub struct SigningKeys {
+    /// For the log.
+    issuer: String,
     client: Client,
     url: Url,
     clock: Arc<dyn Clock>,
     kept: ArcSwapOption<KeySet>,
     /// Whether a token could not be verified because there were no keys, and none were fetched since.
     is_failing: AtomicBool,
+    /// Whether a fetch has failed.
+    has_failed: AtomicBool,
     /// When the last fetch began. Locked during a fetch, so that concurrent tokens cause one
     /// request.
     last_fetch: Mutex<Option<Duration>>,
@@ -63,44 +70,70 @@ struct KeySet {
     life: Duration,
 }
 
-/// There are no keys because Google cannot be reached.
-#[derive(Debug, thiserror::Error)]
-#[error("google's keys cannot be fetched")]
-pub struct KeysUnavailable(#[source] pub(crate) BoxError);
+impl KeySet {
+    /// Returns the key with an id. A set of one key needs no ids (OpenID Connect Core, section 10.1).
+    fn key(&self, id: Option<&str>) -> Option<Arc<ParsedPublicKey>> {
+        let named = id.and_then(|id| self.keys.get(id));
+        let mut all = self.keys.iter();
+        let only = all.next().filter(|_| self.keys.len() == 1);
+        let only = only.filter(|(own, _)| id.is_none() || own.is_empty());
+        named.or(only.map(|(_, key)| key)).cloned()
+    }
+}
 
-impl GoogleKeys {
-    /// The keys that are published at `url` as a JWK set (RFC 7517). Fetches nothing yet.
+/// There are no keys because the issuer cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("the keys of {issuer} cannot be fetched")]
+pub struct KeysUnavailable {
+    issuer: String,
+    #[source]
+    cause: BoxError,
+}
+
+impl SigningKeys {
+    /// Google's keys, which are published at `url`. Fetches nothing yet.
     #[must_use]
-    pub fn new(client: Client, url: Url, clock: Arc<dyn Clock>) -> Self {
+    pub fn of_google(client: Client, url: Url, clock: Arc<dyn Clock>) -> Self {
+        Self::new(GOOGLE.to_owned(), client, url, clock)
+    }
+
+    /// The keys of an issuer that are published at `url` as a JWK set (RFC 7517). Fetches nothing yet.
+    #[must_use]
+    pub fn new(issuer: String, client: Client, url: Url, clock: Arc<dyn Clock>) -> Self {
         Self {
+            issuer,
             client,
             url,
             clock,
             kept: ArcSwapOption::empty(),
             is_failing: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             last_fetch: Mutex::new(None),
         }
     }
 
-    /// Returns the key with this id, or `None` if Google has no such key.
+    /// Where the keys are published.
+    pub(crate) const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Returns the key with this id, or `None` if the issuer has no such key.
     ///
     /// # Errors
     ///
     /// [`KeysUnavailable`] if no keys were ever fetched.
     pub(crate) async fn key(
         &self,
-        id: &str,
+        id: Option<&str>,
     ) -> Result<Option<Arc<ParsedPublicKey>>, KeysUnavailable> {
-        if let Some(kept) = self.kept.load_full()
-            && let Some(key) = kept.keys.get(id)
-        {
-            return Ok(Some(Arc::clone(key)));
+        let find = || self.kept.load().as_ref().and_then(|kept| kept.key(id));
+        if let Some(key) = find() {
+            return Ok(Some(key));
         }
         let fetched = self.fetch_for_unknown_key().await;
         self.is_failing.store(fetched.is_err(), Ordering::Relaxed);
         fetched?;
-        let kept = self.kept.load_full();
-        Ok(kept.and_then(|kept| kept.keys.get(id).cloned()))
+        Ok(find())
     }
 
     /// Fails if a token could not be verified because there were no keys, and there are none now either.
@@ -117,8 +150,7 @@ impl GoogleKeys {
 
     /// Whether a fetch has failed, and none succeeded yet.
     pub(crate) fn is_missing(&self) -> bool {
-        let has_tried = || self.last_fetch.try_lock().is_ok_and(|last| last.is_some());
-        self.kept.load().is_none() && has_tried()
+        self.has_failed.load(Ordering::Relaxed) && self.kept.load().is_none()
     }
 
     /// Fetches, unless that was done recently: strangers can send any key id.
@@ -135,7 +167,7 @@ impl GoogleKeys {
             return if has_keys {
                 Ok(())
             } else {
-                Err(KeysUnavailable("not yet again".into()))
+                Err(self.unavailable("not yet again".into()))
             };
         }
         *last_fetch = Some(now);
@@ -143,10 +175,27 @@ impl GoogleKeys {
             Ok(()) => Ok(()),
             Err(error) if has_keys => {
                 let error = &*error as &dyn std::error::Error;
-                warn!(error, "Could not fetch Google's keys; using those at hand");
+                let issuer = &self.issuer;
+                warn!(
+                    error,
+                    "Could not fetch the keys of {issuer}; using those at hand"
+                );
                 Ok(())
             }
-            Err(error) => Err(KeysUnavailable(error)),
+            Err(error) => Err(self.unavailable(error)),
+        }
+    }
+
+    fn unavailable(&self, cause: BoxError) -> KeysUnavailable {
+        let issuer = self.issuer.clone();
+        KeysUnavailable { issuer, cause }
+    }
+
+    /// Fetches the keys again, so that those that were withdrawn are used no longer. Without an answer, those at hand stay.
+    pub(crate) async fn renew(&self) {
+        if let Err(error) = self.refresh().await {
+            let (issuer, error) = (&self.issuer, &*error as &dyn std::error::Error);
+            warn!(error, "Could not fetch the keys of {issuer} again");
         }
     }
 
@@ -156,10 +205,10 @@ impl GoogleKeys {
             let pause = match self.refresh().await {
                 Ok(()) => self.time_to_refresh(),
                 Err(error) => {
-                    let error = &*error as &dyn std::error::Error;
+                    let (issuer, error) = (&self.issuer, &*error as &dyn std::error::Error);
                     warn!(
                         error,
-                        "Could not fetch Google's keys; trying again in a minute"
+                        "Could not fetch the keys of {issuer}; trying again in a minute"
                     );
                     SHORTEST_BETWEEN_FETCHES
                 }
@@ -186,6 +235,12 @@ impl GoogleKeys {
     }
 
     async fn fetch(&self) -> Result<(), BoxError> {
+        let fetched = self.try_fetch().await;
+        self.has_failed.store(fetched.is_err(), Ordering::Relaxed);
+        fetched
+    }
+
+    async fn try_fetch(&self) -> Result<(), BoxError> {
         let request = self.client.get(self.url.clone()).timeout(TIMEOUT);
         let answer = request.send().await.map_err(reqwest::Error::without_url)?;
         let answer = answer
@@ -194,7 +249,12 @@ impl GoogleKeys {
         let life = life(answer.headers());
         let body = read_response(answer, SIZE_LIMIT).await?;
         let keys = parse(&body)?;
-        debug!(keys = keys.len(), ?life, "Fetched Google's keys");
+        debug!(
+            keys = keys.len(),
+            ?life,
+            "Fetched the keys of {}",
+            self.issuer
+        );
         let fetched_at = self.clock.elapsed();
         self.kept.store(Some(Arc::new(KeySet {
             keys,
@@ -209,6 +269,7 @@ impl GoogleKeys {
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
+    #[serde(default)]
     kid: String,
     n: String,
     e: String,
@@ -225,7 +286,7 @@ fn parse(body: &[u8]) -> Result<HashMap<String, Arc<ParsedPublicKey>>, BoxError>
     let set: Set = serde_json::from_slice(body)?;
     let keys: HashMap<_, _> = set.keys.into_iter().filter_map(signing_key).collect();
     if keys.is_empty() {
-        Err("the key set has no RSA key".into())
+        Err("the key set has no RSA key that signs: ID tokens must be signed with RS256".into())
     } else {
         Ok(keys)
     }
@@ -313,6 +374,32 @@ mod tests {
         let mut ids: Vec<_> = keys.keys().map(String::as_str).collect();
         ids.sort_unstable();
         assert_eq!(ids, ["any", "signs"]);
+    }
+
+    #[test]
+    fn only_a_set_of_one_key_needs_no_ids() {
+        let n = format!("{}w", "u".repeat(341));
+        let found = |ids: &[Option<&str>], id| {
+            let keys = ids.iter().map(|id| {
+                let mut key = serde_json::json!({"kty": "RSA", "n": n, "e": "AQAB"});
+                if let Some(id) = id {
+                    key["kid"] = (*id).into();
+                }
+                key
+            });
+            let set = serde_json::json!({ "keys": keys.collect::<Vec<_>>() });
+            let set = KeySet {
+                keys: parse(set.to_string().as_bytes()).unwrap(),
+                fetched_at: Duration::ZERO,
+                life: LIFE,
+            };
+            set.key(id).is_some()
+        };
+        assert!(found(&[None], None) && found(&[None], Some("new")));
+        assert!(found(&[Some("a")], None) && found(&[Some("a")], Some("a")));
+        assert!(!found(&[Some("a")], Some("b")));
+        let both = [Some("a"), Some("b")];
+        assert!(found(&both, Some("b")) && !found(&both, None) && !found(&both, Some("c")));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use gmail::{
 };
 pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use issuer::Issuer;
-pub use keys::{GoogleKeys, KeysUnavailable};
+pub use keys::{KeysUnavailable, SigningKeys};
 pub use oauth::{TokenError, TokenSource, revoke_grant};
 pub use oauth_client::{OAuthClient, OAuthClientError};
 pub use pull::{PullError, PullSubscription, Pulled};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, RelayId, StoreError, Tasks};
-use postbell_google::{GoogleKeys, IdTokenVerifier};
+use postbell_google::{IdTokenVerifier, SigningKeys};
 use postbell_http::{Listener, serve};
 use postbell_relay::{
     Deliverer, DirectoryCache, Dispatcher, DispatcherSettings, HttpDirectory, HttpMachine, Ingress,
@@ -49,7 +49,7 @@ pub struct Relay {
     queue: Arc<dyn DeliveryQueue>,
     log: Arc<dyn DeliveryLog>,
     ingress: Ingress,
-    keys: Arc<GoogleKeys>,
+    keys: Arc<SigningKeys>,
     dispatcher: Dispatcher,
     /// Without a platform in this process, whose alerts include the relay's.
     alerts: Option<AlertService>,
@@ -107,7 +107,7 @@ fn join(
     } = ports;
     let machine = machine(&config.relay, client.clone(), Arc::clone(&clock))?;
     let directory = Arc::new(DirectoryCache::new(directory, Arc::clone(&clock)));
-    let keys = GoogleKeys::new(client, config.google.jwks_url.clone(), Arc::clone(&clock));
+    let keys = SigningKeys::of_google(client, config.google.jwks_url.clone(), Arc::clone(&clock));
     let keys = Arc::new(keys);
     let arrivals = Arc::new(Notify::new());
     let metrics = Arc::new(Metrics::new());

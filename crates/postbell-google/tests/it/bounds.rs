@@ -1,11 +1,13 @@
 //! Answers without an end.
 
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::Timestamp;
 use postbell_google::{
-    CloudError, GmailError, GoogleKeys, IdTokenError, IdTokenVerifier, Projects, TokenError,
+    CloudError, GmailError, IdTokenError, IdTokenVerifier, Projects, SigningKeys, TokenError,
 };
 use postbell_sandbox::{FaultPoint, IdTokenClaims, Kind};
 use tokio::time::timeout;
@@ -78,7 +80,7 @@ async fn the_token_endpoint_is_not_asked_within_the_pause_that_it_names() {
 async fn endless_keys_are_no_keys() {
     let world = World::new().await;
     let url = base(&world.sandbox).join("/oauth2/v3/certs").unwrap();
-    let keys = GoogleKeys::new(client(), url, Arc::clone(&world.clock) as _);
+    let keys = SigningKeys::of_google(client(), url, Arc::clone(&world.clock) as _);
     let verifier = IdTokenVerifier::new(Arc::new(keys));
     let claims = IdTokenClaims::of("push@p.iam.gserviceaccount.com", "aud", 1_900_000_000);
     let token = world.sandbox.oauth().id_token(&claims);
@@ -90,7 +92,16 @@ async fn endless_keys_are_no_keys() {
         matches!(error, IdTokenError::KeysUnavailable(_)),
         "{error:?}"
     );
+    assert!(error.to_string().contains("the keys of Google"), "{error}");
+    assert!(verifier.lacks_keys());
     world.clock.advance(Duration::from_secs(2));
-    verifier.verify(&token, "aud", now).await.unwrap();
+    let mut verifying = pin!(verifier.verify(&token, "aud", now));
+    tokio::select! {
+        biased;
+        _ = &mut verifying => panic!("nothing was fetched"),
+        () = ready(()) => assert!(verifier.lacks_keys(), "also during a fetch"),
+    }
+    verifying.await.unwrap();
+    assert!(!verifier.lacks_keys());
     world.sandbox.stop().await;
 }

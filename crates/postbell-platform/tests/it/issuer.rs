@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine;
@@ -16,7 +16,7 @@ use postbell_core::{Clock, SystemClock, Tasks, Timestamp};
 use postbell_google::Issuer;
 use postbell_http::serve;
 use postbell_platform::IssuerSignIn;
-use postbell_sandbox::{IdTokenClaims, Sandbox};
+use postbell_sandbox::{FaultPoint, Frequency, IdTokenClaims, Kind, Sandbox};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -293,6 +293,42 @@ async fn an_issuer_is_discovered_again_after_an_hour_and_kept_while_it_is_away()
     other.stop().await;
     clock.pass(Duration::from_secs(3600));
     assert!(leads_to().await.starts_with("http://localhost:1/new"));
+}
+
+#[tokio::test]
+async fn the_keys_of_an_issuer_are_used_while_they_cannot_be_fetched_again() {
+    let sandbox = Arc::new(sandbox().await);
+    let other = OtherIssuer::start(&sandbox).await;
+    let clock = Arc::new(SetClock::default());
+    let ways = at_issuer(&sandbox, &other.url, Arc::<SetClock>::clone(&clock));
+    let pages = TestPages::at(URL, TestPlatform::new().await, ways);
+    for _ in 0..2 {
+        let browser = pages.browser();
+        let back = consent_at_issuer(&browser, &sandbox, "ops@example.com").await;
+        assert_eq!(come_back(&browser, &back).await.status, 303);
+        let faults = sandbox.faults();
+        faults.add(FaultPoint::OAuthCerts, Kind::refuse(503), Frequency::Always);
+        clock.pass(Duration::from_secs(3600));
+    }
+    assert_eq!(other.state.discoveries.load(Ordering::Relaxed), 2);
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_of_another_site_ends_no_sign_in_that_runs() {
+    let sandbox = Arc::new(sandbox().await);
+    let other = OtherIssuer::start(&sandbox).await;
+    let ways = at_issuer(&sandbox, &other.url, Arc::new(SystemClock::new()));
+    let pages = TestPages::at(URL, TestPlatform::new().await, ways);
+    let browser = pages.browser();
+    let back = consent_at_issuer(&browser, &sandbox, "ops@example.com").await;
+    for site in ["cross-site", "same-site"] {
+        let from = [("sec-fetch-site", site)];
+        let sent = browser.send(Method::GET, "/sign-in/issuer", &from, String::new());
+        assert_eq!(sent.await.leads_to(), "/sign-in");
+    }
+    assert_eq!(come_back(&browser, &back).await.status, 303);
+    other.stop().await;
 }
 
 /// A clock that a test sets.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use postbell_core::{Clock, SystemClock};
-use postbell_google::{GoogleKeys, IdTokenVerifier, SignIn};
+use postbell_google::{IdTokenVerifier, SignIn, SigningKeys};
 use postbell_platform::SignInAccess;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use reqwest::redirect::Policy;
@@ -31,7 +31,7 @@ fn google(sandbox: &Sandbox) -> SignInWays {
     let client = client.build().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let url = |path: &str| -> Url { format!("{}{path}", sandbox.url()).parse().unwrap() };
-    let keys = GoogleKeys::new(client.clone(), url("/oauth2/v3/certs"), clock);
+    let keys = SigningKeys::of_google(client.clone(), url("/oauth2/v3/certs"), clock);
     let (id, secret) = sandbox.oauth().first_client();
     let sign_in = SignIn {
         client,

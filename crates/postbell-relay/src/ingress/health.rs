@@ -28,7 +28,7 @@ pub(super) async fn ready(State(ingress): State<Ingress>) -> Result<Json<Value>,
     parts.queue.check_ready(parts.clock.now()).await?;
     parts.id_tokens.check_ready().await?;
     Ok(Json(if parts.id_tokens.lacks_keys() {
-        json!({ "status": "ready", "warning": "google's keys could not be fetched: pushes will be refused" })
+        json!({ "status": "ready", "warning": "Google's keys could not be fetched: pushes will be refused" })
     } else {
         json!({ "status": "ready" })
     }))

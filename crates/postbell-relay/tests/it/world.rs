@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use postbell_core::{
     Claim, Clock, DeadLetter, DeliveryLog, DeliveryQueue, SystemClock, Tasks, Tracer,
 };
-use postbell_google::{GoogleKeys, IdTokenVerifier};
+use postbell_google::{IdTokenVerifier, SigningKeys};
 use postbell_http::serve;
 use postbell_relay::{
     DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy,
@@ -51,7 +51,7 @@ impl World {
         let client = Client::new();
         let base = Url::parse(sandbox.url()).unwrap();
         let jwks_url = base.join("/oauth2/v3/certs").unwrap();
-        let keys = GoogleKeys::new(client.clone(), jwks_url, Arc::clone(&clock));
+        let keys = SigningKeys::of_google(client.clone(), jwks_url, Arc::clone(&clock));
         let api_key = sandbox.platform().api_key().into();
         let store = Arc::new(MemoryDeliveries::default());
         let directory = Arc::new(HttpDirectory::new(client.clone(), base, api_key));

@@ -14,7 +14,7 @@ use postbell_alerts::{Monitor, UserTargets};
 use postbell_core::{
     Changes, Clock, DeliveryLog, DeliveryQueue, MailProblem, Tasks, UserId, Users,
 };
-use postbell_google::GoogleKeys;
+use postbell_google::SigningKeys;
 use postbell_http::{Listener, serve};
 use postbell_platform::{
     CheckIn, ContactPoll, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
@@ -42,7 +42,7 @@ pub struct PlatformService {
     platform: Platform,
     pages: Pages,
     /// Google's keys, if no relay in this process refreshes them.
-    keys: Option<Arc<GoogleKeys>>,
+    keys: Option<Arc<SigningKeys>>,
     reconciler: Reconciler,
     starter: MachineStarter,
     renewer: Option<WatchRenewer>,
@@ -71,7 +71,7 @@ struct InProcessRelay {
     directory: Arc<DirectoryCache>,
     arrivals: Arc<Notify>,
     clock: Arc<dyn Clock>,
-    keys: Arc<GoogleKeys>,
+    keys: Arc<SigningKeys>,
 }
 
 #[async_trait]

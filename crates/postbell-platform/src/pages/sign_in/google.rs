@@ -134,10 +134,15 @@ pub(in crate::pages) async fn start(
 }
 
 /// Redirects to the other issuer. By a link: the policy of forms would have to name the issuer's pages, which
-/// are not known before they are discovered.
+/// are not known before they are discovered. A link of another site could end a sign-in that runs.
 pub(in crate::pages) async fn start_at_issuer(
     State(pages): State<Pages>,
+    headers: HeaderMap,
 ) -> Result<Response, PageError> {
+    let site = headers.get("sec-fetch-site");
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return Ok(Redirect::to("/sign-in").into_response());
+    }
     begin(&pages, Provider::Issuer).await
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{Clock, Tasks};
-use postbell_google::{GoogleKeys, IdTokenVerifier};
+use postbell_google::{IdTokenVerifier, SigningKeys};
 use postbell_http::{ListenAddress, Listener, serve};
 use postbell_watcher::{Monitors, Oidc, PushAuth, Watcher};
 use tracing::info;
@@ -41,7 +41,7 @@ pub(super) async fn run(
     let planned = mailboxes::planned(&args.account, &args.delivery, None, &config)?;
     postbell_http::require_ca_certificates()?;
     let jwks_url = config.google.jwks_url.clone();
-    let keys = GoogleKeys::new(postbell_http::client()?, jwks_url, Arc::clone(&clock));
+    let keys = SigningKeys::of_google(postbell_http::client()?, jwks_url, Arc::clone(&clock));
     let keys = Arc::new(keys);
     let telemetry = Telemetry::new(&config.telemetry, "postbell-watcher", &clock)?;
     let opening = Opening {
@@ -109,7 +109,7 @@ pub(super) async fn run_until_stopped(
     service.run(tasks, status, problem).await
 }
 
-fn push_auth(args: &ServeArgs, keys: &Arc<GoogleKeys>, env: &Env) -> anyhow::Result<PushAuth> {
+fn push_auth(args: &ServeArgs, keys: &Arc<SigningKeys>, env: &Env) -> anyhow::Result<PushAuth> {
     check_push_auth(args, env)?;
     let token = secret(args.token.as_deref(), TOKEN_VARIABLE, env)?;
     let oidc = match (args.verify_oidc, &args.oidc_email, &args.oidc_audience) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use postbell_core::{Clock, Sessions};
-use postbell_google::{GoogleKeys, IdTokenVerifier, Issuer, SignIn};
+use postbell_google::{IdTokenVerifier, Issuer, SignIn, SigningKeys};
 use postbell_platform::{IssuerSignIn, SignInAccess, SignInLinks, system_random};
 use reqwest::Client;
 
@@ -15,8 +15,8 @@ pub(super) fn google(
     config: &Config,
     client: Client,
     clock: Arc<dyn Clock>,
-    relay_keys: Option<Arc<GoogleKeys>>,
-) -> Result<(Option<SignIn>, Option<Arc<GoogleKeys>>), ConfigError> {
+    relay_keys: Option<Arc<SigningKeys>>,
+) -> Result<(Option<SignIn>, Option<Arc<SigningKeys>>), ConfigError> {
     let settings = &config.platform.sign_in;
     let Some((client_id, client_secret)) = settings.client()? else {
         return Ok((None, None));
@@ -24,7 +24,8 @@ pub(super) fn google(
     let (keys, own) = match relay_keys {
         Some(keys) => (keys, None),
         None => {
-            let keys = GoogleKeys::new(client.clone(), config.google.jwks_url.clone(), clock);
+            let keys =
+                SigningKeys::of_google(client.clone(), config.google.jwks_url.clone(), clock);
             let own = Arc::new(keys);
             (Arc::clone(&own), Some(own))
         }
