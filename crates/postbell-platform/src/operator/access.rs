@@ -15,7 +15,6 @@ use postbell_protocol::api::operator::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::keys::{digest_of, token_id};
-use super::users::new_user;
 use super::{Operator, OperatorError, Perform, page_size};
 use crate::SignInLinks;
 
@@ -92,8 +91,7 @@ impl Operator {
 impl Perform<Invite> for Operator {
     async fn perform(&self, request: Invite, by: &Actor) -> Result<Invitation, OperatorError> {
         let valid_for = lifetime(request.valid_for_seconds, INVITATION, LONGEST_LINK)?;
-        let mut new = new_user(request.user)?;
-        self.avoid_former_machine(&mut new).await?;
+        let new = self.new_user(request.user).await?;
         let (user, location) = (new.user.clone(), new.location.clone());
         self.url()?;
         let added = match self.ports.users(by).add(new, self.clock.now()).await {

@@ -71,15 +71,19 @@ impl Perform<ImportUsers> for Operator {
         by: &Actor,
     ) -> Result<ImportReport, OperatorError> {
         let mut lines = parse(&request.csv)?;
+        for line in &mut lines {
+            if let Ok((request, new)) = &mut line.parsed
+                && request.sandbox_id.is_none()
+            {
+                self.avoid_former_machine(new).await?;
+            }
+        }
         refuse_repeats(&mut lines);
         let users = self.ports.users(by);
         let mut outcomes = Vec::with_capacity(lines.len());
         for batch in lines.chunks(BATCH) {
             let parsed = batch.iter().filter_map(|line| line.parsed.as_ref().ok());
-            let mut new: Vec<_> = parsed.map(|(_, new)| new.clone()).collect();
-            for new in &mut new {
-                self.avoid_former_machine(new).await?;
-            }
+            let new: Vec<_> = parsed.map(|(_, new)| new.clone()).collect();
             let added = if request.dry_run {
                 examine(&*users, &new).await?
             } else {

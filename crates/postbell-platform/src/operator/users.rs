@@ -113,8 +113,7 @@ impl Perform<ShowUser> for Operator {
 impl Perform<AddUser> for Operator {
     async fn perform(&self, request: AddUser, by: &Actor) -> Result<UserStatus, OperatorError> {
         let users = self.ports.users(by);
-        let mut new = new_user(request)?;
-        self.avoid_former_machine(&mut new).await?;
+        let new = self.new_user(request).await?;
         let record = users.add(new, self.clock.now()).await?;
         self.user_changed(&record.user).await;
         Ok(user_status(&record))
@@ -204,15 +203,22 @@ impl Perform<RemoveUser> for Operator {
 }
 
 impl Operator {
-    /// Gives a new user whose sandbox id would be the user id one with a random end, if a user with the same id was removed
-    /// before: that user's machine may still have a token for the former id. The audit log knows for a year.
+    /// Returns the user of a request, with the sandbox id that they get.
+    pub(super) async fn new_user(&self, request: AddUser) -> Result<NewUser, OperatorError> {
+        let is_named = request.sandbox_id.is_some();
+        let mut new = new_user(request)?;
+        if !is_named {
+            self.avoid_former_machine(&mut new).await?;
+        }
+        Ok(new)
+    }
+
+    /// Gives a new user for whom the operator has named no sandbox id one with a random end, if a user with the same id was
+    /// removed before: that user's machine may still have a token for the former id. The audit log knows for a year.
     pub(super) async fn avoid_former_machine(
         &self,
         new: &mut NewUser,
     ) -> Result<(), OperatorError> {
-        if new.sandbox_id != SandboxId::from(&new.user) {
-            return Ok(());
-        }
         let audit = self.ports.audit_log();
         let entries = audit.entries(Some(&new.user), None, ENTRIES_READ).await?;
         let removal = AuditAction::RemoveUser.as_str();

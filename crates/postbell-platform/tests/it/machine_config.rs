@@ -140,9 +140,32 @@ async fn the_machine_of_a_removed_user_has_no_access_to_the_next_one_with_the_id
         ids.push(id);
         operate::<RemoveUser>(&world, eve.clone()).await;
     }
-    // An operator may insist.
-    let chosen = json!({ "userId": "eve", "sandboxId": "mine" });
-    assert_eq!(operate::<AddUser>(&world, chosen).await.sandbox_id, "mine");
+    // An operator may insist, also on the former id.
+    for id in ["mine", "eve"] {
+        let chosen = json!({ "userId": "eve", "sandboxId": id });
+        assert_eq!(
+            operate::<AddUser>(&world, chosen.clone()).await.sandbox_id,
+            id
+        );
+        operate::<RemoveUser>(&world, eve.clone()).await;
+        operate::<Invite>(&world, chosen).await;
+        assert_eq!(world.record("eve").await.sandbox_id.as_str(), id);
+        operate::<RemoveUser>(&world, eve.clone()).await;
+    }
+    let csv = json!({ "csv": "user,sandbox_id\neve,eve\n" });
+    operate::<ImportUsers>(&world, csv).await;
+    assert_eq!(world.record("eve").await.sandbox_id.as_str(), "eve");
+}
+
+#[tokio::test]
+async fn an_import_compares_the_sandbox_ids_that_users_get() {
+    let world = TestPlatform::new().await;
+    let eve = json!({ "userId": "eve" });
+    operate::<AddUser>(&world, eve.clone()).await;
+    operate::<RemoveUser>(&world, eve).await;
+    let csv = json!({ "csv": "user,sandbox_id\neve,\nfay,eve\n", "dryRun": true });
+    let report = operate::<ImportUsers>(&world, csv).await;
+    assert_eq!((report.added, report.refused), (2, 0), "{report:?}");
 }
 
 #[tokio::test]
