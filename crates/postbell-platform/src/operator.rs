@@ -142,7 +142,9 @@ impl Operator {
         if let Some(queue) = self.queue.as_ref().filter(|queue| queue.has_own_log) {
             let log = queue.ports.audit_log();
             entries.extend(log.entries(user, None, limit).await?);
-            entries.sort_by_key(|entry| Reverse(entry.at));
+            entries.sort_by_key(|entry| Reverse((entry.at, entry.number)));
+            // Two spellings of one URL are one log.
+            entries.dedup();
             entries.truncate(limit);
         }
         Ok(entries)

@@ -26,7 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing::warn;
 use url::Url;
 
-pub(crate) use self::grants::MailboxGrant;
+pub(crate) use self::grants::{MailboxGrant, NewGrant};
 pub use self::renewer::WatchRenewer;
 use crate::keyed_locks::KeyedLocks;
 use crate::random::{Random, fill};
@@ -158,27 +158,63 @@ impl OperatorClient {
         std::iter::once(READ_MAIL.to_owned()).chain(more).collect()
     }
 
-    /// Redeems a code: checks what was granted and whose mailbox it opens, starts Gmail's watch, and encrypts the credentials.
-    ///
-    /// A user whose account is connected must consent with the same one. A grant of another account is revoked by `queue`.
-    pub(crate) async fn connect(
+    /// Exchanges a code for a grant of this client.
+    pub(crate) async fn exchange(
         &self,
         request: &ConsentRequest,
         code: &SecretString,
-        record: &UserRecord,
-        queue: &CommandQueue,
-    ) -> Result<Consented, ConnectError> {
+    ) -> Result<Grant, TokenError> {
         let parts = &self.parts;
         let now = parts.clock.now();
         let grant = request.exchange(&parts.http, &parts.token_url, code, now);
-        let grant = grant.await.map_err(ConnectError::of_exchange)?;
+        grant.await
+    }
+
+    /// Redeems a code: checks what was granted and whose mailbox it opens, starts Gmail's watch, and encrypts the credentials.
+    ///
+    /// A user whose account is connected must consent with the same one. `queue` revokes a grant that is not used, also if
+    /// the caller stops waiting, unless the user is to repeat the consent (ADR 38).
+    pub(crate) async fn connect(
+        &self,
+        request: ConsentRequest,
+        code: SecretString,
+        record: &UserRecord,
+        queue: &CommandQueue,
+    ) -> Result<Consented, ConnectError> {
+        let exchanged = queue.exchange(request, code).await;
+        let (grant, mut unused) = exchanged.map_err(ConnectError::of_exchange)?;
+        match self.new_connection(&grant, record, &mut unused).await {
+            Ok(new) => Ok(Consented {
+                new,
+                unused,
+                ends_in: grant.ends_in,
+            }),
+            Err(error) => {
+                if error.asks_to_repeat() {
+                    unused.keep();
+                } else {
+                    unused.give_back().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn new_connection(
+        &self,
+        grant: &Grant,
+        record: &UserRecord,
+        unused: &mut UnusedGrant,
+    ) -> Result<NewConnection, ConnectError> {
+        let parts = &self.parts;
         let scopes = self.scopes();
         let lacking = grant.lacking(&scopes);
         if !lacking.is_empty() {
             let lacking = lacking.into_iter().cloned().collect();
             return Err(ConnectError::ScopesMissing(lacking));
         }
-        let user = self.authorized_user(&grant)?;
+        let user = self.authorized_user(grant);
+        let user = user.ok_or(ConnectError::NoRefreshToken)?;
         let tokens = self.tokens(&user);
         let mailbox = self.mailbox(tokens.with_token(grant.access_token.clone(), grant.expires_in));
         let profile = mailbox.profile().await?;
@@ -187,15 +223,15 @@ impl OperatorClient {
         let before = record.google.as_ref();
         let before = before.and_then(|google| google.email.as_ref());
         let opens = MailboxGrant::new(user.clone(), email.clone());
+        unused.is_of(opens.clone());
         if before.is_some_and(|before| !before.is_same_mailbox(email.as_str())) {
-            UnusedGrant::new(opens, queue.clone()).give_back().await;
             return Err(ConnectError::OtherAccount);
         }
         let watch = self.watch(&mailbox).await?;
         // Mail of the time without a grant is after the last delivery.
         let delivered = record.last_history_id.filter(|_| before.is_some());
         let begins = delivered.map_or(watch.history_id, |it| it.min(watch.history_id));
-        let new = NewConnection {
+        Ok(NewConnection {
             envelope: self.encrypt(user, &email, watch, begins)?,
             connection: GoogleConnection {
                 email: Some(email),
@@ -205,21 +241,16 @@ impl OperatorClient {
             watch_expires_at: Some(watch.expiration),
             is_proven: true,
             added: Some(record.created_at),
-            grant: Some(opens.clone()),
-        };
-        Ok(Consented {
-            new,
-            unused: UnusedGrant::new(opens, queue.clone()),
-            ends_in: grant.ends_in,
+            grant: Some(opens),
         })
     }
 
-    fn authorized_user(&self, grant: &Grant) -> Result<AuthorizedUser, ConnectError> {
-        let refresh_token = grant.refresh_token.clone();
-        Ok(AuthorizedUser {
+    /// The credentials of a grant; `None` if it has no refresh token.
+    pub(crate) fn authorized_user(&self, grant: &Grant) -> Option<AuthorizedUser> {
+        Some(AuthorizedUser {
             client_id: self.parts.client.id.clone(),
             client_secret: self.parts.client.secret.clone(),
-            refresh_token: refresh_token.ok_or(ConnectError::NoRefreshToken)?,
+            refresh_token: grant.refresh_token.clone()?,
         })
     }
 
@@ -281,6 +312,17 @@ impl OperatorClient {
 }
 
 impl ConnectError {
+    /// Whether the user can repeat the consent, so that the grant may stay.
+    const fn asks_to_repeat(&self) -> bool {
+        match self {
+            Self::ScopesMissing(_)
+            | Self::NoRefreshToken
+            | Self::CodeRefused
+            | Self::Unavailable(_) => true,
+            Self::OtherAccount | Self::Operator(_) | Self::NotEncrypted => false,
+        }
+    }
+
     fn of_exchange(error: TokenError) -> Self {
         match error {
             TokenError::GrantRevoked => Self::CodeRefused,

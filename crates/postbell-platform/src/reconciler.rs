@@ -14,6 +14,7 @@ use postbell_core::{
     Actor, AuditedPorts, Clock, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users,
     UsersError, update_user,
 };
+use postbell_google::TokenError;
 use postbell_protocol::api::operator::GooglePermission;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
@@ -23,10 +24,10 @@ use tracing::warn;
 
 pub use self::command_queue::CommandQueue;
 pub(crate) use self::command_queue::UnusedGrant;
-use self::command_queue::{ChangeReply, Command};
+use self::command_queue::{ChangeReply, Command, Exchange};
 use self::machine_sync::{MachineSync, MachineSyncParts};
 use crate::change::{Change, ChangeError, Changed, SyncOutcome};
-use crate::operator_client::MailboxGrant;
+use crate::operator_client::{MailboxGrant, NewGrant};
 use crate::{Controllers, Fleet, OperatorClient, Relays, Tarballs};
 
 /// How often the store is polled for pending syncs and orphaned machines.
@@ -48,8 +49,8 @@ const RELEASE_PAUSES: [Duration; 4] = [
 ];
 const MAX_RELEASES: usize = 128;
 
-/// How long a permission that is being revoked may delay a stop.
-const LAST_RELEASE: Duration = Duration::from_secs(5);
+/// How long a permission that is being given or revoked may delay a stop.
+const LAST_REQUEST: Duration = Duration::from_secs(5);
 
 /// How often a change begins again because the connection that it ends has changed.
 const MAX_CONFLICTS: usize = 10;
@@ -187,6 +188,12 @@ impl Reconciler {
     }
 }
 
+/// Waits until a request to Google delays a stop for too long.
+async fn last_moment(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(LAST_REQUEST).await;
+}
+
 fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         warn!(%error, "A task of the reconciler panicked");
@@ -213,11 +220,34 @@ impl Worker {
             Command::Change(user, change, by, reply) => {
                 self.change(&user, &change, &by, reply, &stop).await;
             }
+            Command::Exchange(exchange) => self.exchange(*exchange, &stop).await,
             Command::Release(grant, reply) => {
                 let permission = self.release(&grant, &stop).await;
                 let _caller_is_gone = reply.send(permission);
                 self.finish_release(&grant, permission, &stop).await;
             }
+        }
+    }
+
+    /// Exchanges a code for a grant. A reply that nobody awaits is dropped, and with it an unused grant. A stop waits a moment.
+    async fn exchange(&self, exchange: Exchange, stop: &CancellationToken) {
+        let Some(client) = &self.operator_client else {
+            return;
+        };
+        let Exchange {
+            request,
+            code,
+            reply,
+            queue,
+        } = exchange;
+        let exchanged = async {
+            let grant = client.exchange(&request, &code).await?;
+            let new = client.authorized_user(&grant).map(NewGrant::Unknown);
+            Ok::<_, TokenError>((grant, UnusedGrant::new(new, queue)))
+        };
+        tokio::select! {
+            exchanged = exchanged => drop(reply.send(exchanged)),
+            () = last_moment(stop) => (),
         }
     }
 
@@ -237,6 +267,7 @@ impl Worker {
                 return;
             }
         };
+        let ended = ended.map(NewGrant::Of);
         let synced = stop.run_until_cancelled(self.machines.sync(user));
         let released = async {
             match &ended {
@@ -320,24 +351,26 @@ impl Worker {
     }
 
     /// Has Google revoke a permission. A stop waits a moment for it.
-    async fn release(&self, grant: &MailboxGrant, stop: &CancellationToken) -> GooglePermission {
+    async fn release(&self, grant: &NewGrant, stop: &CancellationToken) -> GooglePermission {
         let Some(client) = &self.operator_client else {
             return GooglePermission::OwnProject;
         };
-        let stopped = async {
-            stop.cancelled().await;
-            sleep(LAST_RELEASE).await;
+        let released = async {
+            match grant {
+                NewGrant::Of(grant) => client.release(grant, None).await,
+                NewGrant::Unknown(user) => client.release_unknown(user).await,
+            }
         };
         tokio::select! {
-            permission = client.release(grant, None) => permission,
-            () = stopped => GooglePermission::NotRevoked,
+            permission = released => permission,
+            () = last_moment(stop) => GooglePermission::NotRevoked,
         }
     }
 
     /// Repeats a release that has failed.
     async fn finish_release(
         &self,
-        grant: &MailboxGrant,
+        grant: &NewGrant,
         mut permission: GooglePermission,
         stop: &CancellationToken,
     ) {
@@ -351,8 +384,8 @@ impl Worker {
             permission = self.release(grant, stop).await;
         }
         if permission == GooglePermission::NotRevoked {
-            let email = grant.masked_email();
-            warn!("The permission of {email} stays at Google: its owner must remove it there");
+            let name = grant.log_name();
+            warn!("The permission of {name} stays at Google: its owner must remove it there");
         }
     }
 

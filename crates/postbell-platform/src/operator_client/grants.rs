@@ -28,14 +28,35 @@ pub(crate) struct MailboxGrant {
     email: EmailAddress,
 }
 
+/// A grant that is stored for no user yet.
+pub(crate) enum NewGrant {
+    /// One whose mailbox is not known yet.
+    Unknown(AuthorizedUser),
+    Of(MailboxGrant),
+}
+
+impl NewGrant {
+    /// Whose it is, for a log.
+    pub(crate) fn log_name(&self) -> String {
+        match self {
+            Self::Unknown(_) => "an account".to_owned(),
+            Self::Of(grant) => grant.email.masked().to_string(),
+        }
+    }
+}
+
+/// What a grant opens.
+enum Opened {
+    Own,
+    /// Another mailbox than the one that its user names.
+    Other,
+    /// Google refuses it.
+    Nothing,
+}
+
 impl MailboxGrant {
     pub(crate) const fn new(user: AuthorizedUser, email: EmailAddress) -> Self {
         Self { user, email }
-    }
-
-    /// The mailbox's address for a log.
-    pub(crate) fn masked_email(&self) -> String {
-        self.email.masked().to_string()
     }
 }
 
@@ -119,22 +140,22 @@ impl OperatorClient {
         grant: &MailboxGrant,
     ) -> Result<Option<OwnedMutexGuard<()>>, StoreError> {
         let lock = self.lock(grant).await.map_err(StoreError::Unavailable)?;
-        let opens = timeout(CHECK_LIMIT, self.opens(grant)).await;
+        let opened = timeout(CHECK_LIMIT, self.open_mailbox(grant)).await;
         // While Google does not answer, it counts as valid: it was just now.
-        let is_revoked = matches!(opens, Ok(Ok(false)));
-        Ok((!is_revoked).then_some(lock))
+        let is_valid = !matches!(opened, Ok(Ok(Opened::Other | Opened::Nothing)));
+        Ok(is_valid.then_some(lock))
     }
 
-    /// Returns whether a grant opens its mailbox.
-    async fn opens(&self, grant: &MailboxGrant) -> Result<bool, CloudError> {
+    async fn open_mailbox(&self, grant: &MailboxGrant) -> Result<Opened, CloudError> {
         let mailbox = self.mailbox(self.tokens(&grant.user));
         match mailbox.profile().await {
-            Ok(profile) => Ok(grant.email.is_same_mailbox(&profile.email_address)),
+            Ok(profile) if grant.email.is_same_mailbox(&profile.email_address) => Ok(Opened::Own),
+            Ok(_) => Ok(Opened::Other),
             Err(
                 CloudError::Token(TokenError::GrantRevoked)
                 | CloudError::Unauthorized
                 | CloudError::Refused(_),
-            ) => Ok(false),
+            ) => Ok(Opened::Nothing),
             Err(error) => Err(error),
         }
     }
@@ -164,6 +185,28 @@ impl OperatorClient {
         GooglePermission::NotRevoked
     }
 
+    /// The same for a grant whose mailbox must be found out first.
+    pub(crate) async fn release_unknown(&self, user: &AuthorizedUser) -> GooglePermission {
+        let mailbox = self.mailbox(self.tokens(user));
+        let error: BoxError = match timeout(CHECK_LIMIT, mailbox.profile()).await {
+            Ok(Ok(profile)) => match profile.email_address.parse() {
+                Ok(email) => {
+                    let grant = MailboxGrant::new(user.clone(), email);
+                    return self.release(&grant, None).await;
+                }
+                Err(error) => Box::new(error),
+            },
+            Ok(Err(CloudError::Token(TokenError::GrantRevoked))) => {
+                return GooglePermission::Revoked;
+            }
+            Ok(Err(error)) => error.into(),
+            Err(elapsed) => elapsed.into(),
+        };
+        let error = &*error as &dyn std::error::Error;
+        warn!(error, "Could not find out whose permission is unused");
+        GooglePermission::NotRevoked
+    }
+
     async fn try_release(
         &self,
         grant: &MailboxGrant,
@@ -175,9 +218,9 @@ impl OperatorClient {
             if Some(&record.user) == leaving {
                 continue;
             }
-            match self.opens(&other).await {
-                Ok(true) => return Ok(GooglePermission::Shared),
-                Ok(false) => (),
+            match self.open_mailbox(&other).await {
+                Ok(Opened::Own) => return Ok(GooglePermission::Shared),
+                Ok(Opened::Other | Opened::Nothing) => (),
                 Err(error) => unknown = Some(error),
             }
         }
@@ -185,7 +228,13 @@ impl OperatorClient {
             return Err(error.into());
         }
         self.revoke(&grant.user).await?;
-        self.report_revoked(&grant.email).await?;
+        if let Err(error) = self.report_revoked(&grant.email, leaving).await {
+            let error = &error as &dyn std::error::Error;
+            warn!(
+                error,
+                "Could not find out whose grants were revoked with another one"
+            );
+        }
         Ok(GooglePermission::Revoked)
     }
 
@@ -206,9 +255,17 @@ impl OperatorClient {
     }
 
     /// Another process may have connected the account meanwhile: then its grant was revoked, too, and its user must know.
-    async fn report_revoked(&self, email: &EmailAddress) -> Result<(), UsersError> {
+    async fn report_revoked(
+        &self,
+        email: &EmailAddress,
+        leaving: Option<&UserId>,
+    ) -> Result<(), UsersError> {
         let now = self.parts.clock.now();
-        for (found, _) in self.grants(email).await? {
+        for (found, grant) in self.grants(email).await? {
+            let is_leaving = Some(&found.user) == leaving;
+            if is_leaving || !matches!(self.open_mailbox(&grant).await, Ok(Opened::Nothing)) {
+                continue;
+            }
             let revoked = |record: &mut UserRecord| {
                 if record.google == found.google {
                     record.watch_renewed(Err(ProblemCode::GrantRevoked), now);

@@ -180,6 +180,8 @@ async fn each_way_to_fail_says_what_to_do_and_can_be_repeated() {
     sandbox.pubsub().remove_topic(OPERATOR_TOPIC);
     let answer = connect(&browser, "ann@example.com").await;
     assert_shows(&answer, 502, "Tell your operator");
+    // The user cannot repeat that, and the attempts before left what a next one uses.
+    assert_eq!(sandbox.oauth().grants("ann@example.com"), 0);
     put_topic(&sandbox);
 
     let record = pages.world.record("ann").await;

@@ -66,6 +66,8 @@ async fn who_only_names_a_mailbox_does_not_keep_its_permission() {
         "{page}"
     );
     assert_eq!(sandbox.oauth().grants(ANN), 0);
+    // Nor is a permission that they have for another mailbox gone.
+    assert_eq!(pages.world.record("eve").await.problem, None);
     sandbox.stop().await;
 }
 
@@ -239,4 +241,32 @@ async fn an_old_or_forged_redirect_does_not_end_the_attempt_that_runs() {
     assert_connected(&come_back(&ann, &second).await);
     assert_shows(&come_back(&ann, &second).await, 403, "has expired");
     sandbox.stop().await;
+}
+
+/// Its refresh token would be lost, so that nobody could end it.
+#[tokio::test]
+async fn a_permission_is_revoked_whose_browser_goes_away_while_the_code_is_redeemed() {
+    for at in [
+        FaultPoint::OAuthToken,
+        FaultPoint::GmailProfile,
+        FaultPoint::GmailWatch,
+    ] {
+        let sandbox = sandbox().await;
+        let (_pages, ann) = pages(&sandbox).await;
+        // Google revokes all that an account has granted. One from before shows that it has, whenever the code is redeemed.
+        sandbox.oauth().grant(ANN);
+        let back = decide(&ann, &[("allow", "yes"), ("account", ANN)]).await;
+        delay(&sandbox, at);
+        let reached = async {
+            while sandbox.faults().occurred(at) == 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = come_back(&ann, &back) => panic!("the browser did not wait"),
+            () = reached => (),
+        }
+        revoked(&sandbox, ANN).await;
+        sandbox.stop().await;
+    }
 }

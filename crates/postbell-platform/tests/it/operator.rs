@@ -228,6 +228,7 @@ async fn a_viewer_looks_at_everything_and_changes_nothing() {
     for action in [
         format!("{path}/invite"),
         format!("{path}/sign-out"),
+        format!("{path}/sandbox-id"),
         format!("{path}/dead-letters/1/drop"),
         "/operator/dead-letters/1/drop".to_owned(),
     ] {

@@ -102,6 +102,7 @@ pub(super) async fn callback(
     let attempt = attempt.filter(|attempt| attempt.is_of(&session, &record, pages.now()));
     let connected = match attempt {
         Some(attempt) => {
+            pages.count_change(&session.principal)?;
             let query = uri.query().unwrap_or_default();
             let by = session.actor(origin, pages.now());
             connect(&pages, client, attempt, &record, query, &by).await?
@@ -163,7 +164,7 @@ async fn connect(
         Redirected::Stranger => return Ok(Err(Problem::Expired)),
     };
     let users = pages.users();
-    let consented = client.connect(&request, &code, record, &users.commands);
+    let consented = client.connect(request, code, record, &users.commands);
     let Consented {
         new,
         unused,
