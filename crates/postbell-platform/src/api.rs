@@ -25,6 +25,7 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use postbell_core::{SandboxId, UserId};
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
@@ -32,8 +33,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::error::ApiError;
-use self::machine_config::FetchLimit;
 pub use self::status::user_status;
+use crate::request_limit::{RequestLimit, change_limit};
 use crate::{ApiKeys, MailboxUsers, Operator, Tarballs, UserService, UserTokens};
 
 /// The largest body without credentials: a few ids.
@@ -84,7 +85,9 @@ pub struct Platform(Arc<Shared>);
 
 struct Shared {
     parts: PlatformParts,
-    config_fetches: FetchLimit,
+    config_fetches: RequestLimit<SandboxId>,
+    /// Of what users change by their token.
+    changes: RequestLimit<UserId>,
 }
 
 impl Platform {
@@ -93,7 +96,8 @@ impl Platform {
     pub fn new(parts: PlatformParts) -> Self {
         Self(Arc::new(Shared {
             parts,
-            config_fetches: FetchLimit::default(),
+            config_fetches: machine_config::fetch_limit(),
+            changes: change_limit(),
         }))
     }
 
@@ -121,10 +125,6 @@ impl Platform {
 
     fn parts(&self) -> &PlatformParts {
         &self.0.parts
-    }
-
-    fn config_fetches(&self) -> &FetchLimit {
-        &self.0.config_fetches
     }
 
     fn users(&self) -> &UserService {

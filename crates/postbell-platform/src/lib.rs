@@ -24,6 +24,7 @@ mod pages;
 mod random;
 mod reconciler;
 mod relays;
+mod request_limit;
 mod stored_credentials;
 mod tarballs;
 mod user_service;

@@ -34,12 +34,13 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get};
 use postbell_alerts::UserTargets;
-use postbell_core::{Changes, DeliveryLog, DeliveryQueue, EmailAddress, Timestamp, UserId};
+use postbell_core::{
+    Changes, DeliveryLog, DeliveryQueue, EmailAddress, Principal, Timestamp, UserId,
+};
 use postbell_google::{Issuer, SignIn};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::bot::alerts::TestAlertLimit;
 use self::change_poll::ChangePoll;
 pub use self::cookie_cipher::CookieCipher;
 use self::cookies::Cookies;
@@ -47,6 +48,7 @@ use self::page_error::PageError;
 use self::session::Session;
 use self::sse::SseConnections;
 use crate::api::no_such_route;
+use crate::request_limit::{RequestLimit, change_limit};
 use crate::{MailboxUsers, Operator, SignInLinks, UserService};
 
 /// The dependencies of the pages.
@@ -125,7 +127,9 @@ struct Shared {
     parts: PagesParts,
     connections: Arc<SseConnections>,
     policy: HeaderValue,
-    test_alerts: TestAlertLimit,
+    test_alerts: RequestLimit<UserId>,
+    /// Of what users change, and of their sign-ins.
+    changes: RequestLimit<UserId>,
 }
 
 impl Pages {
@@ -140,7 +144,8 @@ impl Pages {
         Self(Arc::new(Shared {
             policy: security_headers::policy(origin.as_deref()),
             connections: Arc::default(),
-            test_alerts: TestAlertLimit::default(),
+            test_alerts: bot::alerts::test_limit(),
+            changes: change_limit(),
             parts,
         }))
     }
@@ -200,6 +205,21 @@ impl Pages {
 
     fn now(&self) -> Timestamp {
         self.users().clock.now()
+    }
+
+    /// Counts a change, or a sign-in, of a principal. Those of users are limited: each is an entry of the audit log,
+    /// which keeps it for a year.
+    fn count_change(&self, principal: &Principal) -> Result<(), PageError> {
+        match principal {
+            Principal {
+                user: Some(user),
+                operator: None,
+                ..
+            } if !self.0.changes.take(user, self.users().clock.elapsed()) => {
+                Err(PageError::TooManyChanges)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn cookies(&self) -> Cookies<'_> {

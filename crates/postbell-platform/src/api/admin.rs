@@ -86,6 +86,7 @@ pub(super) async fn show(
         UserErrors,
         (status = CONFLICT, body = Problem),
         (status = PAYLOAD_TOO_LARGE, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
     )
 )]
 pub(super) async fn connect(
@@ -107,6 +108,7 @@ pub(super) async fn connect(
         (status = OK, body = Connected),
         (status = UNAUTHORIZED, body = Problem),
         (status = NOT_FOUND, body = Problem),
+        (status = TOO_MANY_REQUESTS, body = Problem),
     )
 )]
 pub(super) async fn disconnect(

@@ -71,6 +71,11 @@ impl FromRequestParts<Platform> for SetupToolUser {
         }
         let record = platform.users().store.get(&user).await;
         let record = record.map_err(|error| ApiError::from_change("authentication", error))?;
+        if !parts.method.is_safe() {
+            let elapsed = platform.users().clock.elapsed();
+            let is_allowed = platform.0.changes.take(&user, elapsed);
+            is_allowed.then_some(()).ok_or(ApiError::TooMany)?;
+        }
         match record {
             // The token belongs to a former user with the same id.
             Some(record) if record.created_at != added => Err(ApiError::Unauthorized),

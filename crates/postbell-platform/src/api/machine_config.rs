@@ -5,10 +5,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use postbell_core::{Clock, SandboxId, UserRecord, update_user};
+use postbell_core::{SandboxId, UserRecord, update_user};
 use postbell_protocol::api::{MachineAccount, MachineConfig, Problem};
 use postbell_protocol::routes;
-use quick_cache::sync::Cache;
 use tracing::info;
 
 use super::Platform;
@@ -16,38 +15,12 @@ use super::auth::query;
 use super::check_in::{MachineTokens, verified};
 use super::error::ApiError;
 use crate::ChangeError;
+use crate::request_limit::RequestLimit;
 use crate::variables::Tarball;
 
-/// How often a machine may fetch its configuration within the time. It has credentials in it, and costs a
-/// decryption.
-const MOST_FETCHES: u32 = 30;
-const WINDOW: Duration = Duration::from_secs(60);
-
-/// Of how many machines the fetches are counted.
-const MACHINES_COUNTED: usize = 10_000;
-
-/// Counts the fetches of each machine.
-pub(super) struct FetchLimit(Cache<SandboxId, (Duration, u32)>);
-
-impl Default for FetchLimit {
-    fn default() -> Self {
-        Self(Cache::new(MACHINES_COUNTED))
-    }
-}
-
-impl FetchLimit {
-    /// Counts a fetch, and fails if there were too many.
-    fn take(&self, machine: &SandboxId, clock: &dyn Clock) -> Result<(), ApiError> {
-        let now = clock.elapsed();
-        let counted = self.0.get(machine);
-        let counted = counted.filter(|(since, _)| now.saturating_sub(*since) < WINDOW);
-        let (since, number) = counted.unwrap_or((now, 0));
-        if number >= MOST_FETCHES {
-            return Err(ApiError::TooMany);
-        }
-        self.0.insert(machine.clone(), (since, number + 1));
-        Ok(())
-    }
+/// Limits how often a machine fetches its configuration. It has credentials in it, and costs a decryption.
+pub(super) fn fetch_limit() -> RequestLimit<SandboxId> {
+    RequestLimit::new(30, Duration::from_secs(2))
 }
 
 /// The machine that asks. Controllers before the header have it in the query, where access logs get what may be an address.
@@ -102,8 +75,10 @@ pub(super) async fn machine_config(
     let record = record.map_err(|error| failed(error.into()))?;
     let record = record.filter(|record| record.sandbox_id == sandbox_id);
     let record = record.ok_or(ApiError::FormerMachine)?;
-    let limit = platform.config_fetches();
-    limit.take(&record.sandbox_id, &*users.clock)?;
+    let limit = &platform.0.config_fetches;
+    if !limit.take(&record.sandbox_id, users.clock.elapsed()) {
+        return Err(ApiError::TooMany);
+    }
     let config = config_of(&platform, &record).await?;
     let fetched = update_user(&*users.store, &user, None, &*users.clock, |stored| {
         stored.fetch_config(users.clock.now());

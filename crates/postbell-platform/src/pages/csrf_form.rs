@@ -26,10 +26,16 @@ pub(super) struct CsrfForm<S = Session> {
 
 /// An extractor that holds a session.
 pub(super) trait HasSession: FromRequestParts<Pages, Rejection = PageError> + Send {
+    /// Whether the user's forms are limited.
+    const IS_LIMITED: bool = true;
+
     fn session(&self) -> &Session;
 }
 
 impl HasSession for Session {
+    /// A session can always be ended, also while somebody else uses up the limit with another one.
+    const IS_LIMITED: bool = false;
+
     fn session(&self) -> &Session {
         self
     }
@@ -106,11 +112,13 @@ impl<S: HasSession> FromRequest<Pages> for CsrfForm<S> {
         let SameOriginForm(fields) = SameOriginForm::from_request(request, pages).await?;
         let shown = fields.get(FORM_TOKEN).unwrap_or_default();
         let expected = session.session().form_token.as_bytes();
-        if constant_time_eq(expected, shown) {
-            Ok(Self { session, fields })
-        } else {
-            Err(PageError::ForeignForm)
+        if !constant_time_eq(expected, shown) {
+            return Err(PageError::ForeignForm);
         }
+        if S::IS_LIMITED {
+            pages.count_change(&session.session().principal)?;
+        }
+        Ok(Self { session, fields })
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) enum PageError {
     /// The sign-in with Google failed, for the given reason.
     SignInFailed(&'static str),
     TooManyConnections,
+    /// The user has changed too much in a short time.
+    TooManyChanges,
     /// The store is unavailable.
     Unavailable,
     IssuerUnavailable,
@@ -81,6 +83,11 @@ impl PageError {
             ),
             Self::SignInFailed(reason) => (StatusCode::FORBIDDEN, "You are not signed in", reason),
             Self::TooManyConnections => (StatusCode::TOO_MANY_REQUESTS, "Too many open pages", ""),
+            Self::TooManyChanges => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests",
+                "You have changed settings or signed in too often. Wait a minute and retry.",
+            ),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Temporarily unavailable",
@@ -114,10 +121,13 @@ impl IntoResponse for PageError {
             },
         );
         let mut response = (status, page).into_response();
-        if matches!(self, Self::Unavailable | Self::IssuerUnavailable) {
-            let seconds = HeaderValue::from_static("5");
-            response.headers_mut().insert(header::RETRY_AFTER, seconds);
-        }
+        let retry_after = match self {
+            Self::Unavailable | Self::IssuerUnavailable => "5",
+            Self::TooManyChanges => "60",
+            _ => return response,
+        };
+        let seconds = HeaderValue::from_static(retry_after);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
         response
     }
 }

@@ -78,6 +78,7 @@ impl Session {
         let cookie = pages.cookies().set(CookieName::Session, &session, lifetime);
         let first = session.first_page(pages).await?;
         if first.is_some() {
+            pages.count_change(&session.principal)?;
             let by = session.actor(origin, now);
             let user = session.principal.user.as_ref();
             let audit = pages.parts().operator.ports.audit_log();

@@ -1,15 +1,19 @@
 //! What users do is in the audit log, too.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::http::Method;
-use postbell_core::{AuditLog, Users};
-use postbell_platform::Perform;
+use postbell_core::{AuditAction, AuditLog, SystemClock, Timestamp, Users};
+use postbell_platform::{OperatedQueue, Operator, Perform, system_random};
 use postbell_protocol::api::operator::{GooglePermission, Invite, ListAudit, RemoveUser};
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
+use postbell_testkit::MemoryStore;
 use serde_json::json;
 
 use crate::connect::{assert_connected, connect, pages};
-use crate::test_browser::TestPages;
-use crate::test_platform::{olga, sandbox};
+use crate::test_browser::{SignInWays, TestPages};
+use crate::test_platform::{TestPlatform, olga, sandbox};
 
 /// Who has done what, in order.
 async fn done(pages: &TestPages) -> Vec<(String, String, String)> {
@@ -74,6 +78,48 @@ async fn what_users_do_on_their_page_and_with_their_token_is_recorded() {
         ]
     );
     assert!(!format!("{done:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_user_cannot_fill_the_log_by_changing_something_again_and_again() {
+    let pages = TestPages::new().await;
+    let ann = pages.signed_in(Some("ann"), false).await;
+    let mut limited = 0;
+    for number in 0..100 {
+        let to = ["on", "off"][number % 2];
+        let answer = ann.submit("/bot", "/bot/wake", &[("to", to)]).await;
+        if answer.status == 429 {
+            assert_eq!(answer.headers["retry-after"], "60");
+            limited += 1;
+        }
+    }
+    let recorded = done(&pages).await.len();
+    assert_eq!(limited + recorded, 1 + 100, "the sign-in and the changes");
+    assert!(recorded < 40, "{recorded}");
+    // Signing in and setup tools do it no more than the page. A busy machine may take a minute for all this.
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        let link = pages.link(Some("ann"), false).await;
+        statuses.push(pages.browser().post(&link, &[]).await.status);
+    }
+    assert_eq!(statuses.last(), Some(&429));
+    for _ in 0..50 {
+        const ROUTE: &str = "/api/admin/google-credentials";
+        let answer = pages.world.ask_as("ann", Method::DELETE, ROUTE, json!({}));
+        statuses.push(answer.await.0);
+    }
+    assert!(statuses.contains(&200));
+    assert_eq!(statuses.last(), Some(&429));
+
+    // Others are not affected, the session can be ended, and the limit passes.
+    let operator = pages.signed_in(Some("ann"), true).await;
+    for _ in 0..40 {
+        let answer = operator.submit("/bot", "/bot/wake", &[("to", "on")]).await;
+        assert_eq!(answer.status, 303);
+    }
+    assert_eq!(ann.submit("/bot", "/sign-out", &[]).await.status, 303);
+    pages.world.pass(Duration::from_secs(60));
+    pages.signed_in(Some("ann"), false).await;
 }
 
 #[tokio::test]
@@ -161,13 +207,68 @@ async fn an_invitation_does_not_drop_the_machine_that_it_names() {
     assert!(refused.to_string().contains("another machine"), "{refused}");
 }
 
+/// Pages of a platform whose relay has the store `relay`, or the platform's under another name.
+async fn with_relay(relay: Option<MemoryStore>) -> TestPages {
+    let mut world = TestPlatform::new().await;
+    let relay = relay.unwrap_or_else(|| world.operated.clone());
+    world.operator = Arc::new(Operator {
+        ports: Arc::new(world.operated.clone()),
+        queue: Some(OperatedQueue {
+            ports: Arc::new(relay),
+            arrivals: None,
+            has_own_log: true,
+        }),
+        client: None,
+        relays: None,
+        url: None,
+        user_tokens: None,
+        gateway_tokens: None,
+        random: system_random(),
+        clock: Arc::new(SystemClock::new()),
+    });
+    TestPages::at("http://bell.example.com", world, SignInWays::default())
+}
+
+async fn append(log: &dyn AuditLog, detail: &str, before: i64) {
+    let mut by = olga();
+    by.at = Timestamp::from_millis(by.at.as_millis() - before * 1000);
+    let appended = log.append(&by, AuditAction::DropDeadLetter, None, detail);
+    appended.await.unwrap();
+}
+
 #[tokio::test]
 async fn the_log_of_the_relay_is_listed_apart_and_shown_together() {
-    let pages = TestPages::new().await;
-    let request = ListAudit {
-        relay: true,
-        ..ListAudit::default()
+    let relay = MemoryStore::default();
+    let pages = with_relay(Some(relay.clone())).await;
+    let own = &pages.world.operated.audit;
+    append(own, "entry-1", 300).await;
+    append(&relay.audit, "entry-2", 200).await;
+    append(own, "entry-3", 100).await;
+    let listed = async |relay| {
+        let request = ListAudit {
+            relay,
+            ..ListAudit::default()
+        };
+        let listed = pages.world.operator.perform(request, &olga()).await;
+        let entries = listed.unwrap().entries.into_iter();
+        entries.map(|entry| entry.detail).collect::<Vec<_>>()
     };
-    let listed = pages.world.operator.perform(request, &olga()).await;
-    assert!(listed.unwrap().entries.is_empty());
+    assert_eq!(listed(true).await, ["entry-2"]);
+    assert_eq!(listed(false).await, ["entry-3", "entry-1"]);
+    let operator = pages.signed_in(None, true).await;
+    let page = operator.get("/operator").await.body;
+    let places = ["entry-3", "entry-2", "entry-1"].map(|detail| page.find(detail));
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn one_log_under_two_names_is_shown_once() {
+    let pages = with_relay(None).await;
+    append(&pages.world.operated.audit, "entry-1", 0).await;
+    let operator = pages.signed_in(None, true).await;
+    let page = operator.get("/operator").await.body;
+    assert_eq!(page.matches("entry-1").count(), 1, "{page}");
 }

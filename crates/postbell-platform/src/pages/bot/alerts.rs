@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use postbell_alerts::{AlertEvent, AlertKind, AlertTarget, InvalidTarget};
 use postbell_core::{EmailAddress, StoredTarget, TargetId, Timestamp, UserId};
-use quick_cache::sync::Cache;
 use secrecy::ExposeSecret;
 use tracing::info;
 
@@ -21,16 +20,10 @@ use crate::pages::layout::{Page, form_token};
 use crate::pages::session::{Session, UserSession};
 use crate::pages::toast::Toast;
 use crate::pages::{PageError, Pages};
+use crate::request_limit::RequestLimit;
 
 /// How many targets a user may have.
 pub(super) const MOST_TARGETS: usize = 5;
-
-/// How many test alerts a user may send in an hour.
-const MOST_TESTS: u32 = 10;
-const WINDOW: Duration = Duration::from_secs(3600);
-
-/// Of how many users the test alerts are counted.
-const USERS_COUNTED: usize = 10_000;
 
 /// The section that the actions redirect to.
 const SECTION: &str = "/bot#alerts";
@@ -46,26 +39,8 @@ pub(super) struct ShownTarget {
 }
 
 /// Limits test alerts: each is a request to a server that the user names.
-pub(in crate::pages) struct TestAlertLimit(Cache<UserId, (Timestamp, u32)>);
-
-impl Default for TestAlertLimit {
-    fn default() -> Self {
-        Self(Cache::new(USERS_COUNTED))
-    }
-}
-
-impl TestAlertLimit {
-    /// Counts a test alert, and returns whether it may be sent.
-    fn take(&self, user: &UserId, now: Timestamp) -> bool {
-        let counted = self.0.get(user);
-        let counted = counted.filter(|(since, _)| now - *since < WINDOW);
-        let (since, number) = counted.unwrap_or((now, 0));
-        if number >= MOST_TESTS {
-            return false;
-        }
-        self.0.insert(user.clone(), (since, number + 1));
-        true
-    }
+pub(in crate::pages) fn test_limit() -> RequestLimit<UserId> {
+    RequestLimit::new(10, Duration::from_secs(6 * 60))
 }
 
 /// Reads a user's targets.
@@ -282,7 +257,8 @@ pub(super) async fn send_test(
         return Ok(Toast::TargetMissing.redirect(&pages, SECTION));
     };
     let now = pages.now();
-    if !pages.0.test_alerts.take(&record.user, now) {
+    let elapsed = pages.users().clock.elapsed();
+    if !pages.0.test_alerts.take(&record.user, elapsed) {
         return Ok(Toast::TooManyTestAlerts.redirect(&pages, SECTION));
     }
     let google = record.google.as_ref();
@@ -321,16 +297,5 @@ mod tests {
             assert_eq!(refused.value, value);
             assert!(refused.reason.contains(reason), "{}", refused.reason);
         }
-    }
-
-    #[test]
-    fn test_alerts_are_limited_per_user_and_hour() {
-        let limit = TestAlertLimit::default();
-        let [ann, bob] = ["ann", "bob"].map(|name| name.parse::<UserId>().unwrap());
-        let start = Timestamp::from_millis(1_000_000);
-        let sent = |user, now| (0..20).filter(|_| limit.take(user, now)).count();
-        assert_eq!(sent(&ann, start), 10);
-        assert_eq!(sent(&bob, start), 10);
-        assert_eq!(sent(&ann, start + WINDOW), 10);
     }
 }
