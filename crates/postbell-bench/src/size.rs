@@ -8,6 +8,7 @@ use postbell_core::{
     Clock, DELIVERIES_KEPT, DeliveryLog, DeliveryQueue, RelayId, Settlement, SystemClock,
 };
 use postbell_store::{Store, StoreOptions};
+use tokio::time::sleep;
 
 use crate::child::Served;
 use crate::fill::{self, BACKLOG};
@@ -22,6 +23,9 @@ const FEW: usize = 10_000;
 /// How many mailboxes are claimed at once, and how often.
 const CLAIMED: usize = 100;
 const TIMES: usize = 21;
+
+/// In which each waiting delivery is tried once.
+const SETTLES: Duration = Duration::from_secs(20);
 
 /// Milliseconds.
 struct Costs {
@@ -50,6 +54,8 @@ pub(crate) async fn all(
             "  {size} mailboxes: {bytes} bytes for each, after one delivery"
         ))?;
     }
+    // The disk would write what was filled in, while the pushes wait for it.
+    rustix::fs::sync();
     say("  the databases are filled")?;
     pushes(world, senders, time, [empty, few, large]).await?;
     let mut costs = Vec::new();
@@ -141,6 +147,8 @@ async fn pushes(
         }
         .print()?;
     }
+    // By then the machines of all that wait were looked up.
+    sleep(SETTLES).await;
     Line {
         what: "private memory with the large database, a tenth waiting",
         measured: relays[2].private_memory()?,
