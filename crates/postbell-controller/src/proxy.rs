@@ -76,6 +76,9 @@ async fn forward(State(proxy): State<Proxy>, mut request: Request) -> Response {
     if !proxy.is_authorized(&request) {
         return error_response(StatusCode::UNAUTHORIZED, "Unauthorized");
     }
+    if let Err((status, expected)) = headers::check(&request) {
+        return error_response(status, expected);
+    }
     if !proxy.gateway.is_running() {
         return unavailable("Gateway not ready");
     }

@@ -4,7 +4,7 @@ use axum::http::header::{
     self, CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, Request};
+use axum::http::{HeaderMap, Method, Request, StatusCode, Version};
 use postbell_protocol::routes::PROXY_TOKEN;
 
 /// Hop-by-hop headers (RFC 9110, section 7.6.1), besides `Connection` and those that it names.
@@ -90,6 +90,30 @@ pub(super) fn body_kind(headers: &HeaderMap) -> BodyKind {
         Some(length) if length != "0" => BodyKind::Sized,
         _ => BodyKind::Absent,
     }
+}
+
+/// Checks what a server must refuse, and the gateway cannot see any more.
+///
+/// # Errors
+///
+/// The status and what was expected: 400 for an HTTP/1.1 request with another number of hosts than one (RFC 9112, section
+/// 3.2), and 501 for a transfer coding that is not decoded (section 6.1).
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), (StatusCode, &'static str)> {
+    let headers = request.headers();
+    let hosts = headers.get_all(HOST).iter().count();
+    let is_right = match request.version() {
+        Version::HTTP_11 => hosts == 1,
+        _ => hosts <= 1,
+    };
+    if !is_right {
+        return Err((StatusCode::BAD_REQUEST, "expected one Host header"));
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let expected = "expected no transfer coding but chunked";
+        return Err((StatusCode::NOT_IMPLEMENTED, expected));
+    }
+    Ok(())
 }
 
 /// Announces a body of unknown length. The HTTP client does not do so for GET.
@@ -192,6 +216,38 @@ mod tests {
         let mut shown: Vec<_> = shown.collect();
         shown.sort();
         shown
+    }
+
+    #[test]
+    fn a_request_without_its_host_or_with_an_unknown_coding_is_refused() {
+        let host = ("host", "bot.fly.dev");
+        let coding = "transfer-encoding";
+        for (version, given, expected) in [
+            (Version::HTTP_11, &[host][..], None),
+            (Version::HTTP_11, &[], Some(400)),
+            (Version::HTTP_11, &[host, host], Some(400)),
+            (Version::HTTP_10, &[], None),
+            (Version::HTTP_10, &[host, host], Some(400)),
+            (Version::HTTP_11, &[host, (coding, "Chunked")], None),
+            (
+                Version::HTTP_11,
+                &[host, (coding, "gzip, chunked")],
+                Some(501),
+            ),
+            (
+                Version::HTTP_11,
+                &[host, (coding, "gzip"), (coding, "chunked")],
+                Some(501),
+            ),
+        ] {
+            let mut request = Request::builder().version(version);
+            for (name, value) in given {
+                request = request.header(*name, *value);
+            }
+            let refused = check(&request.body(()).unwrap()).err();
+            let status = refused.map(|(status, _)| status.as_u16());
+            assert_eq!(status, expected, "{version:?} {given:?}");
+        }
     }
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
