@@ -8,6 +8,7 @@ use postbell_core::{BoxError, MachineLocation, ManagedMachine, UserRecord};
 use postbell_http::{drain, read_response};
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_protocol::routes::{CONTROLLER_HEALTH, CONTROLLER_RELOAD, FORCE_INSTANCE_ID};
+use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -96,6 +97,8 @@ impl Controllers for HttpControllers {
         let token = self.gateway_tokens.token(&record.sandbox_id);
         let url = self.url(record, CONTROLLER_RELOAD)?;
         let request = self.client.post(url).timeout(RELOAD_TIMEOUT);
+        // A proxy may want it (RFC 9110, section 8.6).
+        let request = request.header(CONTENT_LENGTH, 0);
         let request = addressed(request, &record.location).bearer_auth(token.expose_secret());
         let response = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = response.status();
@@ -115,6 +118,12 @@ impl Controllers for HttpControllers {
                 Err("the machine rejects the platform's token".into())
             }
             StatusCode::CONFLICT => Err("the controller is shutting down".into()),
+            // Of a proxy: a controller answers with none of them.
+            StatusCode::REQUEST_TIMEOUT
+            | StatusCode::LENGTH_REQUIRED
+            | StatusCode::TOO_MANY_REQUESTS => {
+                Err(format!("a proxy answered {}", status.as_u16()).into())
+            }
             status if status.is_client_error() => Ok(Reload::NotSupported),
             status => Err(format!("the controller answered {}", status.as_u16()).into()),
         }

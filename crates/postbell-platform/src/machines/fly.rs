@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use postbell_core::{BoxError, Clock, InstanceStatus, ManagedMachine};
 use postbell_http::{drain, read_response, retry_after};
 use postbell_protocol::env_crypto::EnvKey;
+use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -127,6 +128,8 @@ impl Machines for FlyMachines {
 
     async fn start(&self, machine: &ManagedMachine) -> Result<(), MachinesError> {
         let request = self.request(Method::POST, machine, Some("start"))?;
+        // A proxy may want it (RFC 9110, section 8.6).
+        let request = request.header(CONTENT_LENGTH, 0);
         drain(self.send(request).await?).await;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::post;
 use axum::{Json, Router};
@@ -27,7 +27,8 @@ type Answers = Arc<Mutex<(u16, Value, u32)>>;
 
 /// A controller that answers a reload as the test says. Returns its URL.
 async fn controller(answers: &Answers) -> (String, JoinSet<()>) {
-    let reload = async |State(answers): State<Answers>| {
+    let reload = async |State(answers): State<Answers>, headers: HeaderMap| {
+        assert_eq!(headers["content-length"], "0", "a proxy may want it");
         let mut answers = answers.lock();
         answers.2 += 1;
         let status = StatusCode::from_u16(answers.0).unwrap();
@@ -222,9 +223,11 @@ async fn a_change_is_fetched_by_a_machine_at_a_url_without_a_restart() {
     );
     assert_eq!(world.record("ann").await.pending_sync, None);
 
-    *answers.lock() = (502, json!({"error": "no platform"}), 0);
-    assert_eq!(switch(Notifications::On).await.machine, SyncOutcome::Failed);
-    assert!(world.record("ann").await.pending_sync.is_some());
+    for status in [502, 411, 429] {
+        *answers.lock() = (status, json!({"error": "of a proxy"}), 0);
+        assert_eq!(switch(Notifications::On).await.machine, SyncOutcome::Failed);
+        assert!(world.record("ann").await.pending_sync.is_some());
+    }
     // A machine that could not be told, and starts later, has it.
     assert_eq!(fetch(&world, None).await.0, 200);
     assert_eq!(world.record("ann").await.pending_sync, None);
