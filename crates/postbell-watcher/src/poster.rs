@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use postbell_core::{Clock, Timestamp};
+use postbell_core::{Clock, ProblemCode, Timestamp};
 use postbell_protocol::watch_state::{Stage, WatchState};
 use postbell_protocol::webhook::{
     Source, TEST_ID, WebhookMessage, WebhookPayload, idempotency_key, test_payload,
@@ -299,6 +299,10 @@ impl Poster {
         posted?;
         state.last_accepted_at_ms = now;
         state.set_problem(ProblemSource::Test, None);
+        // The rest of a long backlog may take minutes.
+        for solved in [ProblemCode::WebhookFailing, ProblemCode::WebhookGone] {
+            state.forget_problem(solved);
+        }
         info!(messages = count, "The webhook accepted mail");
         Ok(count)
     }

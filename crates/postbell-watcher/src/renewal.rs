@@ -142,6 +142,7 @@ impl WatchRenewal {
     /// not renew together.
     pub async fn run(self: Arc<Self>, stop: CancellationToken, jitter: fn() -> f64) {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        self.end_solved().await;
         loop {
             let Some(due_in) = self.due_in().await else {
                 self.report_missing().await;
@@ -165,6 +166,22 @@ impl WatchRenewal {
             if stop.run_until_cancelled(sleep(wait)).await.is_none() {
                 return;
             }
+        }
+    }
+
+    /// Ends the problem of an earlier process whose cause is over, as that of a further webhook whose mailbox has got
+    /// its watch in the meantime: the next renewal may be days away.
+    async fn end_solved(&self) {
+        let mut state = self.state.lock().await;
+        let has_watch = watch_problem(&state, self.clock.now()).is_none();
+        let code = state.mail_problem().map(|problem| problem.code);
+        if has_watch
+            && matches!(
+                code,
+                Some(ProblemCode::WatchMissing | ProblemCode::WatchExpired)
+            )
+        {
+            state.report(ProblemSource::Renewal, None).await;
         }
     }
 

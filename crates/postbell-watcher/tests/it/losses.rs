@@ -1,5 +1,6 @@
 //! Ways in which mail was lost, late or doubled.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -280,6 +281,26 @@ async fn a_problem_is_stored_with_its_code_and_time_until_it_is_over() {
     world.sync().await.unwrap();
     assert_eq!(world.state()["problemCode"], Value::Null);
     assert_eq!(world.state()["problemSinceMs"], Value::Null);
+}
+
+#[tokio::test]
+async fn an_accepted_call_ends_the_webhooks_problem_before_the_rest_of_the_backlog() {
+    let world = TestWatcher::with(|settings| settings.messages_per_hook = NonZeroUsize::MIN).await;
+    let sent = world.deliver_many(2);
+    let faults = world.sandbox.faults();
+    faults.add(FaultPoint::Hook, Kind::refuse(500), Frequency::Times(1));
+    world.sync().await.unwrap_err();
+    assert_eq!(world.state()["problemCode"], "webhook_failing");
+    let unread = Kind::refuse(503);
+    faults.add_for(
+        FaultPoint::GmailMessage,
+        &sent[1],
+        unread,
+        Frequency::Always,
+    );
+    world.sync().await.unwrap_err();
+    assert_eq!(world.hooks(), [[sent[0].clone()]]);
+    assert_ne!(world.state()["problemCode"], "webhook_failing");
 }
 
 #[tokio::test]

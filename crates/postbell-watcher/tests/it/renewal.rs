@@ -35,6 +35,21 @@ async fn a_state_without_a_topic_is_a_problem_of_the_watch() {
     tasks.stop(Duration::from_secs(5)).await.unwrap();
 }
 
+/// That of a further webhook, which has got the watch of its mailbox.
+#[tokio::test]
+async fn a_missing_watch_is_no_problem_any_more_once_there_is_one() {
+    let world = TestWatcher::new().await;
+    let mut state = world.state();
+    state["problem"] = json!("nothing renews Gmail's watch");
+    state["problemCode"] = json!("watch_missing");
+    let world = world.restart_after(|world| world.write_state(&state)).await;
+    let tasks = Tasks::new();
+    let renewal = Arc::clone(&world.watcher.renewal);
+    tasks.start("renewal", |stop| renewal.run(stop, || 0.5));
+    world.until(|_, state| state["problemCode"].is_null()).await;
+    tasks.stop(Duration::from_secs(5)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_new_start_corrects_a_cursor_that_is_ahead_of_the_mailbox() {
     let world = TestWatcher::new().await;
