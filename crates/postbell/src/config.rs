@@ -235,8 +235,10 @@ impl Config {
     ///
     /// [`ConfigError`] names the keys and the expected values.
     pub(crate) fn check_watches(&self) -> Result<(), ConfigError> {
-        watch::check(&self.watch)?;
-        crate::cli::check_webhooks(&self.watch)
+        let mut mistakes = Mistakes::default();
+        mistakes.check(watch::check(&self.watch));
+        mistakes.check(crate::cli::check_webhooks(&self.watch));
+        mistakes.into_result()
     }
 
     /// Checks everything that can be checked before a start, also on the disk: that the stores of the
@@ -270,6 +272,7 @@ impl Config {
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = self.platform.warnings();
         warnings.extend(self.controller.warnings());
+        warnings.extend(watch::warnings(&self.watch));
         if let Some(audience) = &self.relay.audience
             && audience.scheme() != "https"
             && !postbell_http::is_loopback(audience)

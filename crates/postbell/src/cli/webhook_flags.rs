@@ -1,10 +1,11 @@
 //! The webhooks of `[[watch]]` tables: their keys are flags of `watch serve` and `watch pull`.
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::watch::{DeliveryArgs, subscription, webhook as webhook_url};
-use crate::config::{ConfigError, WatchConfig, WebhookConfig};
+use crate::config::{ConfigError, Mistakes, WatchConfig, WebhookConfig};
 
 #[derive(Parser)]
 #[command(no_binary_name = true)]
@@ -18,30 +19,18 @@ pub(crate) fn default_delivery() -> DeliveryArgs {
     parse(Vec::new()).unwrap_or_else(|error| error.exit())
 }
 
+/// Keys of a mailbox. In a table of a webhook, they are a usual mistake.
+const OF_MAILBOX: [&str; 4] = ["account", "client", "credentials_file", "subscription"];
+
 /// Returns the arguments of a webhook.
 ///
 /// # Errors
 ///
-/// [`ConfigError`] names the key, and contains no secret.
+/// [`ConfigError`] names each wrong key, and contains no secret.
 pub(crate) fn delivery(webhook: &WebhookConfig) -> Result<DeliveryArgs, ConfigError> {
-    let wrong = |key: &str, problem: &str| ConfigError::Value {
-        key: format!("watch.webhook.{key}"),
-        source_name: "configuration".to_owned(),
-        problem: problem.to_owned(),
-    };
     let arguments = webhook.arguments();
     let arguments = arguments.map_err(|(key, expected)| wrong(&key, expected))?;
-    let mut delivery = parse(arguments).map_err(|error| {
-        let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default();
-        let line = line.trim_start_matches("error: ");
-        wrong(
-            "*",
-            &format!(
-                "{line}; the keys are the flags of `postbell watch serve`, with _ in place of -"
-            ),
-        )
-    })?;
+    let mut delivery = parse(arguments).map_err(|error| wrong_flags(webhook, &error))?;
     // The token and the secret of the environment are of the webhook whose URL is there.
     let of_other = webhook.hook_url.as_ref().map(|_| String::new());
     let text = |secret: &Option<SecretString>| {
@@ -60,21 +49,78 @@ pub(crate) fn delivery(webhook: &WebhookConfig) -> Result<DeliveryArgs, ConfigEr
     Ok(delivery)
 }
 
+fn wrong(key: &str, problem: &str) -> ConfigError {
+    ConfigError::Value {
+        key: format!("watch.webhook.{key}"),
+        source_name: "configuration".to_owned(),
+        problem: problem.to_owned(),
+    }
+}
+
+/// Names each key that is wrong by itself, else what is wrong with all of them.
+fn wrong_flags(webhook: &WebhookConfig, error: &clap::Error) -> ConfigError {
+    let mut mistakes = Mistakes::default();
+    for (key, value) in &webhook.flags {
+        if OF_MAILBOX.contains(&key.as_str()) {
+            let first = "a key of [[watch]]: put it before the first [[watch.webhook]]";
+            mistakes.push(wrong(key, first));
+            continue;
+        }
+        let alone = WebhookConfig {
+            flags: [(key.clone(), value.clone())].into_iter().collect(),
+            ..WebhookConfig::default()
+        };
+        let of_key = alone.arguments().ok().and_then(|it| parse(it).err());
+        // A flag that needs another one is not wrong by itself.
+        let of_key =
+            of_key.filter(|error| !matches!(error.kind(), ErrorKind::MissingRequiredArgument));
+        if let Some(error) = of_key {
+            mistakes.push(wrong(key, &sentence(&error)));
+        }
+    }
+    match mistakes.into_result() {
+        Ok(()) => wrong("*", &sentence(error)),
+        Err(each) => each,
+    }
+}
+
+fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.trim_start_matches("error: ");
+    format!("{line}; the keys are the flags of `postbell watch serve`, with _ in place of -")
+}
+
 /// Checks what the command line knows of the tables: the subscriptions, and the flags of all webhooks.
+///
+/// # Errors
+///
+/// [`ConfigError`] names each wrong key with its table.
 pub(crate) fn check_webhooks(watches: &[WatchConfig]) -> Result<(), ConfigError> {
-    let subscriptions = watches.iter().filter_map(|it| it.subscription.as_deref());
-    for named in subscriptions {
-        subscription(named).map_err(|problem| ConfigError::Value {
-            key: "watch.subscription".to_owned(),
-            source_name: "configuration".to_owned(),
-            problem,
-        })?;
+    let mut mistakes = Mistakes::default();
+    for (number, watch) in (1_usize..).zip(watches) {
+        let table = watch.table(number);
+        if let Some(named) = watch.subscription.as_deref()
+            && let Err(problem) = subscription(named)
+        {
+            mistakes.push(ConfigError::Value {
+                key: format!("{table} subscription"),
+                source_name: "configuration".to_owned(),
+                problem,
+            });
+        }
+        for webhook in watch.webhooks() {
+            let Err(error) = delivery(&webhook) else {
+                continue;
+            };
+            let name = webhook.name.as_deref();
+            let name = name.map_or("first webhook".to_owned(), |name| format!("webhook {name}"));
+            for error in error.each() {
+                mistakes.push(error.in_table(&format!("{table} {name}")));
+            }
+        }
     }
-    let webhooks = watches.iter().flat_map(WatchConfig::webhooks);
-    for webhook in webhooks {
-        delivery(&webhook)?;
-    }
-    Ok(())
+    mistakes.into_result()
 }
 
 fn parse(arguments: Vec<String>) -> Result<DeliveryArgs, clap::Error> {
@@ -120,6 +166,33 @@ mod tests {
         assert_eq!(own.hook_secret.as_deref(), Some(""));
         let default = parsed("").unwrap();
         assert!(default.hook.hook_token.is_none() && default.hook_secret.is_none());
+    }
+
+    #[test]
+    fn each_wrong_key_is_named_with_its_table_and_webhook() {
+        let table = r#"
+            account = "bob@example.com"
+            [[webhook]]
+            body = "rich"
+            per_messages = true
+            [[webhook]]
+            name = "invoices"
+            credentials_file = "bob.json"
+            from_unverified = true
+        "#;
+        let ann = toml::from_str("account = \"ann@example.com\"").unwrap();
+        let error = check_webhooks(&[ann, toml::from_str(table).unwrap()]).unwrap_err();
+        let shown: Vec<_> = error.each().iter().map(ToString::to_string).collect();
+        let expected = [
+            "[[watch]] 2 (b…@example.com) first webhook: watch.webhook.body",
+            "[[watch]] 2 (b…@example.com) first webhook: watch.webhook.per_messages",
+            "[[watch]] 2 (b…@example.com) webhook invoices: watch.webhook.credentials_file",
+        ];
+        assert_eq!(shown.len(), expected.len(), "{shown:?}");
+        for (shown, expected) in shown.iter().zip(expected) {
+            assert!(shown.starts_with(expected), "{shown}");
+        }
+        assert!(shown[2].contains("put it before the first"), "{shown:?}");
     }
 
     #[test]

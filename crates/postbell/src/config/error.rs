@@ -70,6 +70,27 @@ impl ConfigError {
         Self::Contradiction { key, expected }
     }
 
+    /// The same error, of a key in one of several tables.
+    pub(crate) fn in_table(&self, table: &str) -> Self {
+        let (key, source_name, problem) = match self {
+            Self::Value {
+                key,
+                source_name,
+                problem,
+            } => (key.as_str(), source_name.clone(), problem.clone()),
+            other => (
+                other.subject(),
+                "configuration".to_owned(),
+                other.to_string(),
+            ),
+        };
+        Self::Value {
+            key: format!("{table}: {key}"),
+            source_name,
+            problem,
+        }
+    }
+
     /// Returns each error alone.
     pub(crate) fn each(&self) -> &[Self] {
         match self {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use postbell_core::EmailAddress;
 use postbell_google::Credentials;
 use postbell_protocol::watch_state::state_path;
 use secrecy::SecretString;
@@ -117,6 +118,13 @@ impl WatchConfig {
         })
     }
 
+    /// Names the table with its number in an error, which a log may show.
+    pub(crate) fn table(&self, number: usize) -> String {
+        let address: Result<EmailAddress, _> = self.account.trim().parse();
+        let masked = address.map_or_else(|_| "…".to_owned(), |it| it.masked().to_string());
+        format!("[[watch]] {number} ({masked})")
+    }
+
     /// Whether this is the table of a mailbox.
     pub(crate) fn is_of(&self, mailbox: &str) -> bool {
         self.account.trim().eq_ignore_ascii_case(mailbox)
@@ -153,6 +161,28 @@ impl WebhookConfig {
         }
         Ok(arguments)
     }
+}
+
+/// Returns what is missing in some tables and not in others, as sentences without a full stop.
+pub(super) fn warnings(watches: &[WatchConfig]) -> Vec<String> {
+    let lacks_subscription = |watch: &WatchConfig| watch.subscription.is_none();
+    let lacks_url = |watch: &WatchConfig| {
+        let webhooks = watch.webhooks();
+        webhooks.iter().any(|webhook| webhook.hook_url.is_none())
+    };
+    let warned = |lacks: &dyn Fn(&WatchConfig) -> bool, sentence: &str| -> Vec<String> {
+        if watches.iter().all(lacks) {
+            return Vec::new();
+        }
+        let lacking = (1_usize..).zip(watches).filter(|(_, watch)| lacks(watch));
+        let warning =
+            |(number, watch): (usize, &WatchConfig)| format!("{} {sentence}", watch.table(number));
+        lacking.map(warning).collect()
+    };
+    let subscription = "has no subscription, which `postbell watch pull` needs";
+    let url = "has a webhook without hook_url, which is then that of POSTBELL_WATCH_HOOK_URL";
+    let of_subscription = warned(&lacks_subscription, subscription);
+    [of_subscription, warned(&lacks_url, url)].concat()
 }
 
 /// Checks the tables, except the flags of the webhooks, which the command line knows.
@@ -297,6 +327,24 @@ mod tests {
         assert_eq!(audit.arguments().unwrap(), expected);
         assert_eq!(bob.webhooks().len(), 1);
         assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_only_some_tables_lack_is_a_warning_that_names_them() {
+        let config = parse(
+            r#"
+            [[watch]]
+            account = "ann@example.com"
+            subscription = "projects/p-1/subscriptions/ann"
+            [[watch]]
+            account = "bob@example.com"
+            "#,
+        );
+        let warnings = warnings(&config.unwrap().watch);
+        assert_eq!(
+            warnings,
+            ["[[watch]] 2 (b…@example.com) has no subscription, which `postbell watch pull` needs"]
+        );
     }
 
     #[test]

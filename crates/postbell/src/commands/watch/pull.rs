@@ -69,13 +69,15 @@ fn check(planned: &[Planned], config: &Config, env: &Env) -> anyhow::Result<()> 
 
 /// Fails if a subscription is missing.
 pub(super) fn check_subscriptions(planned: &[Planned]) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        planned.iter().all(|plan| !plan.subscription.is_empty()),
-        BadSetting::new(
-            "expected --subscription, or subscription in each [[watch]] table: `postbell setup` creates one, and prints the whole command"
-        )
-    );
-    Ok(())
+    let missing = planned.iter().filter(|plan| plan.subscription.is_empty());
+    let missing: Vec<_> = missing.map(|plan| &*plan.name).collect();
+    let named = match missing[..] {
+        [] => return Ok(()),
+        [""] => ": `postbell setup` creates one, and prints the whole command".to_owned(),
+        _ => format!("; it is missing for {}", missing.join(", ")),
+    };
+    let expected = "expected --subscription, or subscription in each [[watch]] table";
+    Err(BadSetting::new(format!("{expected}{named}")).into())
 }
 
 /// Opens the subscriptions, each once. If there are several, one that cannot be opened is tried again later and stops no
