@@ -1,13 +1,22 @@
 //! The directories of `gog` (<https://github.com/openclaw/gogcli>, `internal/config`), where Postbell
 //! finds its keyring and shares the state of the watch.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::gog_keyring::GogKeyring;
 use crate::watch_state::{self, StateFile, mailbox_of};
 
 /// Name of gog's directory in each of the user's base directories.
 const APP: &str = "gogcli";
+
+/// The folder, beside gog's configuration directory, with the directories of further accounts of a machine.
+const FURTHER: &str = ".postbell-accounts";
+
+/// How many bytes of the hash of an address name the folder of a further account. Paths are logged, addresses are not.
+const NAME_BYTES: usize = 16;
 
 /// Variables that move gog's directories.
 pub const GOG_DIR_VARIABLES: [&str; 4] = [
@@ -73,24 +82,90 @@ impl GogDirs {
 
     /// Returns the directory of the watch state: that of newer versions of gog if it holds the state
     /// of the account, else that of older versions. A further webhook of a mailbox has its state beside that of the
-    /// first.
+    /// first, and a further account of a machine in its own directory.
     #[must_use]
     pub fn watch_state(&self, account: &str) -> PathBuf {
-        self.newer_watch_state(account)
-            .unwrap_or_else(|| watch_state_in(&self.config))
+        let dirs = self.of_account(account);
+        let newer = dirs.newer_watch_state(account);
+        newer.unwrap_or_else(|| watch_state_in(&dirs.config))
     }
 
-    /// Returns the directories that may hold watch states.
+    /// Returns the directories that may hold watch states, those of further accounts last.
     #[must_use]
-    pub fn watch_states(&self) -> [PathBuf; 2] {
-        [watch_state_in(&self.config), self.state.join("gmail-watch")]
+    pub fn watch_states(&self) -> Vec<PathBuf> {
+        let own = [watch_state_in(&self.config), self.state.join("gmail-watch")];
+        let mut further = self.further_accounts();
+        // Always in the same order.
+        further.sort();
+        let further = further.iter();
+        let further = further.map(|folder| watch_state_in(&folder.join(APP)));
+        own.into_iter().chain(further).collect()
+    }
+
+    /// Returns the directories of a further account of a machine. A controller keeps it apart, because its OAuth client may
+    /// have the name of another one.
+    #[must_use]
+    pub fn of_further(&self, account: &str) -> Self {
+        let mailbox = mailbox_of(account).trim().to_lowercase();
+        let hash = digest(&SHA256, mailbox.as_bytes());
+        let name = hex::encode(&hash.as_ref()[..NAME_BYTES]);
+        Self::at(self.further_folder().join(name).join(APP))
+    }
+
+    /// Returns the directories that are all in one, as older versions of gog have it.
+    #[must_use]
+    pub fn at(config: PathBuf) -> Self {
+        Self {
+            data: config.clone(),
+            is_data_explicit: false,
+            state: config.join("state"),
+            is_state_explicit: false,
+            config,
+        }
+    }
+
+    /// Whether this file or directory of the configuration directory holds watch states.
+    #[must_use]
+    pub fn holds_watch_state(&self, path: &Path) -> bool {
+        watch_state_in(&self.config).starts_with(path)
+    }
+
+    /// Returns the directories of an account: those of a further account if it is one, else the same.
+    #[must_use]
+    pub fn of_account(&self, account: &str) -> Self {
+        let further = self.of_further(account);
+        if further.config.is_dir() {
+            further
+        } else {
+            self.clone()
+        }
+    }
+
+    /// Returns the folder that holds one folder for each further account.
+    #[must_use]
+    pub fn further_folder(&self) -> PathBuf {
+        self.config.with_file_name(FURTHER)
+    }
+
+    /// Returns the folders of the further accounts that exist. Blocks on the disk.
+    #[must_use]
+    pub fn further_accounts(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.further_folder()).into_iter().flatten();
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let is_accounts = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            name.len() == 2 * NAME_BYTES && name.iter().all(u8::is_ascii_hexdigit)
+        };
+        paths.filter(is_accounts).collect()
     }
 
     /// Returns the directory of the watch state of newer versions of gog, if it is in use.
     #[must_use]
     pub fn newer_watch_state(&self, account: &str) -> Option<PathBuf> {
         let newer = self.state.join("gmail-watch");
-        (self.is_state_explicit || has_state(&newer, mailbox_of(account))).then_some(newer)
+        let is_other = newer != watch_state_in(&self.config);
+        let is_used = self.is_state_explicit || has_state(&newer, mailbox_of(account));
+        (is_other && is_used).then_some(newer)
     }
 
     /// Returns gog's keyring: that of older versions if it exists.
@@ -142,6 +217,30 @@ mod tests {
         assert_eq!(moved.config(), Path::new("/gog/config"));
         let state = Path::new("/gog/state/gmail-watch");
         assert_eq!(moved.watch_state("ann@example.com"), state);
+    }
+
+    #[test]
+    fn a_further_account_has_directories_of_its_own_which_do_not_name_it() {
+        let home = tempfile::tempdir().unwrap();
+        let variable = |name: &str| (name == "HOME").then(|| home.path().to_str().unwrap());
+        let dirs = GogDirs::from_variables(variable).unwrap();
+        let bob = dirs.of_further("Bob@example.com/invoices");
+        assert_eq!(bob.config(), dirs.of_further("bob@example.com").config());
+        assert!(bob.config() != dirs.of_further("bob_example@com").config());
+        assert!(!bob.config().to_str().unwrap().contains("bob"));
+        assert_eq!(
+            dirs.of_account("bob@example.com").config(),
+            dirs.config(),
+            "it is no further account yet"
+        );
+        let state = bob.watch_state("bob@example.com");
+        drop(StateFile::open(&state, "bob@example.com").unwrap());
+        assert_eq!(dirs.of_account("bob@example.com").config(), bob.config());
+        assert_eq!(dirs.watch_state("bob@example.com"), state);
+        assert_eq!(dirs.watch_states()[2..], [state]);
+        fs::create_dir(dirs.further_folder().join("new")).unwrap();
+        let folder = bob.config().parent().unwrap();
+        assert_eq!(dirs.further_accounts(), [folder]);
     }
 
     #[test]

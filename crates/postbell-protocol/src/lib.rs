@@ -13,4 +13,5 @@ pub mod private_file;
 pub mod routes;
 pub mod tarball;
 pub mod watch_state;
+pub mod watched_accounts;
 pub mod webhook;

@@ -113,6 +113,8 @@ pub const CONTROLLER_RELOAD: &str = "/_kilo/reload";
 
 /// Watcher: takes a push from the controller (section 5).
 pub const WATCHER_PUSH: &str = "/gmail-pubsub";
+/// Watcher: replaces the accounts that it watches (section 5).
+pub const WATCHER_ACCOUNTS: &str = "/accounts";
 /// Bot: the webhook of the machine's gateway (section 4).
 pub const GATEWAY_WEBHOOK: &str = "/hooks/gmail";
 

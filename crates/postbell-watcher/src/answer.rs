@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
+use postbell_protocol::watched_accounts::NOT_WATCHED;
 use serde_json::json;
 
 use crate::error::{NotSynced, SyncError};
@@ -21,6 +22,8 @@ pub(crate) enum Answer {
     Delivered(usize),
     /// The webhook had everything already.
     NothingNew,
+    /// It names no mailbox of this process.
+    NotWatched,
     /// The caller is not authenticated.
     Unauthorized,
     /// The body is not a push.
@@ -62,6 +65,7 @@ impl Answer {
             (failed @ (Self::Failed(_) | Self::Unfinished(_)), _)
             | (_, failed @ (Self::Failed(_) | Self::Unfinished(_))) => failed,
             (Self::Delivered(some), Self::Delivered(others)) => Self::Delivered(some + others),
+            (Self::NotWatched, other) | (other, Self::NotWatched) => other,
             (Self::NothingNew, other) => other,
             (one, _) => one,
         }
@@ -73,6 +77,14 @@ impl IntoResponse for Answer {
         let (status, body) = match self {
             Self::Delivered(messages) => (StatusCode::OK, json!({ "delivered": messages })),
             Self::NothingNew => (StatusCode::ACCEPTED, json!({ "delivered": 0 })),
+            Self::NotWatched => {
+                let body = json!({
+                    "error": "this machine does not watch the mailbox",
+                    "problem": NOT_WATCHED,
+                });
+                let retry_after = [(RETRY_AFTER, RETRY_AFTER_SECONDS)];
+                return (StatusCode::SERVICE_UNAVAILABLE, retry_after, Json(body)).into_response();
+            }
             Self::Unauthorized => (
                 StatusCode::UNAUTHORIZED,
                 json!({ "error": "expected the watcher's token in x-gog-token, or google's in authorization" }),

@@ -6,6 +6,7 @@
 //! (`failing.rs`), so that it never stops the others. A watcher knows one account and one webhook;
 //! [`PushServers`] and [`Monitors`] join those of a process. This crate knows nothing of relays or users. Start reading at `watcher.rs`, then `sync_loop.rs` and `sync.rs`.
 
+mod accounts;
 mod alerter;
 mod answer;
 mod arrival;
@@ -47,6 +48,7 @@ mod watcher;
 mod webhook;
 mod webhook_test;
 
+pub use accounts::{AccountRoutes, Accounts, OpenAccount};
 pub use alerter::Alerter;
 pub use attachment_folder::AttachmentFolder;
 pub use dead_letters::{DeadLetterAction, DeadLetterRequest, Requested};

@@ -9,6 +9,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use parking_lot::RwLock;
 use postbell_core::{Clock, ProblemCode, Timestamp, Tracer};
 use postbell_protocol::watch_state::WatchState;
 use serde_json::json;
@@ -39,11 +40,13 @@ pub struct Monitor {
     pub(crate) tracer: Tracer,
 }
 
-/// Answers monitoring for all watchers of a process. Cheap to clone.
+/// Answers monitoring for all watchers of a process. Clones share them.
 #[derive(Clone)]
-pub struct Monitors {
-    watched: Arc<[(String, Monitor)]>,
-    unwatched: Arc<[Unwatched]>,
+pub struct Monitors(Arc<RwLock<Arc<All>>>);
+
+struct All {
+    watched: Vec<(String, Monitor)>,
+    unwatched: Vec<Unwatched>,
 }
 
 /// A mailbox that should be watched, and could not be opened.
@@ -86,24 +89,26 @@ impl Monitors {
     /// Each watcher has a name, which is public: no address. The name of an only one is not shown.
     #[must_use]
     pub fn new(monitors: Vec<(String, Monitor)>) -> Self {
-        Self {
-            watched: monitors.into(),
-            unwatched: Arc::default(),
-        }
+        Self(Arc::new(RwLock::new(Arc::new(All {
+            watched: monitors,
+            unwatched: Vec::new(),
+        }))))
     }
 
-    /// Adds mailboxes that could not be opened, by their names: their mail does not get through.
-    #[must_use]
-    pub fn with_unwatched(self, names: Vec<String>, since: Timestamp) -> Self {
-        let unwatched = names.into_iter().map(|name| Unwatched {
+    /// Replaces the watchers, and the mailboxes that could not be opened, by their names and since when: their mail does not
+    /// get through.
+    pub fn replace(
+        &self,
+        watched: Vec<(String, Monitor)>,
+        unwatched: impl IntoIterator<Item = (String, Timestamp)>,
+    ) {
+        let unwatched = unwatched.into_iter().map(|(name, since)| Unwatched {
             name,
             since,
             metrics: Metrics::new(),
         });
-        Self {
-            unwatched: unwatched.collect(),
-            ..self
-        }
+        let unwatched = unwatched.collect();
+        *self.0.write() = Arc::new(All { watched, unwatched });
     }
 
     /// The routes `/health`, `/ready` and `/metrics`.
@@ -116,20 +121,31 @@ impl Monitors {
     }
 
     /// Returns what keeps the mail of a mailbox from getting through, and the name if there are several.
-    pub async fn problem(&self) -> Option<(ProblemCode, Option<&str>)> {
-        let (problem, name) = self.first_problem().await?;
-        Some((problem.code, name))
+    pub async fn problem(&self) -> Option<(ProblemCode, Option<String>)> {
+        let all = self.all();
+        let (name, problem) = all.problems().await.into_iter().next()?;
+        Some((problem.code, all.is_several().then_some(name)))
     }
 
-    async fn first_problem(&self) -> Option<(FoundProblem, Option<&str>)> {
-        for (name, monitor) in self.watched.iter() {
-            if let Some(problem) = monitor.found().await {
-                return Some((problem, self.is_several().then_some(name)));
-            }
+    fn all(&self) -> Arc<All> {
+        Arc::clone(&self.0.read())
+    }
+}
+
+impl All {
+    /// The problem of each mailbox that has one, with its name.
+    async fn problems(&self) -> Vec<(String, FoundProblem)> {
+        let mut problems = Vec::new();
+        for (name, monitor) in &self.watched {
+            let found = monitor.found().await;
+            problems.extend(found.map(|problem| (name.clone(), problem)));
         }
-        let unwatched = self.unwatched.first()?;
-        let problem = assess(&unwatched.state(), unwatched.since).problem?;
-        Some((problem, self.is_several().then_some(&unwatched.name)))
+        let unwatched = self.unwatched.iter();
+        problems.extend(unwatched.filter_map(|it| {
+            let problem = assess(&it.state(), it.since).problem?;
+            Some((it.name.clone(), problem))
+        }));
+        problems
     }
 
     fn is_several(&self) -> bool {
@@ -137,25 +153,33 @@ impl Monitors {
     }
 }
 
-/// Answers 200 if all mail gets through, else 503 with the code of the first problem.
+/// Answers 200 if all mail gets through, else 503 with the code of the first problem, and, of several mailboxes, with the
+/// problem of each.
 async fn ready(State(monitors): State<Monitors>) -> Response {
-    let Some((problem, name)) = monitors.first_problem().await else {
+    let all = monitors.all();
+    let problems = all.problems().await;
+    let Some((name, problem)) = problems.first() else {
         return Json(json!({ "status": "ready" })).into_response();
     };
     let since = problem.since.as_millis();
     let mut body = json!({ "status": "problem", "code": problem.code, "since": since });
-    if let Some(name) = name {
-        body["mailbox"] = name.into();
+    if all.is_several() {
+        body["mailbox"] = json!(name);
+        let each = problems.iter().map(|(name, problem)| {
+            json!({ "mailbox": name, "code": problem.code, "since": problem.since.as_millis() })
+        });
+        body["problems"] = each.collect();
     }
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
 async fn metrics(State(monitors): State<Monitors>) -> Response {
+    let all = monitors.all();
     let mut texts = Vec::new();
-    for (name, monitor) in monitors.watched.iter() {
+    for (name, monitor) in &all.watched {
         texts.push((&**name, monitor.encode().await));
     }
-    for it in monitors.unwatched.iter() {
+    for it in &all.unwatched {
         texts.push((&it.name, it.metrics.encode(&it.state(), it.since)));
     }
     let text = match &mut texts[..] {

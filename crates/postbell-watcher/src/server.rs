@@ -1,10 +1,11 @@
 //! Receives notifications (protocol, section 5).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Query, State};
+use axum::extract::{FromRef, FromRequestParts, Query, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::routing::post;
@@ -14,9 +15,12 @@ use postbell_google::{MailboxChanged, PushBody};
 use postbell_http::{BodyError, bearer_token, read_body, trace_context};
 use postbell_protocol::routes::GOG_TOKEN;
 use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use crate::answer::Answer;
+use crate::push_auth::PushAuth;
 use crate::refusals::Refusals;
 use crate::settings::WatcherSettings;
 use crate::sync::SyncEngine;
@@ -26,6 +30,9 @@ const WRONG_TOKEN: &str = "the token of --token or POSTBELL_WATCH_TOKEN in x-gog
 
 /// The largest body, as in the relay.
 const BODY_LIMIT: usize = 64 * 1024;
+
+/// How long a push waits for a watcher that is about to be started.
+const PAUSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Receives notifications and has the mailbox synced. Cheap to clone.
 #[derive(Clone)]
@@ -68,7 +75,7 @@ impl PushServer {
                 return Answer::Failed(error.into());
             }
             if !self.settings.identity.is_named(&changed.email_address) {
-                return Answer::NothingNew;
+                return Answer::NotWatched;
             }
         }
         let outcome = match wait {
@@ -96,16 +103,83 @@ enum Wait {
     HandedOver,
 }
 
-/// The watchers of a process: one for each mailbox and webhook. Each takes the notifications of its mailbox. Cheap
-/// to clone.
+/// The watchers of a process: one for each mailbox and webhook. Each takes the notifications of its mailbox. Clones
+/// share them.
 #[derive(Clone)]
-pub struct PushServers(Arc<[PushServer]>);
+pub struct PushServers(Arc<Shared>);
+
+struct Shared {
+    served: watch::Sender<Served>,
+    /// How a push is authenticated; `None` without watchers.
+    caller: Option<(PushAuth, Arc<dyn Clock>)>,
+    /// Whether the watchers are those of a machine's accounts, each with pushes of its own, which the relay repeats.
+    is_of_accounts: bool,
+}
+
+/// What is watched now.
+#[derive(Clone, Default)]
+struct Served {
+    servers: Arc<[PushServer]>,
+    /// The addresses whose watchers are about to be started.
+    paused: Arc<[String]>,
+}
+
+impl Served {
+    fn is_named(&self, address: &str) -> bool {
+        self.servers.iter().any(|server| server.is_named(address))
+    }
+
+    fn is_paused(&self, address: &str) -> bool {
+        let mut paused = self.paused.iter();
+        paused.any(|paused| paused.eq_ignore_ascii_case(address))
+    }
+}
 
 impl PushServers {
     /// At least one. A push is authenticated as the first says.
     #[must_use]
     pub fn new(servers: Vec<PushServer>) -> Self {
-        Self(servers.into())
+        let first = servers.first();
+        let caller =
+            first.map(|first| (first.settings.push_auth.clone(), Arc::clone(&first.clock)));
+        let served = Served {
+            servers: servers.into(),
+            paused: Arc::default(),
+        };
+        Self(Arc::new(Shared {
+            served: watch::Sender::new(served),
+            caller,
+            is_of_accounts: false,
+        }))
+    }
+
+    /// The watchers of a machine's accounts, none yet. A push for a mailbox that is not among them fails: the sender is
+    /// to repeat it.
+    #[must_use]
+    pub fn of_accounts(push_auth: PushAuth, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Shared {
+            served: watch::Sender::default(),
+            caller: Some((push_auth, clock)),
+            is_of_accounts: true,
+        }))
+    }
+
+    /// Replaces the watchers. Pushes for the addresses in `paused` wait until their watchers are there.
+    pub(crate) fn replace(&self, servers: Vec<PushServer>, paused: Vec<String>) {
+        self.0.served.send_replace(Served {
+            servers: servers.into(),
+            paused: paused.into(),
+        });
+    }
+
+    /// What is watched, once the watcher of `address` is not about to be started.
+    async fn served_for(&self, address: &str) -> Served {
+        let mut served = self.0.served.subscribe();
+        let is_settled = |it: &Served| it.is_named(address) || !it.is_paused(address);
+        // The sender lives as long as `self`.
+        let settled = timeout(PAUSE_LIMIT, served.wait_for(is_settled)).await;
+        drop(settled);
+        self.0.served.borrow().clone()
     }
 
     /// The only route, at `path`.
@@ -135,11 +209,13 @@ impl PushServers {
             Err(expected) => return Answer::Malformed(expected),
         };
         let address = &changed.email_address;
-        let is_known = self.0.iter().any(|server| server.is_named(address));
+        let served = self.served_for(address).await;
+        let is_known = served.is_named(address);
         // One that does not know its mailbox's own address yet must not fail for that of another.
-        let concerned = self.0.iter().filter(|it| !is_known || it.is_named(address));
+        let servers = served.servers.iter();
+        let concerned = servers.filter(|it| !is_known || it.is_named(address));
         let concerned: Vec<_> = concerned.collect();
-        let is_several = self.0.len() > 1;
+        let is_several = served.servers.len() > 1 && !self.0.is_of_accounts;
         let wait = match wait {
             // One whose webhook hangs must not keep the next notification from the others.
             Wait::Unlimited if concerned.len() > 1 => Wait::HandedOver,
@@ -152,24 +228,20 @@ impl PushServers {
             Wait::Limited(_) if is_several && answer.is_repeated_here() => Answer::NothingNew,
             _ => answer,
         });
-        answers.fold(Answer::NothingNew, Answer::and)
+        match answers.fold(Answer::NotWatched, Answer::and) {
+            // It is not ours, and a repeat would not change that.
+            Answer::NotWatched if !self.0.is_of_accounts => Answer::NothingNew,
+            Answer::NotWatched => {
+                warn!("Refused a push: its mailbox is not watched here");
+                Answer::NotWatched
+            }
+            answer => answer,
+        }
     }
-}
 
-/// An authenticated caller. A handler with this argument runs for no other caller.
-struct VerifiedCaller;
-
-#[derive(Deserialize)]
-struct TokenInUrl {
-    token: Option<String>,
-}
-
-impl FromRequestParts<PushServers> for VerifiedCaller {
-    type Rejection = Answer;
-
-    async fn from_request_parts(parts: &mut Parts, servers: &PushServers) -> Result<Self, Answer> {
-        let server = servers.0.first().ok_or(Answer::Unauthorized)?;
-        let auth = &server.settings.push_auth;
+    /// Checks that a request comes from the sender of pushes.
+    async fn check(&self, parts: &Parts) -> Result<(), Answer> {
+        let (auth, clock) = self.0.caller.as_ref().ok_or(Answer::Unauthorized)?;
         let in_header = parts.headers.get(GOG_TOKEN);
         let in_header = in_header.and_then(|token| token.to_str().ok());
         let in_url = || Query::<TokenInUrl>::try_from_uri(&parts.uri).ok()?.0.token;
@@ -178,23 +250,46 @@ impl FromRequestParts<PushServers> for VerifiedCaller {
             .as_ref()
             .is_some_and(|token| auth.accepts_token(token))
         {
-            return Ok(Self);
+            return Ok(());
         }
         let bearer = bearer_token(&parts.headers);
         let oidc = match &bearer {
-            Some(bearer) => auth.check_oidc(bearer.token(), server.clock.now()).await,
+            Some(bearer) => auth.check_oidc(bearer.token(), clock.now()).await,
             None => Err(NO_PROOF),
         };
-        oidc.map(|()| Self).map_err(|expected| {
+        oidc.map_err(|expected| {
             // Of both, the shared token is what the sender was set up with.
             let expected = if token.is_some() {
                 WRONG_TOKEN
             } else {
                 expected
             };
-            server.refusals.count(expected);
+            if let Some(first) = self.0.served.borrow().servers.first() {
+                first.refusals.count(expected);
+            }
             Answer::Unauthorized
         })
+    }
+}
+
+/// An authenticated caller. A handler with this argument runs for no other caller.
+pub(crate) struct VerifiedCaller;
+
+#[derive(Deserialize)]
+struct TokenInUrl {
+    token: Option<String>,
+}
+
+impl<S> FromRequestParts<S> for VerifiedCaller
+where
+    S: Send + Sync,
+    PushServers: FromRef<S>,
+{
+    type Rejection = Answer;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Answer> {
+        let servers = PushServers::from_ref(state);
+        servers.check(parts).await.map(|()| Self)
     }
 }
 

@@ -38,9 +38,19 @@ pub(crate) struct TestWatcher {
 }
 
 /// A clock, and the quota in units per minute.
-struct Limits {
+pub(crate) struct Limits {
     clock: Arc<dyn Clock>,
     units: NonZeroU32,
+}
+
+impl Limits {
+    /// The time of day, and no quota.
+    pub(crate) fn none() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            units: NonZeroU32::MAX,
+        }
+    }
 }
 
 /// Changes the settings of a watcher.
@@ -53,11 +63,7 @@ impl TestWatcher {
 
     /// The same with other settings.
     pub(crate) async fn with(change: impl Fn(&mut WatcherSettings) + 'static) -> Self {
-        let limits = Limits {
-            clock: Arc::new(SystemClock::new()),
-            units: NonZeroU32::MAX,
-        };
-        Self::limited(limits, Box::new(change)).await
+        Self::limited(Limits::none(), Box::new(change)).await
     }
 
     /// A watcher within Gmail's quota, whose time can be paused.
@@ -73,10 +79,10 @@ impl TestWatcher {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(listener).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let watcher = watcher(&sandbox, &folder, &change, &limits);
+        let watcher = watcher(&sandbox, EMAIL, folder.path(), &change, &limits);
         let topic = format!("projects/{PROJECT}/topics/gmail");
         let (client, base) = (Client::new(), Url::parse(sandbox.url()).unwrap());
-        let admin = PubSubAdmin::new(client, base, tokens(&sandbox, &limits));
+        let admin = PubSubAdmin::new(client, base, tokens(&sandbox, EMAIL, &limits));
         admin.create_topic(&topic).await.unwrap();
         admin.allow_gmail(&topic).await.unwrap();
         watcher.renewal.start(&topic, &[]).await.unwrap();
@@ -107,7 +113,8 @@ impl TestWatcher {
         self.stop().await;
         meanwhile(&self);
         drop(self.watcher);
-        let watcher = watcher(&self.sandbox, &self.folder, &self.change, &self.limits);
+        let folder = self.folder.path();
+        let watcher = watcher(&self.sandbox, EMAIL, folder, &self.change, &self.limits);
         let world = Self { watcher, ..self };
         world.run();
         world
@@ -200,15 +207,22 @@ fn ids(body: &Value) -> Vec<String> {
         .collect()
 }
 
-fn tokens(sandbox: &Sandbox, limits: &Limits) -> Arc<TokenSource> {
-    let user = serde_json::to_value(sandbox.oauth().grant(EMAIL)).unwrap();
+fn tokens(sandbox: &Sandbox, email: &str, limits: &Limits) -> Arc<TokenSource> {
+    let user = serde_json::to_value(sandbox.oauth().grant(email)).unwrap();
     let user: AuthorizedUser = serde_json::from_value(user).unwrap();
     let url = Url::parse(sandbox.url()).unwrap().join("/token").unwrap();
     let clock = Arc::clone(&limits.clock);
     Arc::new(TokenSource::new(Client::new(), url, user, clock))
 }
 
-fn watcher(sandbox: &Sandbox, folder: &TempDir, change: &Change, limits: &Limits) -> Watcher {
+/// Opens the watcher of a mailbox, which posts to the sandbox's bot.
+pub(crate) fn watcher(
+    sandbox: &Sandbox,
+    email: &str,
+    folder: &Path,
+    change: &dyn Fn(&mut WatcherSettings),
+    limits: &Limits,
+) -> Watcher {
     let moment = Duration::from_millis(1);
     let patience = Patience {
         tries: 3,
@@ -217,7 +231,12 @@ fn watcher(sandbox: &Sandbox, folder: &TempDir, change: &Change, limits: &Limits
         ..Patience::default()
     };
     let base = Url::parse(sandbox.url()).unwrap();
-    let gmail = Gmail::new(Client::new(), base, tokens(sandbox, limits), patience);
+    let gmail = Gmail::new(
+        Client::new(),
+        base,
+        tokens(sandbox, email, limits),
+        patience,
+    );
     let gmail = gmail.with_units_per_minute(limits.units);
     let url = Url::parse(&sandbox.bot().hook_url()).unwrap();
     let hook = WebhookClient {
@@ -240,9 +259,9 @@ fn watcher(sandbox: &Sandbox, folder: &TempDir, change: &Change, limits: &Limits
             longest_wait: NEVER,
             least_wait: Duration::ZERO,
         },
-        ..WatcherSettings::new(EMAIL.to_owned(), PushAuth::with_token(TOKEN.into()))
+        ..WatcherSettings::new(email.to_owned(), PushAuth::with_token(TOKEN.into()))
     };
     change(&mut settings);
-    let file = StateFile::open(folder.path(), EMAIL).unwrap();
+    let file = StateFile::open(folder, email).unwrap();
     Watcher::new(settings, gmail, hook, file, Arc::clone(&limits.clock)).unwrap()
 }

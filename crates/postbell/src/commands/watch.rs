@@ -1,6 +1,7 @@
 //! `postbell watch`: the watcher of one mailbox (protocol, section 5).
 
 pub(super) mod account;
+mod accounts;
 mod alerts;
 mod dead_letters;
 mod delivery;

@@ -1,5 +1,6 @@
 //! `postbell controller` as a process, with scripts and stand-ins as children.
 
+mod accounts;
 mod life;
 mod mail;
 mod settings;

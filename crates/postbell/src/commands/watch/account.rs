@@ -298,7 +298,8 @@ pub(in crate::commands) fn mailbox_credentials(
         }
         .into());
     };
-    let keyring = GogDirs::from_variables(|name| env.variable(name))?.keyring();
+    let dirs = GogDirs::from_variables(|name| env.variable(name))?;
+    let keyring = dirs.of_account(address).keyring();
     let client = args.client.as_deref();
     let client = client.or_else(|| table?.client.as_deref());
     let client = client.or_else(|| env.variable(CLIENT_VARIABLE));

@@ -169,7 +169,7 @@ fn warn_of_forgotten(watched: &[Watched], planned: &[String]) {
     }
 }
 
-async fn open_one(
+pub(super) async fn open_one(
     plan: Planned,
     opening: &Opening,
     console: &Console,
@@ -207,9 +207,12 @@ pub(super) fn servers<'a>(watched: impl IntoIterator<Item = &'a Watched>) -> Pus
 
 /// The monitoring of all.
 pub(super) fn monitors(opened: &Opened, now: Timestamp) -> Monitors {
-    let monitors = opened.watched.iter();
-    let monitors = monitors.map(|one| (one.name.clone(), one.watcher.monitor.clone()));
-    Monitors::new(monitors.collect()).with_unwatched(opened.unwatched.clone(), now)
+    let watched = opened.watched.iter();
+    let watched = watched.map(|one| (one.name.clone(), one.watcher.monitor.clone()));
+    let monitors = Monitors::new(Vec::new());
+    let unwatched = opened.unwatched.iter().map(|name| (name.clone(), now));
+    monitors.replace(watched.collect(), unwatched);
+    monitors
 }
 
 /// The different subscriptions, in order.

@@ -11,6 +11,7 @@ use postbell_http::{ListenAddress, Listener, serve};
 use postbell_watcher::{Monitors, Oidc, PushAuth, Watcher};
 use tracing::info;
 
+use super::accounts::{self, Opener};
 use super::delivery::TOKEN_VARIABLE;
 use super::mailboxes::{self, Opening};
 use crate::cli::ServeArgs;
@@ -38,7 +39,11 @@ pub(super) async fn run(
             env.file_name()
         ))
     );
-    let planned = mailboxes::planned(&args.account, &args.delivery, None, &config)?;
+    let accounts = accounts::given(&args.account, env)?;
+    let planned = match &accounts {
+        Some(_) => Vec::new(),
+        None => mailboxes::planned(&args.account, &args.delivery, None, &config)?,
+    };
     postbell_http::require_ca_certificates()?;
     let jwks_url = config.google.jwks_url.clone();
     let keys = SigningKeys::of_google(postbell_http::client()?, jwks_url, Arc::clone(&clock));
@@ -48,23 +53,32 @@ pub(super) async fn run(
         push_auth: push_auth(args, &keys, env)?,
         tracer: telemetry.tracer.clone(),
     };
-    let opened = mailboxes::open(planned, &opening, console, env, &clock).await?;
-    let monitors = mailboxes::monitors(&opened, clock.now());
-    let watched = opened.watched;
+    let opened = match &accounts {
+        Some(_) => None,
+        None => Some(mailboxes::open(planned, &opening, console, env, &clock).await?),
+    };
     let service = Service::new(GRACE)?;
     let tasks = Tasks::new();
     let mut listener = listener(args, console).await?;
     if args.tls {
         listener = TlsListeners::start(tls, &clock, &tasks)?.secure(listener);
     }
-    let router = mailboxes::servers(&watched).router(&args.path);
-    let router = router.merge(monitors.router());
+    let (router, monitors) = if let Some(opened) = opened {
+        let monitors = mailboxes::monitors(&opened, clock.now());
+        let router = mailboxes::servers(&opened.watched).router(&args.path);
+        mailboxes::start(&opened.watched, env, &tasks)?;
+        (router.merge(monitors.router()), monitors)
+    } else {
+        let accounts = accounts.unwrap_or_default();
+        let opener = Opener::new(opening, &args.delivery, *console, env, clock);
+        let routes = opener.start(accounts, &tasks).await;
+        (routes.router(&args.path), routes.monitors())
+    };
     tasks.start("pushes", |stop| serve(listener, router, stop));
     if args.verify_oidc {
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
     }
     telemetry.start(&tasks);
-    mailboxes::start(&watched, env, &tasks)?;
     Ok(run_until_stopped(service, tasks, monitors).await)
 }
 
