@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use postbell_core::{Backoff, BoxError, MachineReport};
+use postbell_core::{Backoff, BoxError};
 use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::endpoint::Endpoint;
-use crate::mail_monitor::MailMonitor;
+use crate::mail_monitor::{MailMonitor, News};
 use crate::settings::CheckinSettings;
 use crate::shared_client::SharedClient;
 use crate::supervisor::{RunningProcess, Timing};
@@ -83,7 +83,7 @@ impl Checkin {
         // With a problem, one of them may never be ready.
         tokio::select! {
             () = all_ready => {}
-            () = mail.wait_for(|report| report.news.problem.is_some()) => {}
+            () = mail.wait_for(|report| report.problem().is_some()) => {}
         }
         // Only now, because creating it delays a machine that was started for mail.
         let Some(client) = client.get().await else {
@@ -116,13 +116,13 @@ async fn check_in_with_news<C>(
     jitter: fn() -> f64,
 ) -> Infallible
 where
-    C: Future<Output = MachineReport>,
+    C: Future<Output = News>,
 {
     loop {
         let reported = check_in().await;
         sleep(PAUSE).await;
         let interval = INTERVAL.mul_f64(1.0 - EARLIER * jitter());
-        let news = mail.wait_for(|report| report.news != reported);
+        let news = mail.wait_for(|report| report.news() != reported);
         // An hour without news.
         let _ = timeout(interval.saturating_sub(PAUSE), news).await;
     }
@@ -150,13 +150,14 @@ struct Platform {
 
 impl Platform {
     /// Checks in, with retries, and returns the reported news.
-    async fn check_in(&self, timing: Timing, jitter: fn() -> f64) -> MachineReport {
+    async fn check_in(&self, timing: Timing, jitter: fn() -> f64) -> News {
         let mut backoff = Backoff::new(timing.first_wait, timing.longest_wait);
         loop {
-            let news = self.mail.refresh().await.news;
-            match self.post(news).await {
+            let report = self.mail.refresh().await;
+            let news = report.news();
+            match self.post(news.clone()).await {
                 Ok(()) => {
-                    let problem = news.problem.map(|problem| problem.code.as_str());
+                    let problem = report.problem().map(|problem| problem.code.as_str());
                     info!(problem, "Checked in with the platform");
                     return news;
                 }
@@ -174,11 +175,11 @@ impl Platform {
         }
     }
 
-    async fn post(&self, news: MachineReport) -> Result<(), BoxError> {
+    async fn post(&self, news: News) -> Result<(), BoxError> {
         let body = CheckInRequest {
             sandbox_id: Some(self.settings.sandbox_id.to_string()),
-            mailbox: news.into(),
-            accounts: Vec::new(),
+            mailbox: news.first.into(),
+            accounts: news.further.into_iter().map(Into::into).collect(),
         };
         let request = self
             .client
@@ -226,12 +227,16 @@ mod tests {
         let account = "ann@example.com".to_owned();
         let file = StateFile::open(&gog_dirs.watch_state(&account), &account).unwrap();
         let clock = Arc::new(PausedClock::starting_at(START));
-        let observed = WatchStateFile { gog_dirs, account };
+        let observed = WatchStateFile {
+            gog_dirs,
+            account,
+            number: 1,
+        };
         let mail = MailMonitor::new(observed.into(), None, None, None, clock);
         let check_ins = RefCell::new(Vec::new());
         let check_in = async || {
-            let news = mail.refresh().await.news;
-            let problem = news.problem.map(|problem| problem.code);
+            let news = mail.refresh().await.news();
+            let problem = news.first.problem.map(|problem| problem.code);
             check_ins
                 .borrow_mut()
                 .push((start.elapsed().as_secs(), problem));

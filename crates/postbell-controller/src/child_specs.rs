@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes::{GATEWAY_WEBHOOK, WATCHER_PUSH};
+use postbell_protocol::watched_accounts::WATCHED_ACCOUNTS_VARIABLE;
 use secrecy::{ExposeSecret, SecretString};
-
+use serde_json::json;
 use url::Url;
 
+use crate::mail_settings::MailSettings;
 use crate::settings::GmailSettings;
 use crate::supervisor::ChildSpec;
 use crate::{Variables, credentials};
@@ -54,6 +56,8 @@ pub(crate) struct ChildSpecs {
     pub(crate) program: WatcherProgram,
     /// The mailboxes of the watcher's own configuration. If there are any, they are the machine's.
     pub(crate) tables: Vec<String>,
+    /// Whether the accounts are those of a platform.
+    pub(crate) is_fetched: bool,
     pub(crate) ports: Ports,
     /// Where mail is posted to, if not to the gateway.
     pub(crate) hook_url: Option<Url>,
@@ -85,6 +89,11 @@ impl ChildSpecs {
             variables,
             port: Some(self.ports.gateway),
         }
+    }
+
+    /// Whether the watcher gets its accounts in a variable and can change them while it runs. `gog` watches one account.
+    pub(crate) fn is_of_accounts(&self) -> bool {
+        self.is_fetched && matches!(self.program, WatcherProgram::Postbell { .. })
     }
 
     /// Returns the command line of the watcher of the mailboxes in its own configuration. Their webhook is the
@@ -132,11 +141,37 @@ impl ChildSpecs {
         }
     }
 
-    /// Returns the command line of the watcher, with further arguments if it is Postbell's.
-    pub(crate) fn watcher(&self, gmail: &GmailSettings, chosen: &[String]) -> ChildSpec {
+    /// Returns the command line of the watcher, without the accounts in `paused` for now.
+    pub(crate) fn watcher(&self, settings: &MailSettings, paused: &[String]) -> ChildSpec {
+        let chosen = &settings.watcher_arguments;
+        let first = settings.gmail();
+        if !self.is_of_accounts() {
+            return first.map_or_else(
+                || ChildSpec::unset("watcher", Some(self.ports.watcher)),
+                |gmail| self.watcher_of(gmail, Some(gmail), chosen),
+            );
+        }
+        let any = settings.watched().next().map(|(_, account)| &account.gmail);
+        let Some(any) = first.or(any) else {
+            return ChildSpec::unset("watcher", Some(self.ports.watcher));
+        };
+        let mut spec = self.watcher_of(any, None, chosen);
+        let accounts = json!(settings.for_watcher(paused)).to_string();
+        spec.variables.set(WATCHED_ACCOUNTS_VARIABLE, &accounts);
+        spec
+    }
+
+    /// Returns the command line of the watcher, with the variables of an account.
+    fn watcher_of(
+        &self,
+        gmail: &GmailSettings,
+        named: Option<&GmailSettings>,
+        chosen: &[String],
+    ) -> ChildSpec {
         let port = self.ports.watcher.to_string();
         let hook_url = self.hook_url();
-        let account = ["--account", &gmail.account];
+        let account = named.map(|gmail| ["--account", &*gmail.account]);
+        let account = account.as_ref().map_or(&[][..], |account| account);
         let listen = [
             "--bind",
             "127.0.0.1",
@@ -167,14 +202,14 @@ impl ChildSpecs {
                 };
                 // The controller logs each of its lines with the level and the time of the line.
                 let call = ["--log-format", "json", "watch", "serve"];
-                let parts: [&[&str]; 6] = [&call, &account, &listen, hook, body, &chosen];
+                let parts: [&[&str]; 6] = [&call, account, &listen, hook, body, &chosen];
                 (program.into(), arguments(&parts), variables)
             }
             WatcherProgram::Gog => {
                 // `gog` accepts secrets only as arguments.
                 let tokens = ["--token", gateway_token, "--hook-token", hooks_token];
                 let call = ["gmail", "watch", "serve"];
-                let parts: [&[&str]; 6] = [&call, &account, &listen, &tokens, &hook, &body];
+                let parts: [&[&str]; 6] = [&call, account, &listen, &tokens, &hook, &body];
                 ("gog".into(), arguments(&parts), variables)
             }
         };
@@ -230,12 +265,25 @@ fn arguments(parts: &[&[&str]]) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail_settings::AccountSettings;
 
     fn gmail() -> GmailSettings {
         GmailSettings {
             account: "ann@example.com".to_owned(),
             tarball: "H4sI".into(),
             last_history_id: Ok(None),
+        }
+    }
+
+    fn settings(chosen: &[&str]) -> MailSettings {
+        let account = |gmail| AccountSettings { gmail, is_on: true };
+        MailSettings {
+            first: Some(account(gmail())),
+            further: vec![account(GmailSettings {
+                account: "bob@example.com".to_owned(),
+                ..gmail()
+            })],
+            watcher_arguments: chosen.iter().map(|one| (*one).to_owned()).collect(),
         }
     }
 
@@ -246,6 +294,7 @@ mod tests {
                 .to_vec(),
             program,
             tables: Vec::new(),
+            is_fetched: false,
             ports: Ports {
                 gateway: 3001,
                 watcher: 3002,
@@ -265,8 +314,7 @@ mod tests {
     }
 
     fn command(specs: &ChildSpecs, chosen: &[&str]) -> (String, Variables) {
-        let chosen: Vec<_> = chosen.iter().map(|one| (*one).to_owned()).collect();
-        let spec = specs.watcher(&gmail(), &chosen);
+        let spec = specs.watcher(&settings(chosen), &[]);
         assert!(!format!("{spec:?}").contains("of-"), "{spec:?}");
         let line = std::iter::once(&spec.program).chain(&spec.arguments);
         let line: Vec<_> = line.map(|word| word.to_str().unwrap()).collect();
@@ -378,6 +426,39 @@ mod tests {
         for size in [&["--max-bytes", "7"][..], &["--max-bytes=7"]] {
             assert_eq!(ending(size), format!("--include-body {}", size.join(" ")));
         }
+    }
+
+    #[test]
+    fn the_accounts_of_a_platform_are_in_a_variable_and_in_no_process_list() {
+        let fetched = |program| ChildSpecs {
+            is_fetched: true,
+            ..specs(program, &[])
+        };
+        let (line, variables) = command(&fetched(postbell()), &[]);
+        assert_eq!(
+            line,
+            "/bin/postbell --log-format json watch serve --bind 127.0.0.1 --port 3002 --path /gmail-pubsub \
+             --hook-url http://127.0.0.1:3001/hooks/gmail --include-body --max-bytes 20000"
+        );
+        let accounts = variables.get("POSTBELL_WATCH_ACCOUNTS").unwrap();
+        let expected = json!([
+            {"email": "ann@example.com", "name": "1"}, {"email": "bob@example.com", "name": "2"},
+        ]);
+        assert_eq!(accounts.to_str().unwrap(), expected.to_string());
+        let mut without_first = settings(&[]);
+        without_first.first = None;
+        let paused = ["bob@example.com".to_owned()];
+        let spec = fetched(postbell()).watcher(&without_first, &paused);
+        let expected = json!([{"email": "bob@example.com", "name": "2", "isPaused": true}]);
+        let accounts = spec.variables.get("POSTBELL_WATCH_ACCOUNTS").unwrap();
+        assert_eq!(accounts.to_str().unwrap(), expected.to_string());
+        assert_eq!(
+            spec.variables.get("GOG_KEYRING_PASSWORD").unwrap(),
+            "kiloclaw"
+        );
+        let (line, variables) = command(&fetched(WatcherProgram::Gog), &[]);
+        assert!(line.contains("--account ann@example.com"), "{line}");
+        assert_eq!(variables.get("POSTBELL_WATCH_ACCOUNTS"), None);
     }
 
     #[test]

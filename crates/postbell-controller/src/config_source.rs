@@ -8,6 +8,7 @@ use postbell_http::{drain, read_response};
 use postbell_protocol::api::MachineConfig;
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
+use reqwest::{Response, StatusCode};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
@@ -18,8 +19,8 @@ use crate::shared_client::SharedClient;
 /// The time-out of a request. The bot's gateway waits for the first one.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest answer: credentials have some kilobytes.
-const MAX_BODY: usize = 16 * 1024 * 1024;
+/// The largest answer: credentials of an account have some kilobytes.
+const MAX_BODY: usize = 32 * 1024 * 1024;
 
 /// The platform's route with the configuration of this machine.
 pub(crate) struct ConfigSource {
@@ -28,30 +29,46 @@ pub(crate) struct ConfigSource {
     pub(crate) gateway_token: GatewayToken,
     /// `None` without a home.
     pub(crate) sealed: Option<Arc<SealedConfig>>,
+    /// Whether the watcher can watch several accounts.
+    pub(crate) takes_several: bool,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    /// The platform knows this machine's token, and no user has the machine any more.
+    #[error(
+        "no user has a machine with this KILOCLAW_SANDBOX_ID any more: `postbell users show` has the present one"
+    )]
+    FormerMachine,
+
+    /// It was not fetched; it may be later.
+    #[error(transparent)]
+    Failed(#[from] BoxError),
 }
 
 impl ConfigSource {
     /// Fetches the configuration.
-    pub(crate) async fn fetch(&self) -> Result<MachineConfig, BoxError> {
-        let client = self.client.get().await.ok_or("there is no HTTP client")?;
-        let request = client
+    pub(crate) async fn fetch(&self) -> Result<MachineConfig, FetchError> {
+        let client = self.client.get().await;
+        let client = client.ok_or_else(|| BoxError::from("there is no HTTP client"))?;
+        let mut request = client
             .get(self.settings.url.clone())
             .timeout(TIMEOUT)
             .bearer_auth(self.gateway_token.expose())
             .header(routes::MACHINE_TOKEN, self.gateway_token.expose())
             .header(routes::SANDBOX_ID, self.settings.sandbox_id.as_str());
-        let response = request.send().await.map_err(reqwest::Error::without_url)?;
-        let status = response.status();
-        if !status.is_success() {
-            drain(response).await;
-            return Err(match status.as_u16() {
-                401 => "it does not know this machine: KILOCLAW_SANDBOX_ID or OPENCLAW_GATEWAY_TOKEN is wrong".into(),
-                410 => "no user has a machine with this KILOCLAW_SANDBOX_ID any more: `postbell users show` has the present one".into(),
-                status => format!("it answered {status}").into(),
-            });
+        if self.takes_several {
+            request = request.header(routes::ACCOUNTS, routes::SEVERAL);
         }
-        let body = read_response(response, MAX_BODY).await?;
-        serde_json::from_slice(&body).map_err(|_| "its answer is no configuration".into())
+        let response = request.send().await;
+        let response = response.map_err(|error| BoxError::from(error.without_url()))?;
+        let status = response.status();
+        if status == StatusCode::GONE {
+            drain(response).await;
+            return Err(FetchError::FormerMachine);
+        }
+        Ok(config_in(response).await?)
     }
 
     /// Returns the configuration that was fetched by an earlier process or before.
@@ -75,4 +92,25 @@ impl ConfigSource {
             "Could not store the configuration: a start needs the platform"
         );
     }
+
+    /// Removes the stored configuration.
+    pub(crate) async fn forget(&self) -> Result<(), BoxError> {
+        match self.sealed.clone() {
+            Some(sealed) => Ok(spawn_blocking(move || sealed.remove()).await??),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn config_in(response: Response) -> Result<MachineConfig, BoxError> {
+    let status = response.status();
+    if !status.is_success() {
+        drain(response).await;
+        return Err(match status.as_u16() {
+            401 => "it does not know this machine: KILOCLAW_SANDBOX_ID or OPENCLAW_GATEWAY_TOKEN is wrong".into(),
+            status => format!("it answered {status}").into(),
+        });
+    }
+    let body = read_response(response, MAX_BODY).await?;
+    serde_json::from_slice(&body).map_err(|_| "its answer is no configuration".into())
 }

@@ -9,23 +9,22 @@ use parking_lot::Mutex;
 use postbell_core::{Backoff, BoxError};
 use postbell_protocol::api::MachineConfig;
 use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watched_accounts::WatchedAccount;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::child_specs::{ChildSpecs, WatcherProgram};
-use crate::config_source::ConfigSource;
-use crate::credentials::{CredentialsError, GogFolder, HomeLock};
+use crate::config_source::{ConfigSource, FetchError};
+use crate::installation::Installation;
 use crate::mail_monitor::MailMonitor;
-
-use crate::settings::{GmailSettings, InvalidVariable, is_account};
+use crate::mail_settings::{AccountSettings, FIRST, MailSettings};
+use crate::reloads::{Change, ReloadError, Reloaded};
+use crate::settings::{GmailSettings, InvalidVariable};
 use crate::state::{ControllerState, Stage, StateCell};
 use crate::supervisor::{Child, ChildSpec, CommandError, Timing};
 use crate::watched_mailbox::{Mailbox, WatchStateFile, WatchedMailbox};
-
-/// How many requests to reload may wait.
-const QUEUED: usize = 16;
+use crate::watcher_accounts::put_accounts;
 
 /// The time between two requests to the platform without a reload: a reload may not have reached this machine.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -37,55 +36,6 @@ const EARLIER: f64 = 0.1;
 pub(crate) const NO_CREDENTIALS: ControllerState = ControllerState::Degraded {
     stage: Stage::GmailCredentials,
 };
-
-/// What the watcher is to run with.
-#[derive(Clone, PartialEq)]
-pub(crate) struct MailSettings {
-    /// The connected account.
-    pub(crate) gmail: Option<GmailSettings>,
-    /// Whether its owner wants notifications.
-    pub(crate) is_on: bool,
-    /// Further arguments of the watcher, if it is Postbell's.
-    pub(crate) watcher_arguments: Vec<String>,
-}
-
-/// The result of a reload.
-pub(crate) type Reloaded = Result<Change, ReloadError>;
-
-/// Whether a reload found another configuration.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Change {
-    /// The watcher has it.
-    Applied,
-    None,
-}
-
-/// Why a configuration was not fetched or applied. The log has the cause.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum ReloadError {
-    NotFetched,
-    NotApplied,
-    ShuttingDown,
-}
-
-/// The queue of requests to reload. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Reloads(mpsc::Sender<oneshot::Sender<Reloaded>>);
-
-impl Reloads {
-    pub(crate) fn new() -> (Self, mpsc::Receiver<oneshot::Sender<Reloaded>>) {
-        let (sender, receiver) = mpsc::channel(QUEUED);
-        (Self(sender), receiver)
-    }
-
-    /// Has the configuration fetched and applied.
-    pub(crate) async fn request(&self) -> Reloaded {
-        let (reply, result) = oneshot::channel();
-        let sent = self.0.send(reply).await;
-        sent.map_err(|_| ReloadError::ShuttingDown)?;
-        result.await.unwrap_or(Err(ReloadError::ShuttingDown))
-    }
-}
 
 /// What keeps a configuration current.
 pub(crate) struct Reloading {
@@ -101,6 +51,7 @@ pub(crate) struct Reloading {
 pub(crate) struct Configurator {
     pub(crate) specs: ChildSpecs,
     pub(crate) gog_dirs: Option<GogDirs>,
+    pub(crate) installation: Installation,
     pub(crate) gateway: Child,
     pub(crate) watcher: Child,
     pub(crate) mailbox: WatchedMailbox,
@@ -110,23 +61,32 @@ pub(crate) struct Configurator {
     pub(crate) renewal: Arc<Mutex<Option<ChildSpec>>>,
     /// The account of the variables.
     pub(crate) variables: Result<Option<GmailSettings>, InvalidVariable>,
-    /// Held while a watcher may run.
-    pub(crate) lock: Option<HomeLock>,
     /// The configuration that was applied last.
     pub(crate) applied: Option<MailSettings>,
-    /// The configuration that could not be applied.
-    pub(crate) rejected: Option<MailSettings>,
 }
 
 /// What the first configuration says about the watcher.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum FirstStart {
-    /// It can be started.
-    Watcher,
-    /// No mailbox is to be watched.
-    None,
-    /// It would be, but its settings or its credentials are invalid.
-    Missing,
+pub(crate) struct FirstStart {
+    /// Whether it is to be started.
+    pub(crate) has_watcher: bool,
+    /// Whether a mailbox is not watched although it should be: its settings or its credentials are invalid.
+    pub(crate) is_incomplete: bool,
+}
+
+impl FirstStart {
+    const WATCHER: Self = Self {
+        has_watcher: true,
+        is_incomplete: false,
+    };
+    const MISSING: Self = Self {
+        has_watcher: false,
+        is_incomplete: true,
+    };
+    const NONE: Self = Self {
+        has_watcher: false,
+        is_incomplete: false,
+    };
 }
 
 impl Configurator {
@@ -144,7 +104,11 @@ impl Configurator {
                     source.store(config).await;
                     found = Some(settings);
                 }
-                Err(_) => {
+                Err(NoConfig::FormerMachine) => {
+                    let is_forgotten = self.forget(source).await.is_ok();
+                    return (FirstStart::NONE, is_forgotten);
+                }
+                Err(NoConfig::Failed) => {
                     is_current = false;
                     found = self.stored(source).await;
                 }
@@ -153,65 +117,74 @@ impl Configurator {
         let is_known = source.is_none() || found.is_some();
         let first = match found.map_or_else(|| self.of_variables(), Ok) {
             // Nothing is known of the account: what there is of it on disk stays.
-            Ok(wanted) if !is_known && wanted.gmail.is_none() => {
+            Ok(wanted) if !is_known && wanted.first.is_none() => {
                 self.set_gateway(None);
-                FirstStart::Missing
+                FirstStart::MISSING
             }
             Ok(wanted) => self.prepare_for(wanted).await,
             Err(error) => {
                 error!(%error, "The mailbox is not watched");
                 self.set_gateway(None);
-                FirstStart::Missing
+                FirstStart::MISSING
             }
         };
-        (first, is_current)
+        (first, is_current && !first.is_incomplete)
     }
 
     async fn prepare_for(&mut self, wanted: MailSettings) -> FirstStart {
-        if wanted.gmail.is_none() {
+        if wanted.first.is_none() && wanted.further.is_empty() {
             info!("No mailbox is watched: no account is connected");
         }
-        let is_wanted = wanted.gmail.is_some() && wanted.is_on;
-        match self.install(&wanted).await {
-            Ok(()) => self.set(wanted),
+        let gmail = wanted.gmail().cloned();
+        let installed = async {
+            let preparing = self.installation.prepare(None, wanted.clone());
+            self.installation.commit(preparing.await?).await
+        };
+        let reached = match installed.await {
+            Ok(failed) => wanted.without(&failed, None),
             Err(error) => {
-                log_not_installed(&*error, wanted.gmail.is_some());
-                self.set_gateway(wanted.gmail.as_ref());
-                if is_wanted {
-                    return FirstStart::Missing;
-                }
-                self.watch(Mailbox::None);
+                log_not_installed(&*error);
+                MailSettings::default()
             }
+        };
+        let is_incomplete = reached != wanted;
+        if wanted.is_watching() && !reached.is_watching() {
+            self.set_gateway(gmail.as_ref());
+            return FirstStart::MISSING;
         }
-        if is_wanted {
-            FirstStart::Watcher
-        } else {
-            FirstStart::None
+        let has_watcher = reached.is_watching();
+        self.set(reached);
+        self.set_gateway(gmail.as_ref());
+        FirstStart {
+            has_watcher,
+            is_incomplete,
         }
     }
 
     /// Shows the mailboxes of the tables or of the variables before they are prepared: they are known.
     pub(crate) fn expect(&self) {
         if !self.specs.tables.is_empty() {
-            self.watch(self.mailbox_of(self.specs.tables.clone()));
+            self.watch(self.mailbox_of(self.specs.tables.iter().map(|table| (FIRST, table))));
         } else if let Ok(gmail) = &self.variables {
-            let account = gmail.iter().map(|gmail| gmail.account.clone());
-            self.watch(self.mailbox_of(account.collect()));
+            self.watch(self.mailbox_of(gmail.iter().map(|gmail| (FIRST, &gmail.account))));
         }
     }
 
-    fn mailbox_of(&self, accounts: Vec<String>) -> Mailbox {
-        if accounts.is_empty() {
+    /// The mailboxes of these accounts, each with its number.
+    fn mailbox_of<'a>(&self, accounts: impl Iterator<Item = (u32, &'a String)>) -> Mailbox {
+        let mut accounts = accounts.peekable();
+        if accounts.peek().is_none() {
             return Mailbox::None;
         }
         let Some(gog_dirs) = &self.gog_dirs else {
             return Mailbox::Unknown;
         };
-        let file = |account| WatchStateFile {
+        let file = |(number, account): (u32, &String)| WatchStateFile {
             gog_dirs: gog_dirs.clone(),
-            account,
+            account: account.clone(),
+            number,
         };
-        Mailbox::Of(accounts.into_iter().map(file).collect())
+        Mailbox::Of(accounts.map(file).collect())
     }
 
     fn prepare_tables(&mut self) -> FirstStart {
@@ -224,13 +197,7 @@ impl Configurator {
         let arguments = self.arguments(&[]);
         self.watcher
             .set_spec(self.specs.watcher_of_tables(&arguments));
-        FirstStart::Watcher
-    }
-
-    /// Whether a watcher is wanted and has its credentials.
-    fn is_watching(&self) -> bool {
-        let applied = self.applied.as_ref();
-        applied.is_some_and(|applied| applied.is_on && applied.gmail.is_some())
+        FirstStart::WATCHER
     }
 
     /// Fetches and applies the configuration at each request, after a failure until it succeeds, and every
@@ -263,8 +230,7 @@ impl Configurator {
                 Ok(None) => return,
                 Err(_) => {}
             }
-            let is_requested = !waiting.is_empty();
-            let reloaded = self.reload(&source, is_requested).await;
+            let reloaded = self.reload(&source).await;
             is_current = reloaded.is_ok();
             for reply in waiting {
                 // The caller may have gone.
@@ -273,73 +239,139 @@ impl Configurator {
         }
     }
 
-    async fn reload(&mut self, source: &ConfigSource, is_requested: bool) -> Reloaded {
-        let (wanted, config) = self.fetch(source).await?;
+    async fn reload(&mut self, source: &ConfigSource) -> Reloaded {
+        let (wanted, config) = match self.fetch(source).await {
+            Ok(fetched) => fetched,
+            Err(NoConfig::FormerMachine) => return self.forget(source).await,
+            Err(NoConfig::Failed) => return Err(ReloadError::NotFetched),
+        };
         if self.applied.as_ref() == Some(&wanted) {
             return Ok(Change::None);
         }
-        // Another try restarts a watcher that works.
-        if self.rejected.as_ref() == Some(&wanted) && !is_requested {
+        let applied = self.apply(&wanted).await;
+        let is_complete = self.applied.as_ref() == Some(&wanted);
+        if applied == Ok(Change::Applied) {
+            // An account that failed is tried again, also by a start without the platform.
+            source.store(config).await;
+            self.mail.refresh().await;
+        }
+        if !is_complete && applied != Err(ReloadError::ShuttingDown) {
+            self.state.set(NO_CREDENTIALS);
             return Err(ReloadError::NotApplied);
         }
-        self.rejected = None;
-        let applied = self.apply(wanted.clone()).await;
-        if applied == Err(ReloadError::NotApplied) {
-            self.rejected = Some(wanted);
-        }
-        applied?;
-        source.store(config).await;
-        Ok(Change::Applied)
+        applied
     }
 
-    /// Stops the watcher, and starts it with other settings. If they cannot be applied, it runs with the former
-    /// ones.
-    async fn apply(&mut self, wanted: MailSettings) -> Result<(), ReloadError> {
-        stopped(self.watcher.stop().await)?;
-        let installed = self.install(&wanted).await;
-        let result = match installed {
-            Ok(()) => {
-                self.set(wanted);
-                if self.state.get() == NO_CREDENTIALS {
-                    self.state.set(ControllerState::Ready);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                log_not_installed(&*error, true);
-                self.state.set(NO_CREDENTIALS);
-                Err(ReloadError::NotApplied)
-            }
+    /// Gives the watcher other settings. Accounts that have not changed are watched on, if that is possible; one whose
+    /// settings cannot be applied is watched with its former ones.
+    async fn apply(&mut self, wanted: &MailSettings) -> Reloaded {
+        let preparing = self
+            .installation
+            .prepare(self.applied.clone(), wanted.clone());
+        let prepared = preparing.await.map_err(not_applied)?;
+        let possible = wanted.without(&prepared.failed, self.applied.as_ref());
+        if self.applied.as_ref() == Some(&possible) {
+            return Ok(Change::None);
+        }
+        let replaced = prepared.replaced();
+        let runs_on = self.pause(&possible, &replaced).await?;
+        let committed = self.installation.commit(prepared).await;
+        let reached = match &committed {
+            Ok(failed) => wanted.without(failed, self.applied.as_ref()),
+            Err(_) => self.applied.clone().unwrap_or_default(),
         };
-        if self.is_watching() {
-            stopped(self.watcher.start().await)?;
+        let is_watching = reached.is_watching();
+        let accounts = reached.for_watcher(&[]);
+        self.set(reached);
+        if self.state.get() == NO_CREDENTIALS {
+            self.state.set(ControllerState::Ready);
+        }
+        if !is_watching {
+            stopped(self.watcher.stop().await)?;
+        } else if runs_on && self.replace_accounts(&accounts).await {
+            info!("The watcher has another configuration; its other mailboxes were watched on");
+        } else {
+            stopped(self.watcher.restart().await)?;
             info!("Restarted the watcher with another configuration; the gateway runs on");
         }
-        result
+        committed.map_err(not_applied).map(|_| Change::Applied)
     }
 
-    /// Installs the credentials, or removes those of an account that is no longer connected.
-    async fn install(&mut self, wanted: &MailSettings) -> Result<(), BoxError> {
-        let applied = self.applied.as_ref();
-        if applied.is_some_and(|applied| applied.gmail == wanted.gmail) {
-            return Ok(());
+    /// Has the watcher end what `possible` changes, in which the credentials of the accounts `replaced` are new. Returns
+    /// whether it runs on.
+    async fn pause(
+        &self,
+        possible: &MailSettings,
+        replaced: &[String],
+    ) -> Result<bool, ReloadError> {
+        let has_same_arguments = |applied: &MailSettings| {
+            applied.is_watching() && applied.watcher_arguments == possible.watcher_arguments
+        };
+        let can_run_on = self.specs.is_of_accounts()
+            && possible.is_watching()
+            && self.applied.as_ref().is_some_and(has_same_arguments);
+        if can_run_on {
+            // A watcher that crashes now must not use what is being replaced.
+            self.watcher
+                .set_spec(self.specs.watcher(possible, replaced));
+            let accounts = possible.for_watcher(replaced);
+            if self.replace_accounts(&accounts).await {
+                return Ok(true);
+            }
         }
-        let (gmail, gog_dirs) = (wanted.gmail.clone(), self.gog_dirs.clone());
-        let held = self.lock.take();
-        let (lock, installed) = spawn_blocking(move || install(gmail, gog_dirs, held)).await?;
-        self.lock = lock;
-        Ok(installed?)
+        stopped(self.watcher.stop().await)?;
+        Ok(false)
+    }
+
+    /// Has the running watcher watch these accounts, and returns whether it does.
+    async fn replace_accounts(&self, accounts: &[WatchedAccount]) -> bool {
+        let Some(watcher) = self.mail.running_watcher() else {
+            return false;
+        };
+        let token = &self.specs.gateway_token;
+        let replaced = put_accounts(watcher, token, accounts).await;
+        if let Err(error) = &replaced {
+            let error: &dyn Error = &**error;
+            warn!(
+                error,
+                "The watcher did not take another configuration; restarting it"
+            );
+        }
+        replaced.is_ok()
+    }
+
+    /// Ends the watcher and removes all credentials and the stored configuration: no user has this machine any more, or
+    /// the user has it under another id. The watchers' states stay: should it get an account again, nothing is delivered
+    /// twice.
+    async fn forget(&mut self, source: &ConfigSource) -> Reloaded {
+        stopped(self.watcher.stop().await)?;
+        let is_new = self.applied.as_ref() != Some(&MailSettings::default());
+        let removed = async {
+            self.installation.forget().await?;
+            source.forget().await
+        };
+        removed.await.map_err(not_applied)?;
+        self.set(MailSettings::default());
+        if !is_new {
+            return Ok(Change::None);
+        }
+        error!(
+            "No user has this machine any more: its credentials were removed. If the user has it under another sandbox \
+             id, set KILOCLAW_SANDBOX_ID and OPENCLAW_GATEWAY_TOKEN anew"
+        );
+        Ok(Change::Applied)
     }
 
     /// Sets what the next starts of the children run.
     fn set(&mut self, wanted: MailSettings) {
-        self.set_gateway(wanted.gmail.as_ref());
-        let watched = wanted.gmail.iter().filter(|_| wanted.is_on);
-        let watched = watched.map(|gmail| gmail.account.clone()).collect();
+        self.set_gateway(wanted.gmail());
+        let watched = wanted.watched();
+        let watched = watched.map(|(number, account)| (number, &account.gmail.account));
         self.watch(self.mailbox_of(watched));
-        if let Some(gmail) = &wanted.gmail {
-            let arguments = &wanted.watcher_arguments;
-            self.watcher.set_spec(self.specs.watcher(gmail, arguments));
+        if wanted.is_watching() {
+            self.watcher.set_spec(self.specs.watcher(&wanted, &[]));
+        }
+        if let Some(gmail) = wanted.gmail() {
             *self.renewal.lock() = self.specs.renewal(gmail);
         }
         self.applied = Some(wanted);
@@ -358,19 +390,17 @@ impl Configurator {
     async fn fetch(
         &self,
         source: &ConfigSource,
-    ) -> Result<(MailSettings, MachineConfig), ReloadError> {
-        let fetched = source
-            .fetch()
-            .await
-            .and_then(|config| Ok((self.settings(&config)?, config)));
-        match fetched {
-            Ok(fetched) => Ok(fetched),
-            Err(error) => {
-                let error: &dyn Error = &*error;
-                warn!(error, "Could not fetch the configuration from the platform");
-                Err(ReloadError::NotFetched)
-            }
-        }
+    ) -> Result<(MailSettings, MachineConfig), NoConfig> {
+        let fetched = match source.fetch().await {
+            Ok(config) => self.settings(&config).map(|settings| (settings, config)),
+            Err(FetchError::FormerMachine) => return Err(NoConfig::FormerMachine),
+            Err(FetchError::Failed(error)) => Err(error),
+        };
+        fetched.map_err(|error| {
+            let error: &dyn Error = &*error;
+            warn!(error, "Could not fetch the configuration from the platform");
+            NoConfig::Failed
+        })
     }
 
     async fn stored(&self, source: &ConfigSource) -> Option<MailSettings> {
@@ -381,28 +411,14 @@ impl Configurator {
     }
 
     fn settings(&self, config: &MachineConfig) -> Result<MailSettings, BoxError> {
-        let account = config.account.clone();
-        if account
-            .as_ref()
-            .is_some_and(|account| !is_account(&account.email))
-        {
-            return Err("its account has no address".into());
-        }
-        Ok(MailSettings {
-            gmail: account.map(|account| GmailSettings {
-                account: account.email,
-                tarball: account.gog_config_tarball,
-                last_history_id: Ok(account.last_history_id),
-            }),
-            is_on: config.gmail_notifications_enabled,
-            watcher_arguments: self.arguments(&config.watcher_arguments),
-        })
+        MailSettings::new(config, self.arguments(&config.watcher_arguments))
     }
 
     fn of_variables(&self) -> Result<MailSettings, InvalidVariable> {
+        let first = self.variables.clone()?;
         Ok(MailSettings {
-            gmail: self.variables.clone()?,
-            is_on: true,
+            first: first.map(|gmail| AccountSettings { gmail, is_on: true }),
+            further: Vec::new(),
             watcher_arguments: self.arguments(&[]),
         })
     }
@@ -419,44 +435,19 @@ impl Configurator {
     }
 }
 
-/// Replaces or removes the folder with the credentials. Returns the lock of the home, which may have been held
-/// before. Blocks on the disk.
-fn install(
-    gmail: Option<GmailSettings>,
-    gog_dirs: Option<GogDirs>,
-    held: Option<HomeLock>,
-) -> (Option<HomeLock>, Result<(), CredentialsError>) {
-    // Without a home there is nothing to remove.
-    if gmail.is_none() && gog_dirs.is_none() {
-        return (held, Ok(()));
-    }
-    let folder = match GogFolder::new(gog_dirs) {
-        Ok(folder) => folder,
-        Err(error) => return (held, Err(error)),
-    };
-    if gmail.is_none() && !folder.exists() {
-        return (held, Ok(()));
-    }
-    let lock = match held.map_or_else(|| folder.lock(), Ok) {
-        Ok(lock) => lock,
-        Err(error) => return (None, Err(error)),
-    };
-    let installed = match gmail {
-        Some(gmail) => folder.install(&gmail),
-        None => folder.remove(),
-    };
-    (Some(lock), installed)
+/// Why there is no configuration. The log has the cause.
+enum NoConfig {
+    FormerMachine,
+    Failed,
 }
 
-fn log_not_installed(error: &(dyn Error + 'static), is_connected: bool) {
-    if is_connected {
-        error!(error, "Could not install the credentials of the mailbox");
-    } else {
-        error!(
-            error,
-            "Could not remove the credentials of a disconnected account"
-        );
-    }
+fn not_applied(error: BoxError) -> ReloadError {
+    log_not_installed(&*error);
+    ReloadError::NotApplied
+}
+
+fn log_not_installed(error: &(dyn Error + 'static)) {
+    error!(error, "Could not change the credentials");
 }
 
 /// A program that cannot be started is tried again by its supervisor.

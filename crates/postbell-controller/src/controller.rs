@@ -15,13 +15,15 @@ use url::Url;
 use crate::checkin::Checkin;
 use crate::child_specs::{ChildSpecs, Ports, WatcherProgram};
 use crate::config_source::ConfigSource;
-use crate::configurator::{Configurator, Reloading, Reloads};
+use crate::configurator::{Configurator, Reloading};
 use crate::endpoint::Endpoint;
+use crate::installation::Installation;
 use crate::loopback::Loopback;
 use crate::mail_monitor::MailMonitor;
 use crate::processes::Processes;
 use crate::proxy::Proxy;
 use crate::push_route::PushRoute;
+use crate::reloads::Reloads;
 use crate::route_state::{RouteState, Version};
 use crate::sealed_config::SealedConfig;
 use crate::settings::Settings;
@@ -96,7 +98,7 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         gateway: gateway.child.clone(),
         watcher: watcher.child.clone(),
         mailbox: mailbox.clone(),
-        reloads,
+        reloads: reloads.clone(),
         mail: mail.clone(),
         loopback: proxy.loopback.clone(),
         clock: Arc::clone(&parts.clock),
@@ -104,7 +106,8 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         tracer: parts.tracer.clone(),
     };
     let push_route = PushRoute::new(token, Some(watcher.endpoint.clone()))
-        .traced(parts.tracer.clone(), Arc::clone(&parts.clock));
+        .traced(parts.tracer.clone(), Arc::clone(&parts.clock))
+        .fetching(reloads);
     let router = Router::new()
         .merge(health_routes::authenticated())
         .merge(gateway_routes::routes())
@@ -187,6 +190,7 @@ fn configurator(
         gateway: [&parts.gateway_command[..], &settings.gateway_arguments].concat(),
         program: parts.watcher.clone(),
         tables: parts.tables.clone(),
+        is_fetched: settings.platform.is_some(),
         ports: parts.ports,
         hook_url: parts.hook_url.clone(),
         gateway_token: settings.gateway_token.clone(),
@@ -196,6 +200,7 @@ fn configurator(
     let configurator = Configurator {
         specs,
         gog_dirs: parts.gog_dirs.clone(),
+        installation: Installation::new(parts.gog_dirs.clone()),
         gateway: gateway.child.clone(),
         watcher: watcher.child.clone(),
         mailbox,
@@ -203,9 +208,7 @@ fn configurator(
         state,
         renewal: Arc::new(Mutex::new(None)),
         variables: settings.gmail.clone(),
-        lock: None,
         applied: None,
-        rejected: None,
     };
     if settings.platform.is_none() {
         configurator.expect();
@@ -224,6 +227,7 @@ fn reloading(parts: &ControllerParts) -> Option<(Reloads, Reloading)> {
         settings,
         gateway_token: parts.settings.gateway_token.clone(),
         sealed,
+        takes_several: matches!(parts.watcher, WatcherProgram::Postbell { .. }),
     };
     let reloading = Reloading {
         source,

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use postbell_protocol::gog_dirs::{GogDirs, watch_state_in};
@@ -61,6 +62,8 @@ pub(crate) struct HomeLock {
 #[derive(Clone, Debug)]
 pub(crate) struct GogFolder {
     dirs: GogDirs,
+    /// Whether it is that of a further account, which has its parent for itself.
+    is_further: bool,
 }
 
 impl GogFolder {
@@ -71,26 +74,69 @@ impl GogFolder {
     /// [`CredentialsError::NoHome`]
     pub(crate) fn new(dirs: Option<GogDirs>) -> Result<Self, CredentialsError> {
         let dirs = dirs.ok_or(CredentialsError::NoHome)?;
-        Ok(Self { dirs })
+        Ok(Self {
+            dirs,
+            is_further: false,
+        })
+    }
+
+    /// The folder of a further account.
+    pub(crate) fn of_further(&self, account: &str) -> Self {
+        Self {
+            dirs: self.dirs.of_further(account),
+            is_further: true,
+        }
+    }
+
+    /// The folders of further accounts that exist, except those of these accounts.
+    pub(crate) fn further_but<'a>(&self, accounts: impl IntoIterator<Item = &'a str>) -> Vec<Self> {
+        let kept = accounts.into_iter().map(|it| self.of_further(it));
+        let kept: Vec<_> = kept.map(|it| it.parent().to_owned()).collect();
+        let found = self.dirs.further_accounts().into_iter();
+        let others = found.filter(|folder| !kept.contains(folder));
+        let others = others.map(|folder| Self {
+            dirs: GogDirs::at(folder.join(FOLDER)),
+            is_further: true,
+        });
+        others.collect()
     }
 
     fn folder(&self) -> &Path {
         self.dirs.config()
     }
 
-    /// Replaces the folder by the one in the tarball, atomically, and keeps the watcher's state, which must not
-    /// run. If the tarball is invalid, the old folder stays for the next start. Blocks on the disk.
+    /// Unpacks the tarball beside the folder. A watcher may run. Blocks on the disk.
     ///
     /// # Errors
     ///
     /// [`CredentialsError`]
-    pub(crate) fn install(&self, gmail: &GmailSettings) -> Result<(), CredentialsError> {
+    pub(crate) fn unpack(&self, gmail: &GmailSettings) -> Result<TempDir, CredentialsError> {
         self.remove_temporary();
-        let fresh = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            .tempdir_in(self.parent())
+        let fresh = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(self.parent())
+            .and_then(|()| {
+                tempfile::Builder::new()
+                    .prefix(TEMPORARY_PREFIX)
+                    .tempdir_in(self.parent())
+            })
             .map_err(|source| self.disk(source))?;
         unpack(&gmail.tarball, fresh.path(), FOLDER)?;
+        Ok(fresh)
+    }
+
+    /// Replaces the folder by the unpacked one, atomically, and keeps the watcher's state, which must not
+    /// run. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialsError`]; the old folder stays for the next start.
+    pub(crate) fn install(
+        &self,
+        gmail: &GmailSettings,
+        fresh: TempDir,
+    ) -> Result<(), CredentialsError> {
         keep_watch_state(gmail, &self.dirs, &fresh.path().join(FOLDER));
         self.exchange(fresh).map_err(|source| self.disk(source))
     }
@@ -101,8 +147,40 @@ impl GogFolder {
     ///
     /// [`CredentialsError`]
     pub(crate) fn remove(&self) -> Result<(), CredentialsError> {
+        let removed = if self.is_further {
+            fs::remove_dir_all(self.parent())
+        } else {
+            self.remove_temporary();
+            self.remove_folder()
+        };
+        removed.map_err(|source| self.disk(source))
+    }
+
+    /// Removes everything but the watcher's state. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`CredentialsError`]
+    pub(crate) fn remove_credentials(&self) -> Result<(), CredentialsError> {
         self.remove_temporary();
-        self.remove_folder().map_err(|source| self.disk(source))
+        let disk = |source| self.disk(source);
+        if !self.exists() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(self.folder()).map_err(disk)? {
+            let entry = entry.map_err(disk)?;
+            if self.dirs.holds_watch_state(&entry.path()) {
+                continue;
+            }
+            let is_folder = entry.file_type().map_err(disk)?.is_dir();
+            let removed = if is_folder {
+                fs::remove_dir_all(entry.path())
+            } else {
+                fs::remove_file(entry.path())
+            };
+            removed.map_err(disk)?;
+        }
+        Ok(())
     }
 
     /// Whether there is a folder.

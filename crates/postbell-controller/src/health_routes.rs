@@ -39,7 +39,7 @@ struct HealthState {
 /// The public answer names no cause, only whether mail has a problem.
 async fn health_with_state(State(HealthState { state, mail }): State<HealthState>) -> Json<Health> {
     let state = state.get();
-    let has_problem = mail.is_none_or(|mail| mail.report().news.problem.is_some())
+    let has_problem = mail.is_none_or(|mail| mail.report().problem().is_some())
         || matches!(state, ControllerState::Degraded { .. });
     Json(Health {
         status: "ok",
@@ -60,7 +60,20 @@ async fn version(_: VerifiedCaller, State(state): State<RouteState>) -> Json<Val
     let clock = &*state.clock;
     let watcher = state.mailbox.is_watched().then(|| {
         let mut stats = stats(&state.watcher.status(), clock);
-        stats["problem"] = state.mail.report().problem_json();
+        let report = state.mail.report();
+        stats["problem"] = report.first.problem_json();
+        if !report.further.is_empty() {
+            let further = report.further.iter().map(|it| {
+                json!({
+                    "email": it.account,
+                    "mailbox": it.number.to_string(),
+                    "watchExpiresAt": it.mail.news.watch_expires_at,
+                    "problem": it.mail.problem_json(),
+                    "deadLetters": it.mail.news.dead_letters,
+                })
+            });
+            stats["accounts"] = further.collect();
+        }
         stats
     });
     Json(json!({

@@ -1,5 +1,5 @@
 //! The process on the bot's machine (protocol, section 4). It supervises the bot's gateway and the
-//! watcher of its mailbox, forwards pushes to the watcher, and proxies all other requests to the
+//! watcher of its mailboxes, forwards pushes to the watcher, and proxies all other requests to the
 //! gateway.
 //!
 //! It knows nothing of Gmail: a push is a body to forward, credentials are a folder to unpack, in
@@ -20,14 +20,17 @@ mod credentials;
 mod endpoint;
 mod gateway_routes;
 mod health_routes;
+mod installation;
 mod loopback;
 mod mail_monitor;
+mod mail_settings;
 mod merge_state;
 mod metrics;
 mod processes;
 mod proxy;
 mod push_route;
 mod reload_route;
+mod reloads;
 mod renewal;
 mod route_state;
 mod sealed_config;
@@ -38,6 +41,7 @@ mod state;
 mod supervisor;
 mod variables;
 mod watched_mailbox;
+mod watcher_accounts;
 
 pub use self::child_specs::{Ports, WatcherProgram};
 pub use self::controller::{ControllerParts, degraded, start};

@@ -8,9 +8,12 @@ use axum::body::Body;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Request, StatusCode};
 use parking_lot::Mutex;
-use postbell_core::{BoxError, Clock, MachineReport, MailProblem, ProblemCode, Timestamp};
+use postbell_core::{
+    AccountReport, BoxError, Clock, MachineReport, MailProblem, ProblemCode, Timestamp,
+};
 use postbell_http::read_body;
 use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -20,6 +23,7 @@ use tracing::{debug, warn};
 
 use crate::endpoint::Endpoint;
 use crate::loopback::Loopback;
+use crate::mail_settings::FIRST;
 use crate::watched_mailbox::{WatchStateFile, WatchedMailbox};
 
 /// The time between two reads of the watcher's state.
@@ -37,17 +41,41 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 /// How the watcher is asked whether mail gets through.
 const READY: &str = "/ready";
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
-const READY_LIMIT: usize = 1024;
+const READY_LIMIT: usize = 16 * 1024;
 
 const WATCHER_DOWN: &str = "the watcher does not run: the controller's log has the reason";
 const WATCH_EXPIRED: &str = "Gmail's watch on the mailbox has ended";
 
-/// The known state of the mailbox's mail.
+/// The known state of the mail of all accounts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct MailReport {
+    /// The first account, or the mailboxes of the watcher's own configuration.
+    pub(crate) first: MailboxMail,
+    pub(crate) further: Vec<FurtherMail>,
+}
+
+/// The known state of a mailbox's mail.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct MailboxMail {
     pub(crate) news: MachineReport,
     /// The problem in a sentence; empty if there is none.
     pub(crate) detail: String,
+}
+
+/// The known state of the mail of a further account.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct FurtherMail {
+    /// The number that names it in the metrics.
+    pub(crate) number: u32,
+    pub(crate) account: String,
+    pub(crate) mail: MailboxMail,
+}
+
+/// What the platform is told.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct News {
+    pub(crate) first: MachineReport,
+    pub(crate) further: Vec<AccountReport>,
 }
 
 /// Observes the mail of this machine. Cheap to clone.
@@ -63,8 +91,10 @@ struct Observed {
     gateway: Option<Endpoint>,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
+    /// The watcher's last answer that it cannot write a state, which is thus not in the state.
+    unwritable: Mutex<Vec<Unwritable>>,
     /// The states that were read last, one for each mailbox.
-    states: Mutex<Vec<WatchState>>,
+    states: Mutex<Vec<ReadState>>,
     report: watch::Sender<MailReport>,
 }
 
@@ -72,10 +102,24 @@ struct Observed {
 struct Seen {
     watcher: Downtime,
     gateway: Downtime,
-    /// The state could not be read, which was logged.
+    /// A state could not be read, which was logged.
     is_unreadable: bool,
-    /// The watcher's last answer that it cannot write its state, which is thus not in the state.
-    unwritable: Option<MailProblem>,
+}
+
+/// A state that the watcher cannot write.
+#[derive(Clone, Copy)]
+struct Unwritable {
+    /// The number of its account, if the watcher names one.
+    number: Option<u32>,
+    problem: MailProblem,
+}
+
+/// The state of a mailbox.
+#[derive(Clone)]
+struct ReadState {
+    number: u32,
+    account: String,
+    state: WatchState,
 }
 
 impl MailMonitor {
@@ -93,6 +137,7 @@ impl MailMonitor {
             gateway,
             clock,
             seen: Mutex::default(),
+            unwritable: Mutex::default(),
             states: Mutex::default(),
             report: watch::Sender::default(),
         }))
@@ -100,8 +145,8 @@ impl MailMonitor {
 
     /// Forgets what is known of the mailbox, because another one, or none, is watched.
     pub(crate) fn forget(&self) {
-        let mut seen = self.0.seen.lock();
-        (seen.watcher, seen.unwritable) = (Downtime::default(), None);
+        self.0.seen.lock().watcher = Downtime::default();
+        self.0.unwritable.lock().clear();
         self.0.states.lock().clear();
     }
 
@@ -132,7 +177,7 @@ impl MailMonitor {
         let now = self.0.clock.now();
         let states = self.read_states().await;
         self.ask_watcher().await;
-        let report = report(&states, self.observe_processes(now), now);
+        let report = self.combine(&states, self.observe_processes(now), now);
         self.0.report.send_if_modified(|last| {
             let is_new = *last != report;
             if is_new {
@@ -143,31 +188,77 @@ impl MailMonitor {
         report
     }
 
-    /// Reads the watcher's states. After an error, which is logged once, they are those that were read
-    /// last: empty ones would say that a problem is over.
-    async fn read_states(&self) -> Vec<WatchState> {
+    /// Combines what is known of each account.
+    fn combine(&self, states: &[ReadState], seen: Seen, now: Timestamp) -> MailReport {
+        let unwritable = self.0.unwritable.lock();
+        let has_further = states.iter().any(|it| it.number != FIRST);
+        let of = |number: u32| {
+            let states = states.iter().filter(|it| it.number == number);
+            let states: Vec<_> = states.map(|it| it.state.clone()).collect();
+            let mut unwritable = unwritable.iter();
+            let is_its = |it: &&Unwritable| {
+                !has_further || it.number.is_none_or(|of_other| of_other == number)
+            };
+            let unwritable = unwritable.find(is_its).map(|it| it.problem);
+            report(&states, unwritable, seen, now)
+        };
+        let is_first_watched = states.iter().any(|it| it.number == FIRST);
+        let further = states.iter().filter(|it| it.number != FIRST);
+        MailReport {
+            first: if is_first_watched || !has_further {
+                of(FIRST)
+            } else {
+                MailboxMail::default()
+            },
+            further: further
+                .map(|it| FurtherMail {
+                    number: it.number,
+                    account: it.account.clone(),
+                    mail: of(it.number),
+                })
+                .collect(),
+        }
+    }
+
+    /// Reads the watcher's states. In place of one that cannot be read, which is logged once, is the one that was read
+    /// last: an empty one would say that a problem is over.
+    async fn read_states(&self) -> Vec<ReadState> {
         let files = self.0.mailbox.state_files();
         if files.is_empty() {
             return Vec::new();
         }
-        let read = move || files.iter().map(read_state).collect::<Result<Vec<_>, _>>();
-        let error: Box<dyn Error> = match spawn_blocking(read).await {
-            Ok(Ok(states)) => {
-                self.0.seen.lock().is_unreadable = false;
-                self.0.states.lock().clone_from(&states);
-                return states;
-            }
-            Ok(Err(error)) => error.into(),
-            Err(panic) => panic.into(),
+        let last = self.0.states.lock().clone();
+        let read = move || {
+            let mut first_error = None;
+            let states = files.into_iter().map(|file| {
+                let state = read_state(&file).unwrap_or_else(|error| {
+                    first_error.get_or_insert(error);
+                    let last = last.iter().find(|last| last.account == file.account);
+                    last.map(|last| last.state.clone()).unwrap_or_default()
+                });
+                ReadState {
+                    number: file.number,
+                    account: file.account,
+                    state,
+                }
+            });
+            (states.collect::<Vec<_>>(), first_error)
         };
+        let (states, error) = match spawn_blocking(read).await {
+            Ok((states, error)) => (states, error.map(BoxError::from)),
+            Err(panic) => (self.0.states.lock().clone(), Some(panic.into())),
+        };
+        let is_unreadable = error.is_some();
         let was_unreadable = {
-            let mut last = self.0.seen.lock();
-            std::mem::replace(&mut last.is_unreadable, true)
+            let mut seen = self.0.seen.lock();
+            std::mem::replace(&mut seen.is_unreadable, is_unreadable)
         };
-        if !was_unreadable {
-            warn!(error = &*error, "Could not read the watcher's state");
+        if let Some(error) = error.filter(|_| !was_unreadable) {
+            let error: &dyn Error = &*error;
+            warn!(error, "Could not read the watcher's state");
         }
-        self.0.states.lock().clone()
+        self.0.states.lock().clone_from(&states);
+        states
     }
 
     /// Asks the watcher whether it can write its state. Without an answer, the last one counts.
@@ -175,11 +266,12 @@ impl MailMonitor {
         let Some(watcher) = self.running_watcher() else {
             return;
         };
-        match timeout(READY_TIMEOUT, problem_of(watcher)).await {
-            Ok(Ok(problem)) => {
-                let is_unwritable =
-                    |problem: &MailProblem| problem.code == ProblemCode::StateUnwritable;
-                self.0.seen.lock().unwritable = problem.filter(is_unwritable);
+        match timeout(READY_TIMEOUT, problems_of(watcher)).await {
+            Ok(Ok(problems)) => {
+                let unwritable = problems.into_iter();
+                let unwritable =
+                    unwritable.filter(|it| it.problem.code == ProblemCode::StateUnwritable);
+                *self.0.unwritable.lock() = unwritable.collect();
             }
             Ok(Err(error)) => debug!(error = &*error as &dyn Error, "The watcher gave no answer"),
             Err(_) => debug!("The watcher gave no answer in time"),
@@ -206,22 +298,45 @@ impl MailMonitor {
 }
 
 fn read_state(file: &WatchStateFile) -> Result<WatchState, StateError> {
-    let WatchStateFile { gog_dirs, account } = file;
+    let WatchStateFile {
+        gog_dirs, account, ..
+    } = file;
     let state = StateFile::peek(&gog_dirs.watch_state(account), account)?;
     Ok(state.unwrap_or_default())
 }
 
-/// Returns the problem in the watcher's answer, if it has one.
-async fn problem_of(watcher: &Loopback) -> Result<Option<MailProblem>, BoxError> {
+/// Returns the problems in the watcher's answer.
+async fn problems_of(watcher: &Loopback) -> Result<Vec<Unwritable>, BoxError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(flatten)]
+        first: MailProblem,
+        #[serde(default)]
+        problems: Vec<Named>,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        mailbox: String,
+        #[serde(flatten)]
+        problem: MailProblem,
+    }
     let uri = watcher.uri(PathAndQuery::from_static(READY));
     let response = watcher.send(Request::get(uri).body(Body::empty())?).await?;
     let has_problem = response.status() == StatusCode::SERVICE_UNAVAILABLE;
     let body = read_body(Body::new(response.into_body()), READY_LIMIT).await?;
-    if has_problem {
-        Ok(Some(serde_json::from_slice(&body)?))
-    } else {
-        Ok(None)
+    if !has_problem {
+        return Ok(Vec::new());
     }
+    let Answer { first, problems } = serde_json::from_slice(&body)?;
+    if problems.is_empty() {
+        let (number, problem) = (None, first);
+        return Ok(vec![Unwritable { number, problem }]);
+    }
+    let named = problems.into_iter().map(|it| Unwritable {
+        number: it.mailbox.parse().ok(),
+        problem: it.problem,
+    });
+    Ok(named.collect())
 }
 
 /// Since when a process is down or keeps exiting.
@@ -241,7 +356,12 @@ impl Downtime {
 /// Combines what the watcher has written with what the controller sees. The watcher's own reason is the more
 /// exact one; while it does not run, its last one may be why. A webhook that fails while the gateway starts is
 /// no problem: the check-in after the start has the mail delivered.
-fn report(states: &[WatchState], seen: Seen, now: Timestamp) -> MailReport {
+fn report(
+    states: &[WatchState],
+    unwritable: Option<MailProblem>,
+    seen: Seen,
+    now: Timestamp,
+) -> MailboxMail {
     let gateway = seen.gateway.0;
     let is_starting = gateway.is_some_and(|since| since + GATEWAY_START_LIMIT > now);
     let is_problem =
@@ -259,14 +379,13 @@ fn report(states: &[WatchState], seen: Seen, now: Timestamp) -> MailReport {
         Some((problem, named(state, WATCH_EXPIRED, states)))
     });
     let summary = |problem: MailProblem| (problem, problem.code.summary().to_owned());
-    let found = seen
-        .unwritable
+    let found = unwritable
         .map(summary)
         .or_else(|| written.next())
         .or_else(|| Some((of(ProblemCode::Unknown, down?), WATCHER_DOWN.to_owned())))
         .or_else(|| expired.next());
     let (problem, detail) = found.unzip();
-    MailReport {
+    MailboxMail {
         news: MachineReport {
             watch_expires_at: states.iter().filter_map(WatchState::expires_at).min(),
             problem,
@@ -285,7 +404,7 @@ fn named(state: &WatchState, text: &str, states: &[WatchState]) -> String {
     }
 }
 
-impl MailReport {
+impl MailboxMail {
     /// Returns the problem as JSON, `null` if there is none.
     pub(crate) fn problem_json(&self) -> Value {
         let problem = self.news.problem.map(|problem| {
@@ -293,6 +412,35 @@ impl MailReport {
             json!({ "code": code, "since": since, "detail": self.detail })
         });
         problem.into()
+    }
+}
+
+impl MailReport {
+    /// The first problem of any account.
+    pub(crate) fn problem(&self) -> Option<MailProblem> {
+        let further = self.further.iter().map(|it| &it.mail);
+        let mut all = std::iter::once(&self.first).chain(further);
+        all.find_map(|mail| mail.news.problem)
+    }
+
+    /// The problem of the only account; `None` if there are several, of which each may have one.
+    pub(crate) fn only_problem(&self) -> Option<MailProblem> {
+        let first = self.first.news.problem;
+        first.filter(|_| self.further.is_empty())
+    }
+
+    /// What the platform is told.
+    pub(crate) fn news(&self) -> News {
+        let further = self.further.iter().filter_map(|it| {
+            Some(AccountReport {
+                email: it.account.parse().ok()?,
+                report: it.mail.news,
+            })
+        });
+        News {
+            first: self.first.news,
+            further: further.collect(),
+        }
     }
 }
 

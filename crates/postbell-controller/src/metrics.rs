@@ -20,6 +20,8 @@ use tokio::time::timeout;
 
 use crate::bearer::VerifiedCaller;
 use crate::loopback::Loopback;
+use crate::mail_monitor::MailReport;
+use crate::mail_settings::FIRST;
 use crate::route_state::RouteState;
 use crate::state::ControllerState;
 use crate::supervisor::{ChildState, ChildStatus};
@@ -40,10 +42,8 @@ struct OfChild {
     child: &'static str,
 }
 
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Problem {
-    code: &'static str,
-}
+/// The labels of a problem: its code, and the number of the account if there are several.
+type Problem = Vec<(&'static str, String)>;
 
 /// Answers with the metrics, none of which names the mailbox.
 pub(crate) async fn metrics(
@@ -58,9 +58,8 @@ pub(crate) async fn metrics(
         ),
     ];
     let is_ready = matches!(state.state.get(), ControllerState::Ready);
-    let problem = state.mail.report().news.problem;
-    let problem = problem.map(|problem| problem.code);
-    let mut text = encoded(&children, is_ready, problem, state.tracer.dropped_spans());
+    let spans_dropped = state.tracer.dropped_spans();
+    let mut text = encoded(&children, is_ready, &state.mail.report(), spans_dropped);
     if let Some(watcher) = state.mail.running_watcher()
         && let Ok(Ok(of_watcher)) = timeout(TIMEOUT, metrics_of(watcher)).await
     {
@@ -83,7 +82,7 @@ async fn metrics_of(watcher: &Loopback) -> Result<String, BoxError> {
 fn encoded(
     children: &[(&'static str, Option<ChildStatus>)],
     is_ready: bool,
-    problem: Option<ProblemCode>,
+    mail: &MailReport,
     spans_dropped: u64,
 ) -> String {
     let mut registry = Registry::with_prefix("postbell_controller");
@@ -106,10 +105,17 @@ fn encoded(
     let help = "How often the child exited by itself and was restarted";
     registry.register("child_restarts", help, restarts);
     let problems = Family::<Problem, Gauge>::default();
-    for code in ProblemCode::ALL {
-        let is_it = problem.is_some_and(|found| found == code);
-        let code = code.as_str();
-        problems.get_or_create(&Problem { code }).set(is_it.into());
+    let further = mail.further.iter();
+    let further = further.map(|it| (it.number, it.mail.news.problem));
+    for (number, problem) in std::iter::once((FIRST, mail.first.news.problem)).chain(further) {
+        for code in ProblemCode::ALL {
+            let is_it = problem.is_some_and(|found| found.code == code);
+            let mut labels = vec![("code", code.as_str().to_owned())];
+            if !mail.further.is_empty() {
+                labels.push(("mailbox", number.to_string()));
+            }
+            problems.get_or_create(&labels).set(is_it.into());
+        }
     }
     let help = "1 for the problem that keeps mail from the bot, else 0";
     registry.register("mail_problem", help, problems);
@@ -125,9 +131,11 @@ fn encoded(
 
 #[cfg(test)]
 mod tests {
+    use postbell_core::{MachineReport, MailProblem, Timestamp};
     use postbell_testkit::assert_has_named_metrics;
 
     use super::*;
+    use crate::mail_monitor::{FurtherMail, MailboxMail};
 
     #[test]
     fn a_child_that_keeps_exiting_and_a_problem_are_counted() {
@@ -137,7 +145,21 @@ mod tests {
             last_exit: None,
         };
         let children = [("gateway", Some(status)), ("watcher", None)];
-        let text = encoded(&children, true, Some(ProblemCode::GrantRevoked), 2);
+        let problem = |code| MailboxMail {
+            news: MachineReport {
+                problem: Some(MailProblem {
+                    code,
+                    since: Timestamp::default(),
+                }),
+                ..MachineReport::default()
+            },
+            detail: String::new(),
+        };
+        let mut mail = MailReport {
+            first: problem(ProblemCode::GrantRevoked),
+            further: Vec::new(),
+        };
+        let text = encoded(&children, true, &mail, 2);
         for line in [
             "postbell_controller_ready 1",
             r#"postbell_controller_child_running{child="gateway"} 0"#,
@@ -149,5 +171,18 @@ mod tests {
         }
         assert_has_named_metrics(&text, "postbell_controller_");
         assert!(text.ends_with(END) && !text.contains("watcher\""));
+        mail.further.push(FurtherMail {
+            number: 2,
+            account: "bob@example.com".to_owned(),
+            mail: problem(ProblemCode::WebhookGone),
+        });
+        let text = encoded(&children, true, &mail, 2);
+        for line in [
+            r#"postbell_controller_mail_problem{code="grant_revoked",mailbox="1"} 1"#,
+            r#"postbell_controller_mail_problem{code="webhook_gone",mailbox="2"} 1"#,
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("bob"), "{text}");
     }
 }

@@ -11,18 +11,22 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use postbell_core::{BoxError, Clock, ProblemCode, SpanKind, TraceContext, Tracer};
+use parking_lot::Mutex;
+use postbell_core::{BoxError, Clock, SpanKind, TraceContext, Tracer};
 use postbell_http::{BodyError, TRACEPARENT, error_response, read_body, trace_context};
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
+use postbell_protocol::watched_accounts::NOT_WATCHED;
+use serde::Deserialize;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{Instrument, info_span, warn};
 
 use crate::bearer::{Unauthorized, VerifiedCaller};
 use crate::endpoint::Endpoint;
 use crate::loopback::Loopback;
 use crate::mail_monitor::MailMonitor;
+use crate::reloads::Reloads;
 use crate::watched_mailbox::WatchedMailbox;
 
 /// The largest body, which is also the relay's limit.
@@ -35,6 +39,12 @@ const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time-out of the whole request; the relay's is 30 s (`relay.delivery_timeout`).
 const TIMEOUT: Duration = Duration::from_secs(28);
 
+/// The shortest time between two fetches of the configuration after pushes for accounts that are not watched.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The largest answer of the watcher that is read.
+const ANSWER_LIMIT: usize = 4 * 1024;
+
 /// The route that forwards pushes. Cheap to clone.
 #[derive(Clone)]
 pub struct PushRoute {
@@ -45,6 +55,25 @@ pub struct PushRoute {
     tracing: Option<(Tracer, Arc<dyn Clock>)>,
     /// Whether an account is connected.
     mailbox: WatchedMailbox,
+    /// Fetches the configuration, which may have an account that a push names.
+    reloads: Option<LimitedReloads>,
+}
+
+/// Has the configuration fetched, at most once in [`RELOAD_INTERVAL`].
+#[derive(Clone)]
+struct LimitedReloads {
+    reloads: Reloads,
+    last: Arc<Mutex<Option<Instant>>>,
+}
+
+impl LimitedReloads {
+    fn request(&self) {
+        let mut last = self.last.lock();
+        if last.is_none_or(|last| last.elapsed() >= RELOAD_INTERVAL) {
+            *last = Some(Instant::now());
+            self.reloads.request_soon();
+        }
+    }
 }
 
 impl PushRoute {
@@ -59,7 +88,17 @@ impl PushRoute {
             mail: None,
             tracing: None,
             mailbox: WatchedMailbox::default(),
+            reloads: None,
         }
+    }
+
+    /// Fetches the configuration after a push for an account that is not watched: the platform may know it already.
+    pub(crate) fn fetching(mut self, reloads: Option<Reloads>) -> Self {
+        self.reloads = reloads.map(|reloads| LimitedReloads {
+            reloads,
+            last: Arc::default(),
+        });
+        self
     }
 
     /// Makes a push's way through the controller a span of its trace, which is passed on unchanged
@@ -123,6 +162,9 @@ async fn forward_in(
 ) -> Response {
     let watcher = route.watcher.as_ref();
     let Some((loopback, endpoint)) = watcher.filter(|_| route.mailbox.is_expected()) else {
+        if let Some(reloads) = route.reloads.as_ref().filter(|_| caller.is_ok()) {
+            reloads.request();
+        }
         return error_response(StatusCode::NOT_FOUND, "No watcher is configured");
     };
     if let Err(unauthorized) = caller {
@@ -145,10 +187,15 @@ async fn forward_in(
             );
         }
         match post_to_watcher(loopback, &route.gateway_token, body, trace).await {
-            Ok((status, retry_after)) if is_failure(status) => {
-                failure(status, retry_after, route.mail.as_ref()).await
+            Ok(answer) if is_failure(answer.status) => {
+                if answer.is_not_watched()
+                    && let Some(reloads) = &route.reloads
+                {
+                    reloads.request();
+                }
+                failure(answer, route.mail.as_ref()).await
             }
-            Ok((status, _)) => response_for(status),
+            Ok(answer) => response_for(answer.status),
             Err(error) => {
                 let error: &dyn Error = &*error;
                 warn!(error, "Could not forward a push to the watcher");
@@ -162,12 +209,30 @@ async fn forward_in(
     })
 }
 
+/// What the watcher answers to a push, as far as the relay needs it.
+struct WatcherAnswer {
+    status: StatusCode,
+    retry_after: Option<HeaderValue>,
+    /// The problem that a failure names.
+    problem: Option<String>,
+}
+
+impl WatcherAnswer {
+    fn is_not_watched(&self) -> bool {
+        self.problem.as_deref() == Some(NOT_WATCHED)
+    }
+}
+
 async fn post_to_watcher(
     loopback: &Loopback,
     token: &GatewayToken,
     body: Bytes,
     trace: Option<TraceContext>,
-) -> Result<(StatusCode, Option<HeaderValue>), BoxError> {
+) -> Result<WatcherAnswer, BoxError> {
+    #[derive(Default, Deserialize)]
+    struct Named {
+        problem: Option<String>,
+    }
     let mut push = Request::post(loopback.uri(PathAndQuery::from_static(routes::WATCHER_PUSH)))
         .header(header::CONTENT_TYPE, "application/json")
         .header(routes::GOG_TOKEN, sensitive(token))
@@ -176,10 +241,25 @@ async fn post_to_watcher(
         let trace = HeaderValue::try_from(trace.to_string())?;
         push.headers_mut().insert(TRACEPARENT, trace);
     }
-    // The relay needs nothing else.
     let mut response = loopback.send(push).await?;
-    let retry_after = response.headers_mut().remove(header::RETRY_AFTER);
-    Ok((response.status(), retry_after))
+    let (status, retry_after) = (
+        response.status(),
+        response.headers_mut().remove(header::RETRY_AFTER),
+    );
+    // `gog` and earlier watchers name no problem, so that its absence is no error.
+    let problem = if is_failure(status) {
+        let body = read_body(Body::new(response.into_body()), ANSWER_LIMIT).await;
+        let body = body.unwrap_or_default();
+        let named: Named = serde_json::from_slice(&body).unwrap_or_default();
+        named.problem
+    } else {
+        None
+    };
+    Ok(WatcherAnswer {
+        status,
+        retry_after,
+        problem,
+    })
 }
 
 fn is_failure(watcher: StatusCode) -> bool {
@@ -187,27 +267,24 @@ fn is_failure(watcher: StatusCode) -> bool {
 }
 
 /// Answers that the watcher failed, when to retry if it says so, and which problem it has.
-async fn failure(
-    watcher: StatusCode,
-    retry_after: Option<HeaderValue>,
-    mail: Option<&MailMonitor>,
-) -> Response {
-    let problem = match mail {
-        Some(mail) => mail.refresh().await.news.problem,
-        None => None,
+async fn failure(answer: WatcherAnswer, mail: Option<&MailMonitor>) -> Response {
+    let of_watcher = match mail {
+        Some(mail) if answer.problem.is_none() => mail.refresh().await.only_problem(),
+        _ => None,
     };
-    let problem = problem.map(|problem| problem.code);
-    let (status, code) = (watcher.as_u16(), problem.map(ProblemCode::as_str));
+    let of_watcher = of_watcher.map(|problem| problem.code.as_str().to_owned());
+    let problem = answer.problem.or(of_watcher);
     warn!(
-        status,
-        problem = code,
-        "The watcher failed to process a push"
+        status = answer.status.as_u16(),
+        problem, "The watcher failed to process a push"
     );
     let error = match problem {
         Some(code) => json!({ "error": "The watcher failed", "problem": code }),
         None => json!({ "error": "The watcher failed" }),
     };
-    let retry_after = retry_after.map(|value| [(header::RETRY_AFTER, value)]);
+    let retry_after = answer
+        .retry_after
+        .map(|value| [(header::RETRY_AFTER, value)]);
     (StatusCode::INTERNAL_SERVER_ERROR, retry_after, Json(error)).into_response()
 }
 
@@ -232,7 +309,7 @@ fn no_response() -> Response {
 
 /// Returns the token as a header value that debug output does not show.
 #[expect(clippy::expect_used, reason = "a token is visible ASCII characters")]
-fn sensitive(token: &GatewayToken) -> HeaderValue {
+pub(crate) fn sensitive(token: &GatewayToken) -> HeaderValue {
     let mut value = HeaderValue::from_str(token.expose()).expect("visible ASCII characters");
     value.set_sensitive(true);
     value

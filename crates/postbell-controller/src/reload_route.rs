@@ -11,7 +11,7 @@ use postbell_protocol::routes;
 use serde_json::json;
 
 use crate::bearer::VerifiedCaller;
-use crate::configurator::{Change, ReloadError};
+use crate::reloads::{Change, ReloadError};
 use crate::route_state::RouteState;
 
 pub(crate) fn routes() -> Router<RouteState> {

@@ -6,9 +6,9 @@ use axum::extract::FromRef;
 use postbell_core::{Clock, Tracer};
 use postbell_protocol::gateway_token::GatewayToken;
 
-use crate::configurator::Reloads;
 use crate::loopback::Loopback;
 use crate::mail_monitor::MailMonitor;
+use crate::reloads::Reloads;
 use crate::state::StateCell;
 use crate::supervisor::Child;
 use crate::watched_mailbox::WatchedMailbox;

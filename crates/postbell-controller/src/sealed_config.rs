@@ -15,8 +15,8 @@ use tracing::warn;
 /// The file, beside the configuration folder of `gog`.
 const FILE: &str = ".postbell-machine-config";
 
-/// The largest file that is read: credentials have some kilobytes.
-const MAX_BYTES: u64 = 16 * 1024 * 1024;
+/// The largest file that is read: credentials of an account have some kilobytes.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The file with the configuration that was fetched last. Only its owner can read it, and only with the
 /// machine's secret.
@@ -63,6 +63,14 @@ impl SealedConfig {
             std::fs::create_dir_all(folder)?;
         }
         write_private(&self.file, &self.key.encrypt(&text))
+    }
+
+    /// Removes the stored configuration, if there is one. Blocks on the disk.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_file(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 }
 
@@ -112,6 +120,10 @@ mod tests {
         assert!(sealed.read().is_some(), "a damaged file is replaced");
         for other in [of("hunter3", "sandbox-7"), of("hunter2", "sandbox-8")] {
             assert!(other.read().is_none());
+        }
+        for _ in 0..2 {
+            sealed.remove().unwrap();
+            assert!(sealed.read().is_none());
         }
     }
 }

@@ -55,13 +55,14 @@ impl Startup {
         // The gateway first: the watcher's first sync may already find mail to post to it.
         let results = StartResults {
             gateway: gateway.child.start().await,
-            watcher: match first {
-                FirstStart::Watcher => watcher.child.start().await,
-                FirstStart::None | FirstStart::Missing => Ok(()),
+            watcher: if first.has_watcher {
+                watcher.child.start().await
+            } else {
+                Ok(())
             },
             first,
         };
-        let started = if first == FirstStart::Watcher { 2 } else { 1 };
+        let started = if first.has_watcher { 2 } else { 1 };
         let endpoints = [gateway.endpoint, watcher.endpoint];
         let mail = self.mail;
         let checking_in = self
@@ -119,9 +120,9 @@ async fn report_state(
             }
         }
     }
-    if results.first == FirstStart::Missing {
+    if results.first.is_incomplete {
         state.set(NO_CREDENTIALS);
-        warn!("The controller is ready, but the mailbox is not watched");
+        warn!("The controller is ready, but a mailbox is not watched");
     } else {
         state.set(ControllerState::Ready);
         info!("The controller is ready");

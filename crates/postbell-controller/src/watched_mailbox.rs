@@ -5,11 +5,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use postbell_protocol::gog_dirs::GogDirs;
 
-/// Which mailbox this machine watches. Clones share it.
+/// Which mailboxes this machine watches. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct WatchedMailbox(Arc<Mutex<Mailbox>>);
 
-/// The mailbox that this machine watches.
+/// The mailboxes that this machine watches.
 #[derive(Clone, Default)]
 pub(crate) enum Mailbox {
     /// It is not known yet, or its settings are invalid: a watcher is expected, and pushes are to be retried.
@@ -26,6 +26,8 @@ pub(crate) enum Mailbox {
 pub(crate) struct WatchStateFile {
     pub(crate) gog_dirs: GogDirs,
     pub(crate) account: String,
+    /// The number of the account: those that are not the first are reported by their addresses.
+    pub(crate) number: u32,
 }
 
 impl WatchedMailbox {

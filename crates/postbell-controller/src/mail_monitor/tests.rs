@@ -4,6 +4,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::*;
 use crate::supervisor::{ChildState, RunningProcess};
+use crate::watched_mailbox::Mailbox;
 
 const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
@@ -31,7 +32,7 @@ fn a_webhook_that_fails_while_the_gateway_starts_is_no_problem() {
         ..Seen::default()
     };
     let code = |state: &WatchState, seen, now| {
-        let problem = report(std::slice::from_ref(state), seen, seconds(now))
+        let problem = report(std::slice::from_ref(state), None, seen, seconds(now))
             .news
             .problem;
         problem.map(|problem| problem.code)
@@ -75,10 +76,15 @@ fn the_watchers_own_reason_comes_first() {
         expiration_ms: seconds(10).as_millis(),
         ..WatchState::default()
     };
-    let made = report(std::slice::from_ref(&state), watcher_down(), seconds(5_000));
+    let made = report(
+        std::slice::from_ref(&state),
+        None,
+        watcher_down(),
+        seconds(5_000),
+    );
     let expected = json!({ "code": "grant_revoked", "since": 1_790_000_001_000_i64, "detail": "in a sentence" });
     assert_eq!(made.problem_json(), expected);
-    assert_eq!(MailReport::default().problem_json(), Value::Null);
+    assert_eq!(MailboxMail::default().problem_json(), Value::Null);
 }
 
 #[test]
@@ -88,15 +94,25 @@ fn an_expired_watch_is_a_problem_even_if_the_watcher_does_not_say_so() {
         ..WatchState::default()
     };
     assert_eq!(
-        report(std::slice::from_ref(&state), Seen::default(), seconds(9))
-            .news
-            .problem,
+        report(
+            std::slice::from_ref(&state),
+            None,
+            Seen::default(),
+            seconds(9)
+        )
+        .news
+        .problem,
         None
     );
-    let problem = report(std::slice::from_ref(&state), Seen::default(), seconds(10))
-        .news
-        .problem
-        .unwrap();
+    let problem = report(
+        std::slice::from_ref(&state),
+        None,
+        Seen::default(),
+        seconds(10),
+    )
+    .news
+    .problem
+    .unwrap();
     assert_eq!(
         (problem.code, problem.since),
         (ProblemCode::WatchExpired, seconds(10))
@@ -107,15 +123,25 @@ fn an_expired_watch_is_a_problem_even_if_the_watcher_does_not_say_so() {
 fn a_watcher_that_is_down_for_a_minute_is_a_problem() {
     let state = WatchState::default();
     assert_eq!(
-        report(std::slice::from_ref(&state), watcher_down(), seconds(59))
-            .news
-            .problem,
+        report(
+            std::slice::from_ref(&state),
+            None,
+            watcher_down(),
+            seconds(59)
+        )
+        .news
+        .problem,
         None
     );
-    let problem = report(std::slice::from_ref(&state), watcher_down(), seconds(60))
-        .news
-        .problem
-        .unwrap();
+    let problem = report(
+        std::slice::from_ref(&state),
+        None,
+        watcher_down(),
+        seconds(60),
+    )
+    .news
+    .problem
+    .unwrap();
     assert_eq!((problem.code, problem.since), (ProblemCode::Unknown, START));
 }
 
@@ -133,7 +159,7 @@ fn of_several_mailboxes_the_first_problem_is_reported_with_its_mailbox() {
         ..state("ann@example.com", "", 7_000)
     };
     let states = [well, state("bob@example.com", "grant_revoked", 6_000)];
-    let report = report(&states, Seen::default(), seconds(1));
+    let report = report(&states, None, Seen::default(), seconds(1));
     let problem = report.news.problem.unwrap();
     assert_eq!(problem.code, ProblemCode::GrantRevoked);
     assert_eq!(report.detail, "bob@example.com: in a sentence");
@@ -155,11 +181,16 @@ async fn a_state_that_cannot_be_read_changes_nothing() {
         ..WatchState::default()
     };
     file.write_without_sync(&state).unwrap();
-    let observed = WatchStateFile { gog_dirs, account };
+    let observed = WatchStateFile {
+        gog_dirs,
+        account,
+        number: FIRST,
+    };
     let clock = Arc::new(PausedClock::starting_at(START));
     let monitor = MailMonitor::new(observed.clone().into(), None, None, None, clock);
     let before = monitor.refresh().await;
-    assert!(before.news.problem.is_some() && before.news.watch_expires_at.is_some());
+    let news = before.first.news;
+    assert!(news.problem.is_some() && news.watch_expires_at.is_some());
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         if path
@@ -172,6 +203,100 @@ async fn a_state_that_cannot_be_read_changes_nothing() {
     let error = StateFile::peek(&folder, &observed.account);
     assert!(error.is_err());
     assert_eq!(monitor.refresh().await, before);
+}
+
+#[tokio::test]
+async fn each_account_is_reported_by_itself_and_one_unreadable_state_hides_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    let variable = |name: &str| home.path().to_str().filter(|_| name == "HOME");
+    let gog_dirs = GogDirs::from_variables(variable).unwrap();
+    let file = |name: &str, number| WatchStateFile {
+        gog_dirs: gog_dirs.clone(),
+        account: format!("{name}@example.com"),
+        number,
+    };
+    let files = [file("bob", 3), file("ann", FIRST), file("cid", 2)];
+    let write = |file: &WatchStateFile, code: &str| {
+        let folder = gog_dirs.watch_state(&file.account);
+        let state = WatchState {
+            problem: "in a sentence".to_owned(),
+            problem_code: code.to_owned(),
+            ..WatchState::default()
+        };
+        let file = StateFile::open(&folder, &file.account).unwrap();
+        file.write_without_sync(&state).unwrap();
+    };
+    for (file, code) in files
+        .iter()
+        .zip(["grant_revoked", "unknown", "webhook_gone"])
+    {
+        write(file, code);
+    }
+    let mailbox = WatchedMailbox::default();
+    mailbox.set(Mailbox::Of(files.to_vec()));
+    let clock = Arc::new(PausedClock::starting_at(START));
+    let monitor = MailMonitor::new(mailbox.clone(), None, None, None, clock);
+    let found = async || {
+        let report = monitor.refresh().await;
+        let News { first, further } = report.news();
+        let further = further
+            .into_iter()
+            .map(|it| (it.email.as_str().to_owned(), it.report));
+        let all = std::iter::once(("first".to_owned(), first)).chain(further);
+        let code = |it: MachineReport| it.problem.map(|it| it.code.as_str());
+        all.map(|(name, it)| (name, code(it))).collect::<Vec<_>>()
+    };
+    let expected = [
+        ("first".to_owned(), Some("unknown")),
+        ("bob@example.com".to_owned(), Some("grant_revoked")),
+        ("cid@example.com".to_owned(), Some("webhook_gone")),
+    ];
+    assert_eq!(found().await, expected);
+
+    let path = gog_dirs
+        .watch_state("bob@example.com")
+        .join("bob_example_com.json");
+    std::fs::write(path, "{").unwrap();
+    write(&files[2], "webhook_failing");
+    let after = found().await;
+    assert_eq!(after[..2], expected[..2]);
+    assert_eq!(after[2].1, Some("webhook_failing"));
+
+    mailbox.set(Mailbox::Of(vec![files[2].clone()]));
+    let without_first = found().await;
+    assert_eq!(without_first[0].1, None);
+    assert_eq!(without_first[1].0, "cid@example.com");
+}
+
+#[test]
+fn a_state_that_cannot_be_written_is_a_problem_of_its_account() {
+    let problem = MailProblem {
+        code: ProblemCode::StateUnwritable,
+        since: START,
+    };
+    let of = |numbers: &[u32], named: Option<u32>| {
+        let clock = Arc::new(PausedClock::starting_at(START));
+        let monitor = MailMonitor::new(WatchedMailbox::default(), None, None, None, clock);
+        let unwritable = Unwritable {
+            number: named,
+            problem,
+        };
+        monitor.0.unwritable.lock().push(unwritable);
+        let states = numbers.iter().map(|number| ReadState {
+            number: *number,
+            account: format!("{number}@example.com"),
+            state: WatchState::default(),
+        });
+        let states: Vec<_> = states.collect();
+        let report = monitor.combine(&states, Seen::default(), START);
+        let further = report.further.iter().map(|it| it.mail.news);
+        let all = std::iter::once(report.first.news).chain(further);
+        all.map(|news| news.problem.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&[FIRST], None), [true]);
+    assert_eq!(of(&[FIRST, FIRST], Some(2)), [true], "two tables");
+    assert_eq!(of(&[FIRST, 2, 3], Some(2)), [false, true, false]);
+    assert_eq!(of(&[2], None), [false, true]);
 }
 
 /// Runs a watcher with these starts and exits, in seconds, and returns from when to when its being down was
@@ -202,7 +327,7 @@ async fn problems(events: &[(u64, bool)], end: u64) -> Vec<(u64, bool)> {
         let mut has_problem = false;
         loop {
             monitor
-                .wait_for(|report| report.news.problem.is_some() != has_problem)
+                .wait_for(|report| report.problem().is_some() != has_problem)
                 .await;
             has_problem = !has_problem;
             seen.push((begun.elapsed().as_secs(), has_problem));

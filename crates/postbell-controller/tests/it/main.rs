@@ -11,5 +11,6 @@ mod proxy;
 mod push_route;
 mod reload;
 mod self_restart;
+mod several_accounts;
 mod supervisor;
 mod websocket;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::RawQuery;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -15,20 +15,22 @@ use serde_json::{Value, json};
 use crate::credentials::tarball;
 use crate::fixture::{Served, TOKEN, TestController, TestMachine, answer, closed_port, is_dead};
 
-/// A watcher that writes its arguments and its account.
-const WATCHER: &str = r#"echo "$GOG_ACCOUNT $@" > "$HOME/watcher"; exec sleep 1000"#;
+/// A watcher that writes its accounts, and its arguments and its first account.
+const WATCHER: &str = r#"echo "$POSTBELL_WATCH_ACCOUNTS" > "$HOME/accounts"
+    echo "$GOG_ACCOUNT $@" > "$HOME/watcher"; exec sleep 1000"#;
 
 /// The file with the configuration that was fetched last.
-const SEALED: &str = ".config/.postbell-machine-config";
+pub(crate) const SEALED: &str = ".config/.postbell-machine-config";
 
-/// A platform whose configuration for the machine the test sets; `null`: it fails.
-struct Platform {
-    served: Served,
+/// A platform whose configuration for the machine the test sets; `null`: it fails; a number: no user has it.
+pub(crate) struct Platform {
+    pub(crate) served: Served,
     config: Arc<Mutex<Value>>,
+    pub(crate) check_in: Arc<Mutex<Option<Value>>>,
 }
 
 impl Platform {
-    async fn new(config: Value) -> Self {
+    pub(crate) async fn new(config: Value) -> Self {
         let config = Arc::new(Mutex::new(config));
         let answered = Arc::clone(&config);
         let route = get(async move |RawQuery(query): RawQuery, headers: HeaderMap| {
@@ -36,33 +38,46 @@ impl Platform {
             assert_eq!(headers["x-postbell-sandbox-id"], "sandbox-7");
             assert_eq!(headers["authorization"], format!("Bearer {TOKEN}"));
             assert_eq!(headers["x-kiloclaw-gateway-token"], TOKEN);
+            assert_eq!(headers["x-postbell-accounts"], "several");
             match answered.lock().clone() {
                 Value::Null => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                Value::Number(_) => StatusCode::GONE.into_response(),
                 config => Json(config).into_response(),
             }
         });
-        let served = Served::new(Router::new().route("/base/api/controller/config", route)).await;
-        Self { served, config }
+        let check_in = Arc::new(Mutex::new(None));
+        let reported = Arc::clone(&check_in);
+        let check_ins = post(async move |Json(body): Json<Value>| {
+            *reported.lock() = Some(body);
+        });
+        let router = Router::new()
+            .route("/base/api/controller/config", route)
+            .route("/base/api/controller/checkin", check_ins);
+        Self {
+            served: Served::new(router).await,
+            config,
+            check_in,
+        }
     }
 
-    fn machine(&self) -> TestMachine {
+    pub(crate) fn machine(&self) -> TestMachine {
         at(TestMachine::new(), self.served.port)
     }
 
-    fn set(&self, config: Value) {
+    pub(crate) fn set(&self, config: Value) {
         *self.config.lock() = config;
     }
 }
 
 /// A machine that fetches from the platform at this port.
-fn at(machine: TestMachine, port: u16) -> TestMachine {
+pub(crate) fn at(machine: TestMachine, port: u16) -> TestMachine {
     machine
         .watcher(WATCHER)
         .platform(&format!("http://127.0.0.1:{port}/base/"))
 }
 
 /// The configuration with an account whose tarball has this file.
-fn config(email: &str, file: &str) -> Value {
+pub(crate) fn config(email: &str, file: &str) -> Value {
     json!({
         "account": {
             "email": email,
@@ -74,25 +89,25 @@ fn config(email: &str, file: &str) -> Value {
     })
 }
 
-async fn reload(controller: &TestController) -> (u16, Value) {
+pub(crate) async fn reload(controller: &TestController) -> (u16, Value) {
     let request = controller.post("/_kilo/reload").bearer_auth(TOKEN);
     let (status, body) = answer(request).await;
     (status.as_u16(), body)
 }
 
 /// The process ids of the gateway and of the watcher.
-async fn pids(controller: &TestController) -> [Value; 2] {
+pub(crate) async fn pids(controller: &TestController) -> [Value; 2] {
     let request = controller.get("/_kilo/version").bearer_auth(TOKEN);
     let (_, version) = answer(request).await;
     ["gateway", "watcher"].map(|child| version[child]["pid"].clone())
 }
 
-fn installed(controller: &TestController) -> String {
+pub(crate) fn installed(controller: &TestController) -> String {
     let file = controller.folder.path().join(".config/gogcli/config.json");
     fs::read_to_string(file).unwrap()
 }
 
-fn changed(changed: bool) -> (u16, Value) {
+pub(crate) fn changed(changed: bool) -> (u16, Value) {
     (200, json!({ "ok": true, "changed": changed }))
 }
 
@@ -192,21 +207,23 @@ async fn a_new_machine_without_the_platform_starts_the_gateway_and_waits_for_its
 }
 
 #[tokio::test]
-async fn credentials_that_cannot_be_installed_leave_the_former_ones() {
+async fn credentials_that_cannot_be_installed_change_nothing_and_are_tried_again() {
     let platform = Platform::new(config("ann@example.com", "one")).await;
     let controller = platform.machine().start().await;
     controller.settled().await;
+    let before = pids(&controller).await;
     let mut damaged = config("bob@example.com", "two");
     damaged["account"]["gogConfigTarball"] = json!("no tarball");
     platform.set(damaged);
     assert_eq!(reload(&controller).await.0, 500);
     assert_eq!(installed(&controller), "one");
-    assert!(pids(&controller).await[1].is_number());
+    assert_eq!(pids(&controller).await, before, "Ann's mail goes on");
     let health = controller.settled().await;
     assert_eq!(health["error"], "Startup failed during gmail-credentials");
     platform.set(config("bob@example.com", "two"));
-    assert_eq!(reload(&controller).await, changed(true));
-    assert_eq!(controller.settled().await["state"], "ready");
+    // Without a reload.
+    while controller.settled().await["state"] != "ready" {}
+    assert_eq!(installed(&controller), "two");
     controller.shut_down().await;
 }
 

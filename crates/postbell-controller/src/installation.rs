@@ -1,0 +1,201 @@
+//! The credentials of all accounts on disk: replaced one by one, so that the failure of one changes no other.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use postbell_core::BoxError;
+use postbell_protocol::gog_dirs::GogDirs;
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+use tracing::error;
+
+use crate::credentials::{CredentialsError, GogFolder, HomeLock};
+use crate::mail_settings::MailSettings;
+use crate::settings::GmailSettings;
+
+/// The credentials on disk. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Installation {
+    gog_dirs: Option<GogDirs>,
+    /// Held while a watcher may run.
+    lock: Arc<Mutex<Option<HomeLock>>>,
+}
+
+/// Changes of the credentials that only need to be put in place.
+pub(crate) struct Prepared {
+    steps: Vec<Step>,
+    /// The addresses of the accounts that cannot be changed.
+    pub(crate) failed: Vec<String>,
+}
+
+/// The change of one folder.
+struct Step {
+    folder: GogFolder,
+    /// The account and its unpacked credentials; `None`: they are removed.
+    fresh: Option<(GmailSettings, TempDir)>,
+}
+
+impl Prepared {
+    /// The addresses of the accounts whose credentials will be replaced.
+    pub(crate) fn replaced(&self) -> Vec<String> {
+        let replaced = self.steps.iter().filter_map(|step| step.fresh.as_ref());
+        replaced.map(|(gmail, _)| gmail.account.clone()).collect()
+    }
+}
+
+impl Installation {
+    pub(crate) fn new(gog_dirs: Option<GogDirs>) -> Self {
+        Self {
+            gog_dirs,
+            lock: Arc::default(),
+        }
+    }
+
+    /// Unpacks what `wanted` changes, beside what is used. Watchers can run meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Nothing can be changed.
+    pub(crate) async fn prepare(
+        &self,
+        applied: Option<MailSettings>,
+        wanted: MailSettings,
+    ) -> Result<Prepared, BoxError> {
+        let this = self.clone();
+        spawn_blocking(move || this.prepare_blocking(applied.as_ref(), &wanted)).await?
+    }
+
+    /// Puts the changes in place, while no watcher of their accounts runs. Returns the addresses of the accounts that
+    /// could not be changed, with those that could not be prepared.
+    pub(crate) async fn commit(&self, prepared: Prepared) -> Result<Vec<String>, BoxError> {
+        Ok(spawn_blocking(move || prepared.commit()).await?)
+    }
+
+    /// Removes the credentials of all accounts, and keeps the watchers' states: no user has this machine any more, or the
+    /// user has it under another id.
+    pub(crate) async fn forget(&self) -> Result<(), BoxError> {
+        let this = self.clone();
+        spawn_blocking(move || {
+            for folder in this.all_folders()? {
+                this.hold_lock()?;
+                folder.remove_credentials()?;
+            }
+            Ok(())
+        })
+        .await?
+    }
+
+    fn prepare_blocking(
+        &self,
+        applied: Option<&MailSettings>,
+        wanted: &MailSettings,
+    ) -> Result<Prepared, BoxError> {
+        let mut prepared = Prepared {
+            steps: Vec::new(),
+            failed: Vec::new(),
+        };
+        // Without a home there is nothing to remove.
+        if self.gog_dirs.is_none() && wanted.first.is_none() && wanted.further.is_empty() {
+            return Ok(prepared);
+        }
+        let first = GogFolder::new(self.gog_dirs.clone())?;
+        let former = applied.and_then(MailSettings::gmail);
+        match wanted.gmail() {
+            Some(gmail) if former == Some(gmail) => {}
+            Some(gmail) => self.prepare_one(first.clone(), gmail, &mut prepared),
+            None if first.exists() => prepared.steps.push(Step::removing(first.clone())),
+            None => {}
+        }
+        let former = applied.map_or(&[][..], |applied| &applied.further);
+        for account in &wanted.further {
+            let gmail = &account.gmail;
+            if former.iter().all(|former| former.gmail != *gmail) {
+                self.prepare_one(first.of_further(&gmail.account), gmail, &mut prepared);
+            }
+        }
+        let wanted = wanted.further.iter().map(|it| &*it.gmail.account);
+        let unwanted = first.further_but(wanted);
+        prepared
+            .steps
+            .extend(unwanted.into_iter().map(Step::removing));
+        if !prepared.steps.is_empty() {
+            self.hold_lock()?;
+        }
+        Ok(prepared)
+    }
+
+    fn prepare_one(&self, folder: GogFolder, gmail: &GmailSettings, prepared: &mut Prepared) {
+        let unpacked = self.hold_lock().and_then(|()| folder.unpack(gmail));
+        match unpacked {
+            Ok(fresh) => prepared.steps.push(Step {
+                folder,
+                fresh: Some((gmail.clone(), fresh)),
+            }),
+            Err(error) => {
+                log_not_installed(&error);
+                prepared.failed.push(gmail.account.clone());
+            }
+        }
+    }
+
+    /// The folders of all accounts that exist.
+    fn all_folders(&self) -> Result<Vec<GogFolder>, CredentialsError> {
+        if self.gog_dirs.is_none() {
+            return Ok(Vec::new());
+        }
+        let first = GogFolder::new(self.gog_dirs.clone())?;
+        let further = first.further_but([]);
+        let own = Some(first).filter(GogFolder::exists);
+        Ok(own.into_iter().chain(further).collect())
+    }
+
+    /// Locks the home, unless it is locked already.
+    fn hold_lock(&self) -> Result<(), CredentialsError> {
+        let mut lock = self.lock.lock();
+        if lock.is_none() {
+            *lock = Some(GogFolder::new(self.gog_dirs.clone())?.lock()?);
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    fn removing(folder: GogFolder) -> Self {
+        Self {
+            folder,
+            fresh: None,
+        }
+    }
+}
+
+impl Prepared {
+    fn commit(self) -> Vec<String> {
+        let mut failed = self.failed;
+        for Step { folder, fresh } in self.steps {
+            match fresh {
+                Some((gmail, fresh)) => {
+                    if let Err(error) = folder.install(&gmail, fresh) {
+                        log_not_installed(&error);
+                        failed.push(gmail.account);
+                    }
+                }
+                None => {
+                    if let Err(error) = folder.remove() {
+                        let error: &dyn Error = &error;
+                        error!(
+                            error,
+                            "Could not remove the credentials of a disconnected account"
+                        );
+                    }
+                }
+            }
+        }
+        failed
+    }
+}
+
+fn log_not_installed(error: &CredentialsError) {
+    let error: &dyn Error = error;
+    error!(error, "Could not install the credentials of a mailbox");
+}

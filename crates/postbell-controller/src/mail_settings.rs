@@ -1,0 +1,207 @@
+//! What the watcher is to run with.
+
+use postbell_core::{BoxError, EmailAddress};
+use postbell_protocol::api::{MachineAccount, MachineConfig};
+use postbell_protocol::watched_accounts::WatchedAccount;
+
+use crate::settings::{GmailSettings, is_account};
+
+/// The number of the first account.
+pub(crate) const FIRST: u32 = 1;
+
+/// What the watcher is to run with.
+#[derive(Clone, Default, PartialEq)]
+pub(crate) struct MailSettings {
+    /// The first account, if it is connected.
+    pub(crate) first: Option<AccountSettings>,
+    /// The further accounts of the user.
+    pub(crate) further: Vec<AccountSettings>,
+    /// Further arguments of the watcher, if it is Postbell's.
+    pub(crate) watcher_arguments: Vec<String>,
+}
+
+/// A connected account.
+#[derive(Clone, PartialEq)]
+pub(crate) struct AccountSettings {
+    pub(crate) gmail: GmailSettings,
+    /// Whether its owner wants notifications.
+    pub(crate) is_on: bool,
+}
+
+impl MailSettings {
+    /// The settings that a platform gives.
+    ///
+    /// # Errors
+    ///
+    /// An address is none, or two are of the same mailbox.
+    pub(crate) fn new(
+        config: &MachineConfig,
+        watcher_arguments: Vec<String>,
+    ) -> Result<Self, BoxError> {
+        let account = |account: &MachineAccount, is_on| AccountSettings {
+            gmail: GmailSettings {
+                account: account.email.clone(),
+                tarball: account.gog_config_tarball.clone(),
+                last_history_id: Ok(account.last_history_id),
+            },
+            is_on,
+        };
+        let first = config.account.as_ref();
+        let first = first.map(|first| account(first, config.gmail_notifications_enabled));
+        let further = config.further_accounts.iter();
+        let further = further.map(|it| account(&it.account, it.gmail_notifications_enabled));
+        let settings = Self {
+            first,
+            further: further.collect(),
+            watcher_arguments,
+        };
+        let mut known: Vec<EmailAddress> = Vec::new();
+        for account in settings.accounts() {
+            let address = &account.gmail.account;
+            if !is_account(address) {
+                return Err("its account has no address".into());
+            }
+            if known.iter().any(|known| known.is_same_mailbox(address)) {
+                return Err("it has an account twice".into());
+            }
+            known.extend(address.parse().ok());
+        }
+        Ok(settings)
+    }
+
+    fn accounts(&self) -> impl Iterator<Item = &AccountSettings> {
+        self.first.iter().chain(&self.further)
+    }
+
+    /// The accounts that are to be watched, with their numbers.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = (u32, &AccountSettings)> {
+        let first = self.first.iter().map(|first| (FIRST, first));
+        let numbered = first.chain((FIRST + 1..).zip(&self.further));
+        numbered.filter(|(_, account)| account.is_on)
+    }
+
+    /// Whether an account is to be watched.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watched().next().is_some()
+    }
+
+    /// The first account's credentials.
+    pub(crate) fn gmail(&self) -> Option<&GmailSettings> {
+        self.first.as_ref().map(|first| &first.gmail)
+    }
+
+    /// The same settings, but the former ones for the accounts with these addresses, because the present ones could not be
+    /// installed.
+    pub(crate) fn without(&self, failed: &[String], former: Option<&Self>) -> Self {
+        let has_failed = |account: &AccountSettings| failed.contains(&account.gmail.account);
+        let first = match &self.first {
+            Some(first) if has_failed(first) => former.and_then(|former| former.first.clone()),
+            first => first.clone(),
+        };
+        let former = former.map_or(&[][..], |former| &former.further);
+        let further = self.further.iter().filter_map(|account| {
+            if !has_failed(account) {
+                return Some(account.clone());
+            }
+            let address = &account.gmail.account;
+            let known = former.iter().find(|it| it.gmail.account == *address)?;
+            Some(AccountSettings {
+                is_on: account.is_on,
+                ..known.clone()
+            })
+        });
+        Self {
+            first,
+            further: further.collect(),
+            watcher_arguments: self.watcher_arguments.clone(),
+        }
+    }
+
+    /// The watched accounts as the watcher gets them, those with these addresses as paused. Each is named by its number,
+    /// with which it is in the metrics.
+    pub(crate) fn for_watcher(&self, paused: &[String]) -> Vec<WatchedAccount> {
+        let watched = self.watched();
+        let watched = watched.map(|(number, account)| {
+            let email = account.gmail.account.clone();
+            WatchedAccount {
+                is_paused: paused.contains(&email),
+                email,
+                name: number.to_string(),
+            }
+        });
+        watched.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn account(email: &str, tarball: &str, is_on: bool) -> Value {
+        json!({
+            "email": email, "gogConfigTarball": tarball, "gmailNotificationsEnabled": is_on,
+        })
+    }
+
+    fn settings(first: Value, further: &[Value]) -> Result<MailSettings, BoxError> {
+        let config = json!({
+            "account": first, "gmailNotificationsEnabled": true, "furtherAccounts": further,
+        });
+        let config = serde_json::from_value(config).unwrap();
+        MailSettings::new(&config, Vec::new())
+    }
+
+    fn names(settings: &MailSettings) -> Vec<String> {
+        let watched = settings.for_watcher(&["cid@example.com".to_owned()]);
+        let text = |it: WatchedAccount| format!("{} {} {}", it.name, it.email, it.is_paused);
+        watched.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn each_account_that_is_on_is_watched_also_without_the_first_one() {
+        let further = [
+            account("bob@example.com", "b", false),
+            account("cid@example.com", "c", true),
+        ];
+        let all = settings(account("ann@example.com", "a", true), &further).unwrap();
+        let cid = "3 cid@example.com true";
+        assert_eq!(names(&all), ["1 ann@example.com false", cid]);
+        let rest = settings(Value::Null, &further).unwrap();
+        assert_eq!(names(&rest), [cid]);
+        assert!(rest.is_watching() && rest.gmail().is_none());
+        let off = settings(Value::Null, &further[..1]).unwrap();
+        assert!(!off.is_watching());
+    }
+
+    #[test]
+    fn an_account_that_cannot_be_installed_keeps_its_former_settings_and_a_new_one_has_none() {
+        let of = |[a, b]: [&str; 2], further: &[Value]| {
+            let further = [&[account("bob@example.com", b, true)], further].concat();
+            settings(account("ann@example.com", a, true), &further).unwrap()
+        };
+        let former = of(["a1", "b1"], &[]);
+        let wanted = of(["a2", "b2"], &[account("cid@example.com", "c2", true)]);
+        let without = |names: &[&str]| {
+            let failed = names.iter().map(|name| format!("{name}@example.com"));
+            wanted.without(&failed.collect::<Vec<_>>(), Some(&former))
+        };
+        assert!(without(&["ann", "bob", "cid"]) == former);
+        assert!(without(&["cid"]) == of(["a2", "b2"], &[]));
+        assert!(without(&[]) == wanted);
+        assert!(
+            wanted
+                .without(&["ann@example.com".to_owned()], None)
+                .first
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_configuration_with_a_mailbox_twice_or_without_an_address_is_refused() {
+        let ann = account("ann@example.com", "a", true);
+        assert!(settings(ann.clone(), &[account("ANN@example.com", "b", true)]).is_err());
+        assert!(settings(ann, &[account("--account", "b", true)]).is_err());
+    }
+}
