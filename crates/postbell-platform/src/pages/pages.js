@@ -32,10 +32,13 @@ document.addEventListener("submit", (event) => {
 });
 const former = sessionStorage.getItem(FOCUS);
 sessionStorage.removeItem(FOCUS);
-if (former && toast) {
-  toast.tabIndex = -1;
-  (find(main, former) ?? toast).focus({ preventScroll: true });
-}
+// The browser moves the focus itself when it scrolls to the section, up to the end of loading.
+addEventListener("load", () => requestAnimationFrame(() => {
+  const refused = main?.querySelector("[aria-invalid=true]");
+  if (toast) toast.tabIndex = -1;
+  const target = refused ?? (former && toast && (find(main, former) ?? toast));
+  if (target) target.focus({ preventScroll: true });
+}));
 
 // Shows times in the time zone of the person; the server knows only UTC.
 function localize(within) {

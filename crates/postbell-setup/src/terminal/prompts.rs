@@ -3,14 +3,22 @@
 //! Each question blocks a thread of its own: a thread of the runtime would delay the end of the
 //! process.
 
+use std::borrow::Cow;
 use std::io::{BufRead, stdin};
 use std::thread;
 
 use inquire::list_option::ListOption;
 use inquire::ui::RenderConfig;
-use inquire::{Confirm, InquireError, Password, PasswordDisplayMode, Select, Text};
+use inquire::{Confirm, InquireError, Select};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::{CmdKind, Highlighter};
+use rustyline::hint::Hinter;
+use rustyline::history::DefaultHistory;
+use rustyline::validate::Validator;
+use rustyline::{Behavior, ColorMode, Editor, Helper};
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 use unicode_width::UnicodeWidthStr;
@@ -83,15 +91,15 @@ impl Prompts {
                     // An empty one would be shown as `()`.
                     let default = default.as_deref().filter(|text| !text.is_empty());
                     let shown = default.map_or(0, |text| text.width() + BRACKETS);
-                    let text = style.question(&text, shown);
-                    let formatter = |answer: &str| style.answer(&text, answer);
-                    let mut prompt = Text::new(&text)
-                        .with_formatter(&formatter)
-                        .with_render_config(render_config(style));
+                    let mut prompt = style.question(&text, shown);
                     if let Some(default) = default {
-                        prompt = prompt.with_default(default);
+                        prompt.push_str(&format!(" ({default})"));
                     }
-                    prompt.prompt().map_err(|error| no_answer(&error, flag))
+                    let answer = edit(&prompt, style, Line::Shown, flag)?;
+                    Ok(match default {
+                        Some(default) if answer.is_empty() => default.to_owned(),
+                        _ => answer,
+                    })
                 })
                 .await
             }
@@ -111,14 +119,8 @@ impl Prompts {
             Self::None => Err(NoAnswer::NonInteractive(flag)),
             Self::Terminal(style) => {
                 on_thread(move || {
-                    let answer = Password::new(&style.question(&text, HIDDEN))
-                        .without_confirmation()
-                        .with_display_mode(PasswordDisplayMode::Hidden)
-                        .with_render_config(render_config(style))
-                        .prompt();
-                    answer
-                        .map(SecretString::from)
-                        .map_err(|error| no_answer(&error, flag))
+                    let prompt = style.question(&text, HIDDEN);
+                    edit(&prompt, style, Line::Hidden, flag).map(SecretString::from)
                 })
                 .await
             }
@@ -164,6 +166,64 @@ impl Prompts {
             }
         }
     }
+}
+
+/// How a line that is edited is shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Line {
+    Shown,
+    /// As blanks, so that the cursor is where it is.
+    Hidden,
+}
+
+impl Highlighter for Line {
+    fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        match self {
+            Self::Shown => Cow::Borrowed(line),
+            Self::Hidden => Cow::Owned(" ".repeat(line.width())),
+        }
+    }
+
+    /// Whether the line is shown again after each key; otherwise the key itself is.
+    fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {
+        *self == Self::Hidden
+    }
+}
+
+impl Completer for Line {
+    type Candidate = String;
+}
+
+impl Hinter for Line {
+    type Hint = String;
+}
+
+impl Validator for Line {}
+impl Helper for Line {}
+
+/// Reads a line of the terminal with the keys of a shell, such as Ctrl-U and Ctrl-W.
+fn edit(question: &str, style: Style, line: Line, flag: &'static str) -> Result<String, NoAnswer> {
+    let config = rustyline::Config::builder()
+        .behavior(Behavior::PreferTerm)
+        .auto_add_history(false)
+        // A line is hidden by what colours it.
+        .color_mode(ColorMode::Forced)
+        .build();
+    let unusable = |_: ReadlineError| NoAnswer::NonInteractive(flag);
+    let mut editor = Editor::with_history(config, DefaultHistory::new()).map_err(unusable)?;
+    editor.set_helper(Some(line));
+    let plain = format!("? {question} ");
+    let coloured = if style.has_colours() {
+        format!("\x1b[92m?\x1b[39m {question} ")
+    } else {
+        plain.clone()
+    };
+    editor
+        .readline(&(plain, coloured))
+        .map_err(|error| match error {
+            ReadlineError::Interrupted | ReadlineError::Eof => NoAnswer::Cancelled,
+            error => unusable(error),
+        })
 }
 
 /// Finds an option by its number or a unique prefix.

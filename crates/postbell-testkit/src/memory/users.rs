@@ -116,6 +116,21 @@ fn takes_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
         && rows.values().filter(|row| has_it(row)).count() >= MAX_USERS_OF_MAILBOX
 }
 
+/// Those to whom a condition applies, by user.
+fn by_user(
+    rows: &BTreeMap<UserId, Row>,
+    after: Option<&UserId>,
+    limit: usize,
+    applies: impl Fn(&UserRecord) -> bool,
+) -> Vec<UserRecord> {
+    rows.values()
+        .map(|row| &row.record)
+        .filter(|record| applies(record) && after.is_none_or(|after| record.user > *after))
+        .take(limit)
+        .cloned()
+        .collect()
+}
+
 /// Those whose address begins so, by address and user.
 fn by_email(
     rows: &BTreeMap<UserId, Row>,
@@ -331,30 +346,15 @@ impl Users for MemoryUsers {
                 let records = found.into_iter().map(|(_, record)| record.clone());
                 records.take(limit).collect()
             }
-            Listing::WithoutMail { now, after } => rows
-                .values()
-                .map(|row| &row.record)
-                .filter(|record| gets_no_mail(record, *now))
-                .filter(|record| after.as_ref().is_none_or(|after| record.user > *after))
-                .take(limit)
-                .cloned()
-                .collect(),
-            Listing::Unreachable { after } => rows
-                .values()
-                .map(|row| &row.record)
-                .filter(|record| record.unreachable_since.is_some())
-                .filter(|record| after.as_ref().is_none_or(|after| record.user > *after))
-                .take(limit)
-                .cloned()
-                .collect(),
-            Listing::NotConnected { after } => rows
-                .values()
-                .map(|row| &row.record)
-                .filter(|record| record.google.is_none())
-                .filter(|record| after.as_ref().is_none_or(|after| record.user > *after))
-                .take(limit)
-                .cloned()
-                .collect(),
+            Listing::WithoutMail { now, after } => {
+                by_user(&rows, after.as_ref(), limit, |it| gets_no_mail(it, *now))
+            }
+            Listing::Unreachable { after } => by_user(&rows, after.as_ref(), limit, |it| {
+                it.unreachable_since.is_some()
+            }),
+            Listing::NotConnected { after } => {
+                by_user(&rows, after.as_ref(), limit, |it| it.google.is_none())
+            }
         };
         Ok(records)
     }

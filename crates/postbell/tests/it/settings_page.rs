@@ -336,7 +336,7 @@ async fn a_problem_is_shown_and_alert_targets_are_managed() {
 
     // By keyboard: the field, then its button.
     browser
-        .type_into("#alert-target", "https://127.0.0.1:9/hunter2")
+        .type_into("#alert-target", "https://localhost:9/hunter2")
         .await;
     browser.press(&[ENTER]).await;
     browser.sees_toast("The alert target is added.").await;

@@ -42,7 +42,11 @@ async fn what_is_known_is_found_and_what_was_entered_survives_an_interruption() 
         .answer("URL of the bot's webhook", "nonsense")
         .await;
     terminal.wait_for("Expected a URL").await;
-    terminal.answer("URL of the bot's webhook", &hook).await;
+    // Ctrl-W deletes the word, and Ctrl-U the line.
+    let corrected = format!("not this\x17\x15{hook}");
+    terminal
+        .answer("URL of the bot's webhook", &corrected)
+        .await;
     let token = world.sandbox.bot().token();
     terminal.answer("Bearer token of the webhook", token).await;
     terminal.wait_for("Another file").await;

@@ -149,7 +149,7 @@ pub(super) fn add_form(session: &Session, refused: Option<&Refused>) -> Markup {
             div class="search" {
                 input id="alert-target" name="target" type="text" required maxlength="2048" autocomplete="off"
                     autocapitalize="none" spellcheck="false" placeholder="https://hooks.slack.com/…"
-                    value=[refused.map(|refused| &refused.value)] autofocus[refused.is_some()]
+                    value=[refused.map(|refused| &refused.value)]
                     aria-invalid=[refused.map(|_| "true")]
                     aria-describedby="alert-target-refused alert-target-help";
                 button { "Add" }

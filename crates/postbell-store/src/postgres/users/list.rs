@@ -2,7 +2,7 @@
 //!
 //! Each statement reads a range of an index, so every page costs the same.
 
-use postbell_core::{Listing, UserRecord};
+use postbell_core::{Listing, UserId, UserRecord};
 
 use crate::columns::{self, end_of, record};
 use crate::postgres::failure::Failure;
@@ -124,15 +124,19 @@ pub(super) async fn list(
             let after = after.as_ref().map_or("", |user| user.as_str());
             read(db, &without_mail(), &[&now.as_millis(), &after, &limit]).await
         }
-        Listing::Unreachable { after } => {
-            let after = after.as_ref().map_or("", |user| user.as_str());
-            read(db, UNREACHABLE, &[&after, &limit]).await
-        }
-        Listing::NotConnected { after } => {
-            let after = after.as_ref().map_or("", |user| user.as_str());
-            read(db, NOT_CONNECTED, &[&after, &limit]).await
-        }
+        Listing::Unreachable { after } => by_user(db, UNREACHABLE, after.as_ref(), limit).await,
+        Listing::NotConnected { after } => by_user(db, NOT_CONNECTED, after.as_ref(), limit).await,
     }
+}
+
+async fn by_user(
+    db: &Session,
+    statement: &str,
+    after: Option<&UserId>,
+    limit: i64,
+) -> Result<Vec<UserRecord>, Failure> {
+    let after = after.map_or("", |user| user.as_str());
+    read(db, statement, &[&after, &limit]).await
 }
 
 async fn read(

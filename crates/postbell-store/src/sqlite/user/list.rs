@@ -2,7 +2,7 @@
 //!
 //! Each statement reads a range of an index, so every page costs the same.
 
-use postbell_core::{Listing, UserRecord};
+use postbell_core::{Listing, UserId, UserRecord};
 use rusqlite::{Connection, Params, params};
 
 use super::Result;
@@ -109,15 +109,19 @@ pub(in crate::sqlite) fn list(
             );
             read(db, &list, params![now.as_millis(), after, limit])
         }
-        Listing::Unreachable { after } => {
-            let after = after.as_ref().map_or("", |user| user.as_str());
-            read(db, UNREACHABLE, params![after, limit])
-        }
-        Listing::NotConnected { after } => {
-            let after = after.as_ref().map_or("", |user| user.as_str());
-            read(db, NOT_CONNECTED, params![after, limit])
-        }
+        Listing::Unreachable { after } => by_user(db, UNREACHABLE, after.as_ref(), limit),
+        Listing::NotConnected { after } => by_user(db, NOT_CONNECTED, after.as_ref(), limit),
     }
+}
+
+fn by_user(
+    db: &Connection,
+    statement: &str,
+    after: Option<&UserId>,
+    limit: i64,
+) -> Result<Vec<UserRecord>> {
+    let after = after.map_or("", |user| user.as_str());
+    read(db, statement, params![after, limit])
 }
 
 fn read(db: &Connection, statement: &str, values: impl Params) -> Result<Vec<UserRecord>> {
