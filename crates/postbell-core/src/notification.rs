@@ -55,7 +55,7 @@ impl Notification {
         let (Some(own), Some(other)) = (&self.address, address) else {
             return true;
         };
-        own.mailbox_key() == other.mailbox_key()
+        own == other || own.mailbox_key() == other.mailbox_key()
     }
 
     /// Returns the publish time of a pending notification of the same mailbox, `pending`, once it stands

@@ -50,7 +50,12 @@ pub(crate) struct Corrupt {
 
 /// Writes a history id as 20 digits, so that text order is number order.
 pub(crate) fn in_order(id: HistoryId) -> String {
-    format!("{:020}", id.get())
+    const DIGITS: usize = 20;
+    let number = id.get().to_string();
+    let mut text = String::with_capacity(DIGITS);
+    text.extend(std::iter::repeat_n('0', DIGITS - number.len()));
+    text.push_str(&number);
+    text
 }
 
 /// Converts a limit or a number of rows into the integer of the databases.

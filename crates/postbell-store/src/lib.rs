@@ -11,6 +11,7 @@ mod audited;
 mod backup;
 mod columns;
 mod copy;
+mod loaded_mailbox;
 mod mailbox;
 mod options;
 mod postgres;

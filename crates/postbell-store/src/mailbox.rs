@@ -10,6 +10,7 @@ use postbell_core::{
 use crate::columns::{Columns, count, parsed, parsed_if_any, text, time, time_if_any};
 
 /// The row of a mailbox in the table `pending`.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Mailbox {
     pub(crate) pending: Option<Pending>,
     /// When it may be claimed; the end of the lease while it is claimed.
@@ -24,6 +25,7 @@ pub(crate) struct Mailbox {
 }
 
 /// The pending notification.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Pending {
     pub(crate) message_id: String,
     pub(crate) history_id: HistoryId,

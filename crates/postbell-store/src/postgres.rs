@@ -24,7 +24,6 @@ mod delivery;
 mod failure;
 mod inspection;
 mod lanes;
-mod mailbox_row;
 mod mailboxes;
 mod orphaned_machines;
 mod parameter;

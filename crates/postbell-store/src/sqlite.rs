@@ -18,6 +18,7 @@ mod dead_letter;
 mod deliveries;
 mod delivery;
 mod failure;
+mod mailboxes;
 mod marks;
 mod orphaned_machine;
 mod pending;

@@ -7,10 +7,10 @@ use postbell_core::{
 use tracing::warn;
 
 use super::failure::Failure;
-use super::mailbox_row::NewDeadLetter;
 use super::parameter::{Parameter, column};
 use super::session::{Call, Session, Transaction};
 use crate::columns::{self, Columns, in_order, limit, number, parsed, without_nul};
+use crate::loaded_mailbox::NewDeadLetter;
 
 const ADD: &str = "
     INSERT INTO dead_letter (user_id, message_id, history_id, address, published_at, body, reason,

@@ -5,10 +5,10 @@ use postbell_core::{
 };
 
 use super::failure::Failure;
-use super::mailbox_row::NewDelivery;
 use super::parameter::{Parameter, column};
 use super::session::{Call, Session};
 use crate::columns::{self, in_order, without_nul};
+use crate::loaded_mailbox::NewDelivery;
 
 /// Counts each delivery, and records it in the slot of its number, in which the oldest one was. An hour
 /// is in three arrays at the same place; a new row has arrays that begin, and end, at that place.

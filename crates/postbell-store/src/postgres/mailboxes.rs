@@ -6,11 +6,11 @@ use postbell_core::{EmailAddress, QueueCursor, Timestamp, UserId};
 use tokio_postgres::Row;
 
 use super::failure::Failure;
-use super::mailbox_row::{LoadedMailbox, PendingRow};
 use super::parameter::{Parameter, Tid, column};
 use super::session::{Call, Session};
 use super::{columns, dead_letter, delivery};
 use crate::columns::{self as shared, in_order, parsed, text};
+use crate::loaded_mailbox::{self, PendingRow};
 
 /// Locks the rows in the order of `$1`, which is that of users, so that two transactions wait for each other in one
 /// direction only. A subquery that locks is run for each user, through the index: the table is empty one moment and large
@@ -85,6 +85,9 @@ const CONFIRM: &str = "SELECT pg_logical_emit_message(true, 'postbell', '')";
 
 const TAKE_EXHAUSTED: &str = "
     DELETE FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'";
+
+/// A mailbox of a transaction, and where its row is.
+pub(super) type LoadedMailbox = loaded_mailbox::LoadedMailbox<Tid>;
 
 /// The mailboxes of a transaction, in the order of users. Their rows are locked.
 pub(super) struct Mailboxes {
@@ -229,10 +232,10 @@ impl<'a> Changes<'a> {
         for &mailbox in mailboxes {
             let user = mailbox.user.as_str();
             match (&mailbox.row, mailbox.place) {
-                (Some(row), Some(place)) if mailbox.is_row_changed => {
+                (Some(row), Some(place)) if mailbox.is_row_changed() => {
                     changes.replaced.push((place, row));
                 }
-                (None, Some(place)) if mailbox.is_row_changed => changes.deleted.push(place),
+                (None, Some(place)) if mailbox.is_row_changed() => changes.deleted.push(place),
                 _ => (),
             }
             for address in &mailbox.changed_cursors {

@@ -6,7 +6,7 @@ use postbell_core::Accepted;
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
-use super::mailbox_row::LoadedMailbox;
+use super::mailboxes::LoadedMailbox;
 use super::rising::Push;
 
 /// One write, which is answered after the commit.

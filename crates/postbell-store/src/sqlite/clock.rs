@@ -6,7 +6,11 @@ use postbell_core::{CLOCK_TOLERANCE, Timestamp};
 use rusqlite::{Connection, params};
 use tracing::warn;
 
-/// Writes at most once a second: each write of a page makes a commit larger.
+use super::writer::Transaction;
+
+/// The longest time by which the mark may be behind: each write of a page makes a commit larger.
+const BEHIND: Duration = Duration::from_secs(1);
+
 const MARK: &str = "UPDATE queue_clock SET latest = ?1 WHERE latest < ?1 - 1000";
 
 const LATEST: &str = "SELECT latest FROM queue_clock";
@@ -22,14 +26,18 @@ const MOVE_BACK: &str = "
         leased_until = iif(leased_until > 0, min(leased_until, max(leased_until - ?1, ?3)), 0)
     WHERE due_at > ?2 OR cooldown_until > ?2 OR leased_until > ?2";
 
-/// Remembers that something was scheduled at `now`.
-pub(super) fn mark(db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-    db.prepare_cached(MARK)?.execute([now.as_millis()])?;
-    Ok(())
+/// Remembers that something was scheduled at `now`. Until the returned time nothing that is scheduled has to be.
+pub(super) fn mark(db: &Connection, now: Timestamp) -> rusqlite::Result<Timestamp> {
+    let marked = db.prepare_cached(MARK)?.execute([now.as_millis()])?;
+    Ok(if marked > 0 { now + BEHIND } else { now })
 }
 
 /// Moves scheduled times back if the clock was ahead when they were set.
-pub(super) fn correct(db: &Connection, now: Timestamp, lease: Duration) -> rusqlite::Result<()> {
+pub(super) fn correct(
+    db: &Transaction<'_>,
+    now: Timestamp,
+    lease: Duration,
+) -> rusqlite::Result<()> {
     let latest: i64 = db.prepare_cached(LATEST)?.query_row([], |row| row.get(0))?;
     let ahead = Timestamp::from_millis(latest) - now;
     if ahead <= CLOCK_TOLERANCE {
@@ -44,6 +52,7 @@ pub(super) fn correct(db: &Connection, now: Timestamp, lease: Duration) -> rusql
         now.as_millis(),
         (now + lease).as_millis(),
     ];
+    db.mailboxes().forget_all();
     db.prepare_cached(MOVE_BACK)?.execute(values)?;
     db.prepare_cached(SET_BACK)?.execute([now.as_millis()])?;
     Ok(())

@@ -1,9 +1,8 @@
 //! Dead letters.
 
 use postbell_core::{
-    Accepted, DEAD_LETTERS_KEPT, DeadLetter, DeadLetterReason, EmailAddress,
-    Failure as DeliveryFailure, Notification, Replayed, Timestamp, UNPARSEABLE_KEPT,
-    UnparseableMessage, UserId,
+    Accepted, DEAD_LETTERS_KEPT, DeadLetter, DeadLetterReason, EmailAddress, Notification,
+    Replayed, Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use tracing::warn;
@@ -11,6 +10,7 @@ use tracing::warn;
 use super::failure::Failure;
 use super::writer::Transaction;
 use crate::columns::{self, in_order, parsed};
+use crate::loaded_mailbox::NewDeadLetter;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -59,13 +59,13 @@ const DROP_OLD_UNPARSEABLE: &str = "
         (SELECT id FROM dead_letter WHERE user = ?1 AND reason = 'malformed'
          ORDER BY id DESC LIMIT 1 OFFSET ?2)";
 
-pub(super) fn add(
-    db: &Connection,
-    notification: &Notification,
-    reason: DeadLetterReason,
-    failure: &DeliveryFailure,
-    now: Timestamp,
-) -> Result<()> {
+pub(super) fn add(db: &Connection, new: &NewDeadLetter) -> Result<()> {
+    let NewDeadLetter {
+        notification,
+        reason,
+        failure,
+        at,
+    } = new;
     db.prepare_cached(ADD)?.execute(params![
         notification.user.as_str(),
         notification.message_id.as_str(),
@@ -73,7 +73,7 @@ pub(super) fn add(
         &notification.body[..],
         reason.as_str(),
         failure.detail,
-        now.as_millis(),
+        at.as_millis(),
         failure.kind.to_string(),
         notification.address.as_ref().map(EmailAddress::as_str),
         notification.published_at.map(Timestamp::as_millis),
@@ -192,14 +192,16 @@ pub(super) fn drop_through(db: &Connection, user: &UserId, last: i64) -> Result<
     Ok(statement.execute(params![user.as_str(), last])? as u64)
 }
 
-/// Removes a user's exhausted dead letters, and returns the notification of the latest.
-pub(super) fn take_exhausted(db: &Connection, user: &UserId) -> Result<Option<Notification>> {
+/// Returns the notification of a user's exhausted dead letter with the greatest history id.
+pub(super) fn latest_exhausted(db: &Connection, user: &UserId) -> Result<Option<Notification>> {
     let mut statement = db.prepare_cached(LATEST_EXHAUSTED)?;
     let latest = statement.query_row([user.as_str()], |row| Ok(columns::notification(row)));
-    let Some(latest) = latest.optional()? else {
-        return Ok(None);
-    };
-    db.prepare_cached(DROP_EXHAUSTED)?
-        .execute([user.as_str()])?;
-    latest
+    let latest = latest.optional()?.transpose()?;
+    Ok(latest.flatten())
+}
+
+pub(super) fn drop_exhausted(db: &Connection, user: &UserId) -> Result<()> {
+    let mut statement = db.prepare_cached(DROP_EXHAUSTED)?;
+    statement.execute([user.as_str()])?;
+    Ok(())
 }

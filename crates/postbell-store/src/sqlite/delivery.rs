@@ -1,13 +1,13 @@
 //! The last deliveries of each mailbox, and their hourly counts.
 
 use postbell_core::{
-    Claim, DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourlyCount, Outcome, Settlement,
-    Timestamp, UserId,
+    DELIVERIES_KEPT, DeliveryRecord, HOURS_COUNTED, HourlyCount, Outcome, Timestamp, UserId,
 };
 use rusqlite::{Connection, params};
 
 use super::failure::Failure;
 use crate::columns::{self, in_order};
+use crate::loaded_mailbox::NewDelivery;
 
 /// With `max`, the other columns are those of its row (<https://www.sqlite.org/lang_select.html#bareagg>).
 pub(super) const RECORD: &str = "
@@ -34,15 +34,11 @@ const HOURS: &str = "
     WHERE user = ?1 AND hour > ?2 AND hour <= ?3 ORDER BY hour";
 
 /// Records a delivery in the slot after that of the last one, which is the oldest one's.
-pub(super) fn record(
-    db: &Connection,
-    claim: &Claim,
-    settlement: &Settlement,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let Some((outcome, failure)) = settlement.outcome() else {
+pub(super) fn record(db: &Connection, new: &NewDelivery) -> Result<(), Failure> {
+    let Some((outcome, failure)) = new.settlement.outcome() else {
         return Ok(());
     };
+    let (claim, now) = (&new.claim, new.settled_at);
     let slots = i64::try_from(DELIVERIES_KEPT).unwrap_or(i64::MAX);
     db.prepare_cached(RECORD)?.execute(params![
         claim.notification.user.as_str(),

@@ -1,77 +1,24 @@
 //! One row per mailbox with a pending notification or a failure: its schedule and its lease.
 
 mod list;
-mod settle;
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use postbell_core::{
-    Accepted, Claim, Coverage, Depth, EmailAddress, MessageIds, Notification, ProblemCode, RelayId,
-    Replayed, Timestamp, UserId,
+    Accepted, Claim, Depth, Notification, ProblemCode, RelayId, Replayed, Settlement, Timestamp,
+    UserId,
 };
 use rusqlite::{Connection, params};
 
 pub(super) use self::list::{failing, find as pending};
-pub(super) use self::settle::settle;
 use super::columns::InOrder;
 use super::failure::Failure;
 use super::writer::Transaction;
-use super::{clock, cursor, dead_letter};
-use crate::columns::{self, count, in_order, parsed, time};
-use crate::mailbox::{Effect, Mailbox};
+use super::{clock, cursor, dead_letter, mailboxes};
+use crate::columns::{self, count, parsed, time};
 
 type Result<T> = std::result::Result<T, Failure>;
-
-/// The columns of a [`Mailbox`], in the order in which it reads them.
-const MAILBOX: &[&str] = &[
-    "message_id",
-    "history_id",
-    "address",
-    "published_at",
-    "merged_ids",
-    "due_at",
-    "cooldown_until",
-    "leased_until",
-    "attempt",
-    "consecutive_failures",
-    "parked_for",
-    "checked_in_at",
-];
-
-static FIND: LazyLock<String> =
-    LazyLock::new(|| format!("SELECT {} FROM pending WHERE user = ?1", MAILBOX.join(", ")));
-
-const ADD: &str = "
-    INSERT INTO pending (user, message_id, history_id, address, published_at, body, accepted_at,
-        waiting_since, merged_ids, due_at, trace)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?7, ?9)";
-
-const REPLACE: &str = "
-    UPDATE pending SET message_id = ?2, history_id = ?3, address = ?4, published_at = ?5, body = ?6,
-        accepted_at = ?7, merged_ids = ?8, trace = ?9, attempt = 0
-    WHERE user = ?1";
-
-const BEGIN_TO_WAIT: &str = "UPDATE pending SET waiting_since = accepted_at WHERE user = ?1";
-
-/// A message that a delivery in progress may not cover begins to wait now.
-const MERGE: &str = "
-    UPDATE pending SET merged_ids = ?2, published_at = ?3,
-        accepted_at = iif(leased_until > 0, ?4, accepted_at)
-    WHERE user = ?1";
-
-const RESTART_SCHEDULE: &str = "UPDATE pending SET due_at = ?2, attempt = 0 WHERE user = ?1";
-
-/// Makes the pending notification due at once, and ends the cooldown, unless a delivery is in progress.
-const MAKE_DUE: &str = "
-    UPDATE pending SET due_at = iif(due_at IS NULL, NULL, ?2), cooldown_until = 0, parked_for = NULL
-    WHERE user = ?1 AND leased_until <= ?2";
-
-/// Remembers a check-in without a problem during a delivery.
-const PROBLEM_IS_OVER: &str = "
-    UPDATE pending SET checked_in_at = ?2 WHERE user = ?1 AND leased_until > ?2";
-
-const IS_PARKED: &str = "SELECT 1 FROM pending WHERE user = ?1 AND parked_for IS NOT NULL";
 
 /// The columns of a [`Claim`], in the order in which it is read.
 const CLAIM: &[&str] = &[
@@ -134,7 +81,8 @@ const DEPTH: &str = "
         (SELECT count(*) FROM pending WHERE parked_for IS NOT NULL),
         (SELECT number FROM dead_letter_dropped)";
 
-pub(super) fn remove_user(db: &Connection, user: &UserId) -> rusqlite::Result<()> {
+pub(super) fn remove_user(db: &Transaction<'_>, user: &UserId) -> rusqlite::Result<()> {
+    db.mailboxes().forget(user);
     cursor::remove_user(db, user)?;
     for statement in DELETE_USER {
         db.prepare_cached(statement)?.execute([user.as_str()])?;
@@ -144,129 +92,27 @@ pub(super) fn remove_user(db: &Connection, user: &UserId) -> rusqlite::Result<()
 
 /// Makes a notification pending, unless it is a repeat or covered.
 pub(super) fn accept(
-    db: &Connection,
+    db: &Transaction<'_>,
     notification: &Notification,
     now: Timestamp,
 ) -> Result<Accepted> {
-    let mailbox = find(db, &notification.user)?;
-    if let Some(mailbox) = &mailbox
-        && let Some(accepted) = mailbox.covers(notification)
-    {
-        if accepted == Accepted::Merged {
-            apply(db, &mailbox.effect_of(notification), notification, now)?;
-        }
-        return Ok(accepted);
-    }
-    match cursor::coverage(db, notification, now)? {
-        Coverage::Repeat => Ok(Accepted::Duplicate),
-        Coverage::Covered => Ok(Accepted::Covered),
-        Coverage::New => put_into(db, mailbox, notification, now),
-    }
+    let mut mailbox = mailboxes::load(db, &notification.user)?;
+    let accepted = mailbox.accept(notification, now);
+    mailboxes::store(db, mailbox)?;
+    Ok(accepted)
 }
 
-/// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
-fn put(db: &Connection, notification: &Notification, now: Timestamp) -> Result<Accepted> {
-    let mailbox = find(db, &notification.user)?;
-    put_into(db, mailbox, notification, now)
-}
-
-fn put_into(
-    db: &Connection,
-    mailbox: Option<Mailbox>,
-    notification: &Notification,
+/// Settles a claim, and returns whether it had the lease.
+pub(super) fn settle(
+    db: &Transaction<'_>,
+    claim: &Claim,
+    settlement: &Settlement,
     now: Timestamp,
-) -> Result<Accepted> {
-    let user = notification.user.as_str();
-    let Some(mailbox) = mailbox else {
-        clock::mark(db, now)?;
-        let published_at = notification.published_at;
-        write(
-            db,
-            ADD,
-            notification,
-            published_at,
-            &MessageIds::default(),
-            now,
-        )?;
-        return Ok(Accepted::Queued);
-    };
-    apply(db, &mailbox.effect_of(notification), notification, now)?;
-    if mailbox.pending.is_none() {
-        db.prepare_cached(BEGIN_TO_WAIT)?.execute([user])?;
-    }
-    if let Some(due) = mailbox.restart(now) {
-        clock::mark(db, now)?;
-        let values = params![user, due.as_millis()];
-        db.prepare_cached(RESTART_SCHEDULE)?.execute(values)?;
-    }
-    Ok(if mailbox.pending.is_some() {
-        Accepted::Merged
-    } else {
-        Accepted::Queued
-    })
-}
-
-fn apply(
-    db: &Connection,
-    effect: &Effect,
-    notification: &Notification,
-    now: Timestamp,
-) -> Result<()> {
-    match effect {
-        Effect::Replaced {
-            merged,
-            published_at,
-        } => write(db, REPLACE, notification, *published_at, merged, now)?,
-        Effect::Merged {
-            merged,
-            published_at,
-        } => {
-            db.prepare_cached(MERGE)?.execute(params![
-                notification.user.as_str(),
-                merged.to_string(),
-                published_at.map(Timestamp::as_millis),
-                now.as_millis(),
-            ])?;
-        }
-        Effect::None => (),
-    }
-    Ok(())
-}
-
-fn write(
-    db: &Connection,
-    statement: &str,
-    notification: &Notification,
-    published_at: Option<Timestamp>,
-    merged: &MessageIds,
-    now: Timestamp,
-) -> Result<()> {
-    db.prepare_cached(statement)?.execute(params![
-        notification.user.as_str(),
-        notification.message_id.as_str(),
-        in_order(notification.history_id),
-        notification.address.as_ref().map(EmailAddress::as_str),
-        published_at.map(Timestamp::as_millis),
-        &notification.body[..],
-        now.as_millis(),
-        merged.to_string(),
-        notification.trace.map(|trace| trace.to_string()),
-    ])?;
-    Ok(())
-}
-
-fn find(db: &Connection, user: &UserId) -> Result<Option<Mailbox>> {
-    let mut statement = db.prepare_cached(&FIND)?;
-    let mut rows = statement.query([user.as_str()])?;
-    let row = rows.next()?.map(|row| InOrder::new(row, MAILBOX));
-    row.as_ref().map(Mailbox::read).transpose()
-}
-
-fn make_due(db: &Connection, user: &UserId, now: Timestamp) -> Result<()> {
-    clock::mark(db, now)?;
-    db.prepare_cached(MAKE_DUE)?
-        .execute(params![user.as_str(), now.as_millis()])?;
-    Ok(())
+) -> Result<bool> {
+    let mut mailbox = mailboxes::load(db, &claim.notification.user)?;
+    let has_lease = mailbox.settle(claim, settlement, now);
+    mailboxes::store(db, mailbox)?;
+    Ok(has_lease)
 }
 
 /// Makes the notification of a dead letter pending again, and due.
@@ -275,45 +121,38 @@ pub(super) fn replay(db: &Transaction<'_>, id: i64, now: Timestamp) -> Result<Re
         Ok(notification) => notification,
         Err(outcome) => return Ok(outcome),
     };
-    put(db, &notification, now)?;
-    make_due(db, &notification.user, now)?;
+    let mut mailbox = mailboxes::load(db, &notification.user)?;
+    mailbox.put(&notification, now);
+    mailbox.make_due(now);
+    mailboxes::store(db, mailbox)?;
     Ok(Replayed::Queued)
 }
 
 /// Makes a mailbox due because its machine checked in, and retries its exhausted dead letters, unless
 /// it is parked and the machine still has a problem. Returns whether a notification is pending.
 pub(super) fn check_in(
-    db: &Connection,
+    db: &Transaction<'_>,
     user: &UserId,
     problem: Option<ProblemCode>,
     now: Timestamp,
 ) -> Result<bool> {
-    let has_problem = problem.is_some();
-    let stays_parked = has_problem && db.prepare_cached(IS_PARKED)?.exists([user.as_str()])?;
-    if !stays_parked {
-        if let Some(notification) = dead_letter::take_exhausted(db, user)? {
-            put(db, &notification, now)?;
-        }
-        make_due(db, user, now)?;
-    }
-    if !has_problem {
-        let values = params![user.as_str(), now.as_millis()];
-        db.prepare_cached(PROBLEM_IS_OVER)?.execute(values)?;
-    }
-    Ok(find(db, user)?.is_some_and(|mailbox| mailbox.pending.is_some()))
+    let mut mailbox = mailboxes::load(db, user)?;
+    mailbox.exhausted = dead_letter::latest_exhausted(db, user)?;
+    let is_pending = mailbox.check_in(problem, now);
+    mailboxes::store(db, mailbox)?;
+    Ok(is_pending)
 }
 
 /// Makes a retry due that waits for its time, and returns whether one did.
-pub(super) fn retry_now(db: &Connection, user: &UserId, now: Timestamp) -> Result<bool> {
-    let waits = find(db, user)?.is_some_and(|mailbox| mailbox.waits_for_retry(now));
-    if waits {
-        make_due(db, user, now)?;
-    }
+pub(super) fn retry_now(db: &Transaction<'_>, user: &UserId, now: Timestamp) -> Result<bool> {
+    let mut mailbox = mailboxes::load(db, user)?;
+    let waits = mailbox.retry_now(now);
+    mailboxes::store(db, mailbox)?;
     Ok(waits)
 }
 
 pub(super) fn claim(
-    db: &Connection,
+    db: &Transaction<'_>,
     relay: RelayId,
     now: Timestamp,
     lease: Duration,
@@ -324,7 +163,7 @@ pub(super) fn claim(
 }
 
 pub(super) fn claim_latest(
-    db: &Connection,
+    db: &Transaction<'_>,
     relay: RelayId,
     now: Timestamp,
     lease: Duration,
@@ -335,7 +174,7 @@ pub(super) fn claim_latest(
 }
 
 fn lease_all(
-    db: &Connection,
+    db: &Transaction<'_>,
     relay: RelayId,
     now: Timestamp,
     lease: Duration,
@@ -344,13 +183,14 @@ fn lease_all(
     if claims.is_empty() {
         return Ok(claims);
     }
-    clock::mark(db, now)?;
+    mailboxes::mark(db, now)?;
     number_leases(db, &mut claims)?;
-    let until = (now + lease).as_millis();
+    let until = now + lease;
     for claim in &claims {
-        let user = claim.notification.user.as_str();
-        db.prepare_cached(LEASE)?
-            .execute(params![user, until, claim.lease, relay.get()])?;
+        let user = &claim.notification.user;
+        let values = params![user.as_str(), until.as_millis(), claim.lease, relay.get()];
+        db.prepare_cached(LEASE)?.execute(values)?;
+        db.mailboxes().leased(user, until, claim.lease);
     }
     Ok(claims)
 }
@@ -391,12 +231,14 @@ fn due(db: &Connection, statement: &str, now: Timestamp, limit: usize) -> Result
 
 /// Releases the claims of relays that are not in the table, and returns the users. Lease numbers stay, so
 /// that none of these claims can settle anything.
-pub(super) fn release_orphaned(db: &Connection) -> Result<Vec<UserId>> {
+pub(super) fn release_orphaned(db: &Transaction<'_>) -> Result<Vec<UserId>> {
     let mut statement = db.prepare_cached(RELEASE_ORPHANED)?;
     let mut rows = statement.query([])?;
     let mut users = Vec::new();
     while let Some(row) = rows.next()? {
-        users.push(parsed(row, "user")?);
+        let user = parsed(row, "user")?;
+        db.mailboxes().forget(&user);
+        users.push(user);
     }
     Ok(users)
 }

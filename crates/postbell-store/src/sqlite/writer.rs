@@ -1,6 +1,6 @@
 //! The thread that writes: all writes that have arrived share one commit, and so one fsync.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use super::failure::Failure;
+use super::mailboxes::Mailboxes;
 use crate::OpenError;
 use crate::writer_health::WriterHealth;
 
@@ -34,12 +35,18 @@ pub(super) struct Writer {
 pub(super) struct Transaction<'a> {
     db: &'a Connection,
     changed: RefCell<Vec<UserId>>,
+    mailboxes: &'a RefCell<Mailboxes>,
 }
 
 impl Transaction<'_> {
     /// Announces, after the commit, that something of `user` has changed.
     pub(super) fn changed(&self, user: &UserId) {
         self.changed.borrow_mut().push(user.clone());
+    }
+
+    /// What is remembered of mailboxes. Must not be held while another function runs.
+    pub(super) fn mailboxes(&self) -> RefMut<'_, Mailboxes> {
+        self.mailboxes.borrow_mut()
     }
 }
 
@@ -60,7 +67,7 @@ pub(super) trait Job: Send {
     fn runtime(&self) -> Option<&Handle>;
     /// Runs the statements, and returns whether to keep their effect. May run again after a
     /// rollback.
-    fn run(&mut self, db: &Connection) -> bool;
+    fn run(&mut self, db: &Connection, mailboxes: &RefCell<Mailboxes>) -> bool;
     fn answer(self: Box<Self>, commit: Result<(), Arc<rusqlite::Error>>, changes: &Changes);
 }
 
@@ -81,10 +88,11 @@ where
         self.runtime.as_ref()
     }
 
-    fn run(&mut self, db: &Connection) -> bool {
+    fn run(&mut self, db: &Connection, mailboxes: &RefCell<Mailboxes>) -> bool {
         let transaction = Transaction {
             db,
             changed: RefCell::default(),
+            mailboxes,
         };
         self.outcome = (self.statements)(&transaction);
         self.changed = transaction.changed.into_inner();
@@ -166,12 +174,14 @@ fn write_until_closed(
     changes: &Changes,
     health: &WriterHealth<rusqlite::Error>,
 ) {
+    let mailboxes = RefCell::default();
     while let Some(first) = queued.blocking_recv() {
         let mut group = vec![first];
         let changes_before = db.total_changes();
-        let commit = write_group(db, &mut group, &mut queued).map_err(Arc::new);
+        let commit = write_group(db, &mailboxes, &mut group, &mut queued).map_err(Arc::new);
         match &commit {
             Err(error) => {
+                mailboxes.borrow_mut().forget_all();
                 health.failed(error);
                 error!(%error, writes = group.len(), "Could not commit");
                 // An open transaction would swallow the next group.
@@ -219,16 +229,21 @@ fn answer(group: Group, commit: &Result<(), Arc<rusqlite::Error>>, changes: &Cha
 /// savepoint, so that the changes of that job are rolled back and those of the others are kept.
 fn write_group(
     db: &Connection,
+    mailboxes: &RefCell<Mailboxes>,
     group: &mut Group,
     queued: &mut mpsc::Receiver<Box<dyn Job>>,
 ) -> rusqlite::Result<()> {
     run(db, "BEGIN IMMEDIATE")?;
+    mailboxes.borrow_mut().begin(db)?;
     let mut next = 0;
     while next < group.len() {
         let changes = db.total_changes();
-        if !group[next].run(db) && db.total_changes() != changes {
-            run(db, "ROLLBACK")?;
-            return write_one_by_one(db, group);
+        if !group[next].run(db, mailboxes) {
+            mailboxes.borrow_mut().forget_all();
+            if db.total_changes() != changes {
+                run(db, "ROLLBACK")?;
+                return write_one_by_one(db, mailboxes, group);
+            }
         }
         next += 1;
         if group.len() < GROUP
@@ -240,11 +255,17 @@ fn write_group(
     run(db, "COMMIT")
 }
 
-fn write_one_by_one(db: &Connection, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+fn write_one_by_one(
+    db: &Connection,
+    mailboxes: &RefCell<Mailboxes>,
+    group: &mut [Box<dyn Job>],
+) -> rusqlite::Result<()> {
     run(db, "BEGIN IMMEDIATE")?;
+    mailboxes.borrow_mut().begin(db)?;
     for job in group {
         run(db, "SAVEPOINT job")?;
-        if !job.run(db) {
+        if !job.run(db, mailboxes) {
+            mailboxes.borrow_mut().forget_all();
             run(db, "ROLLBACK TO job")?;
         }
         run(db, "RELEASE job")?;

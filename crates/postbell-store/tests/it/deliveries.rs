@@ -5,7 +5,7 @@ use postbell_testkit::Deliveries;
 use tempfile::TempDir;
 
 /// A new store in a folder that is removed with the test.
-pub(crate) fn temporary() -> (Deliveries, TempDir) {
+fn temporary() -> (Deliveries, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("inbox.db").display());
     let store = Store::open(&url, StoreOptions::service()).unwrap();

@@ -15,7 +15,6 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::runtime::Builder;
 
-use crate::deliveries::temporary;
 use crate::engines::deliveries;
 
 const USERS: [&str; 3] = ["ann", "ben", "cat"];
@@ -68,6 +67,8 @@ enum Step {
     SetBack {
         hours: i64,
     },
+    /// The next process does the following steps.
+    OtherProcess,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -120,6 +121,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..USERS.len(), 1..6_i64).prop_map(|(user, last)| Step::DropThrough { user, last }),
         3 => time.prop_map(|time| Step::Pass { time }),
         1 => (0..48_i64).prop_map(|hours| Step::SetBack { hours }),
+        2 => Just(Step::OtherProcess),
     ];
     prop::collection::vec(step, 1..40)
 }
@@ -178,14 +180,22 @@ fn unparseable(number: usize, message: u8) -> UnparseableMessage {
 
 /// A store and the claims made from it.
 struct Run<'a> {
-    deliveries: &'a Deliveries,
+    /// The processes that use it; the first one does the next step.
+    processes: Vec<&'a Deliveries>,
     claims: Vec<Claim>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn of(processes: &'a [Deliveries]) -> Self {
+        Self {
+            processes: processes.iter().collect(),
+            claims: Vec::new(),
+        }
+    }
+
     /// Runs a step, and returns its result as text.
     async fn step(&mut self, step: &Step, now: Timestamp) -> String {
-        let deliveries = self.deliveries;
+        let deliveries = self.processes[0];
         match step.clone() {
             Step::Accept {
                 notification,
@@ -239,12 +249,16 @@ impl Run<'_> {
                 let due = deliveries.queue.make_due(&user, problem, now);
                 format!("{:?}", due.await)
             }
+            Step::OtherProcess => {
+                self.processes.rotate_left(1);
+                String::new()
+            }
             step => self.log_step(step, now).await,
         }
     }
 
     async fn log_step(&self, step: Step, now: Timestamp) -> String {
-        let log = &self.deliveries.log;
+        let log = &self.processes[0].log;
         match step {
             Step::Replay { dead_letter } => format!("{:?}", log.replay(dead_letter, now).await),
             Step::Drop { dead_letter } => format!("{:?}", log.drop_dead_letter(dead_letter).await),
@@ -257,18 +271,19 @@ impl Run<'_> {
 
     /// Everything that can be read.
     async fn state(&self, now: Timestamp) -> String {
+        let log = &self.processes[0].log;
         let mut state = format!(
             "{:?} {:?} {:?}",
-            self.deliveries.log.failing(100).await,
-            self.deliveries.log.depth().await,
-            self.deliveries.log.dead_letters(None, None, 100).await,
+            log.failing(100).await,
+            log.depth().await,
+            log.dead_letters(None, None, 100).await,
         );
         for number in 0..USERS.len() {
             let user = user(number);
-            let recorded = self.deliveries.log.deliveries(&user).await;
-            let hours = self.deliveries.log.hourly_counts(&user, now).await;
-            let pending = self.deliveries.log.pending(&user).await;
-            let dead_letters = self.deliveries.log.count_dead_letters(&user).await;
+            let recorded = log.deliveries(&user).await;
+            let hours = log.hourly_counts(&user, now).await;
+            let pending = log.pending(&user).await;
+            let dead_letters = log.count_dead_letters(&user).await;
             state.push_str(&format!(
                 " {recorded:?} {hours:?} {pending:?} {dead_letters:?}"
             ));
@@ -278,17 +293,10 @@ impl Run<'_> {
 }
 
 /// Runs the steps on an empty store and on the model.
-async fn run(store: &Deliveries, steps: &[Step]) -> Result<(), TestCaseError> {
-    let model = Deliveries::new(Arc::new(MemoryDeliveries::default()));
-    let claims = Vec::new;
-    let mut of_store = Run {
-        deliveries: store,
-        claims: claims(),
-    };
-    let mut of_model = Run {
-        deliveries: &model,
-        claims: claims(),
-    };
+async fn run(processes: &[Deliveries], steps: &[Step]) -> Result<(), TestCaseError> {
+    let model = [Deliveries::new(Arc::new(MemoryDeliveries::default()))];
+    let mut of_store = Run::of(processes);
+    let mut of_model = Run::of(&model);
     let mut now = START;
     for step in steps {
         if let Step::Pass { time } = step {
@@ -313,13 +321,13 @@ async fn run(store: &Deliveries, steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 /// Runs many lists of steps on one engine, each on an empty store.
-fn check<T>(open: impl Fn() -> (Deliveries, T), cases: u32) {
+fn check<T>(open: impl Fn() -> (Vec<Deliveries>, T), cases: u32) {
     let config = ProptestConfig::with_cases(cases);
     let checked = TestRunner::new(config).run(&steps(), |steps| {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (store, _kept_alive) = open();
-            run(&store, &steps).await
+            let (processes, _kept_alive) = open();
+            run(&processes, &steps).await
         })
     });
     if let Err(error) = checked {
@@ -340,14 +348,20 @@ fn check_postgres(parameters: &str, cases: u32) {
              SELECT setval(pg_get_serial_sequence('dead_letter', 'id'), 1, false);",
         );
         let store = Store::open(&url, StoreOptions::service()).unwrap();
-        (deliveries(&store), ())
+        (vec![deliveries(&store)], ())
     };
     check(open, cases);
 }
 
 #[test]
 fn sqlite_and_memory_deliver_the_same() {
-    check(temporary, 48);
+    let open = || {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("inbox.db").display());
+        let open = |_| deliveries(&Store::open(&url, StoreOptions::service()).unwrap());
+        ((0..2).map(open).collect(), folder)
+    };
+    check(open, 48);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! What two processes that use one store at once may rely on.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use postbell_core::{
-    AlertRecipient, AlertScope, GoogleConnection, HistoryId, InstanceStatus, LinkDigest,
-    MAX_USERS_OF_MAILBOX, MachineLocation, ManagedMachine, NewAlert, NewUser, Principal,
-    StoredTarget, TargetId, Timestamp, UserId, UserRecord, UsersError,
+    Accepted, AlertRecipient, AlertScope, DeliveryQueue, GoogleConnection, HistoryId,
+    InstanceStatus, LinkDigest, MAX_USERS_OF_MAILBOX, MachineLocation, ManagedMachine, NewAlert,
+    NewUser, Notification, Principal, RelayId, Settlement, StoredTarget, TargetId, Timestamp,
+    UserId, UserRecord, UsersError,
 };
 use postbell_store::Store;
 
@@ -31,6 +34,7 @@ on_each_engine! {
     an_alert_is_claimed_by_one_of_two
     two_requests_do_not_exceed_the_number_of_targets
     both_may_encrypt_again
+    a_mailbox_is_as_the_other_one_has_left_it
 }
 
 fn processes(engine: &Engine) -> [Store; 2] {
@@ -112,6 +116,34 @@ async fn a_sandbox_id_is_given_to_one_of_two(engine: &Engine) {
             (Ok(_), Err(UsersError::SandboxTaken)) | (Err(UsersError::SandboxTaken), Ok(_))
         );
         assert!(taken, "{both:?}");
+    }
+}
+
+async fn a_mailbox_is_as_the_other_one_has_left_it(engine: &Engine) {
+    let [one, other] = processes(engine);
+    let mut queues = [one.queue(), other.queue()];
+    let lease = Duration::from_secs(60);
+    for round in 1..=ROUNDS {
+        let notification = Notification {
+            user: user("ann", 0),
+            address: None,
+            message_id: format!("m{round}").parse().unwrap(),
+            published_at: None,
+            history_id: HistoryId::new(round),
+            trace: None,
+            body: Bytes::from_static(b"{}"),
+        };
+        let accept = |queue: &Arc<dyn DeliveryQueue>| {
+            let (queue, notification) = (Arc::clone(queue), notification.clone());
+            async move { queue.accept(notification, NOW).await.unwrap() }
+        };
+        assert_eq!(accept(&queues[0]).await, Accepted::Queued);
+        let claimed = queues[1].claim(RelayId::new(1), NOW, lease, 9).await;
+        let claim = &claimed.unwrap().claims[0];
+        let settled = queues[1].settle(claim, Settlement::Delivered, NOW).await;
+        settled.unwrap();
+        assert_eq!(accept(&queues[0]).await, Accepted::Duplicate);
+        queues.swap(0, 1);
     }
 }
 

@@ -14,18 +14,17 @@ fn steps(statement: &str) -> Vec<String> {
 #[test]
 fn neither_a_push_nor_its_delivery_builds_a_table_or_sorts() {
     for statement in [
-        FIND.as_str(),
+        mailboxes::FIND.as_str(),
         cursor::OF_USER.as_str(),
-        ADD,
-        REPLACE,
-        MERGE,
+        mailboxes::ADD,
+        mailboxes::REPLACE,
+        mailboxes::MERGE,
         DUE.as_str(),
         LATEST_DUE.as_str(),
         LEASE,
         NEXT_DUE,
-        settle::LEASED.as_str(),
         delivery::RECORD,
-        settle::DELETE,
+        mailboxes::DELETE,
     ] {
         for step in steps(statement) {
             let is_costly = step.contains("Ephemeral") || step.contains("Sorter");
@@ -36,7 +35,7 @@ fn neither_a_push_nor_its_delivery_builds_a_table_or_sorts() {
 
 #[test]
 fn a_push_to_a_mailbox_that_is_due_writes_one_row_and_no_index() {
-    let steps = steps(REPLACE);
+    let steps = steps(mailboxes::REPLACE);
     let written = steps.iter().filter(|step| step.ends_with("Insert"));
     assert_eq!(written.count(), 1, "{steps:?}");
 }

@@ -1,4 +1,4 @@
-//! One mailbox while a transaction changes it.
+//! One mailbox while a transaction changes it, whatever the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,58 +8,67 @@ use postbell_core::{
     Notification, ProblemCode, QueueCursor, Settlement, Timestamp, TraceContext, UserId,
 };
 
-use super::parameter::Tid;
 use crate::columns::{Columns, number, time_if_any};
 use crate::mailbox::{Effect, Mailbox, Next, Pending};
 
 /// What is stored of a mailbox, as far as the transaction needs it, and what it changes.
-pub(super) struct LoadedMailbox {
-    pub(super) user: UserId,
-    /// Where its row is; `None` if there is none.
-    pub(super) place: Option<Tid>,
-    pub(super) row: Option<PendingRow>,
-    pub(super) is_row_changed: bool,
+pub(crate) struct LoadedMailbox<Place> {
+    pub(crate) user: UserId,
+    /// Where its row is, as the engine names it; `None` if there is none.
+    pub(crate) place: Option<Place>,
+    pub(crate) row: Option<PendingRow>,
+    pub(crate) changed: RowChange,
     /// By the key of the address.
-    pub(super) cursors: BTreeMap<String, QueueCursor>,
-    pub(super) changed_cursors: BTreeSet<String>,
+    pub(crate) cursors: BTreeMap<String, QueueCursor>,
+    pub(crate) changed_cursors: BTreeSet<String>,
     /// The exhausted dead letter with the greatest history id, if they were read.
-    pub(super) exhausted: Option<Notification>,
-    pub(super) takes_exhausted: bool,
-    pub(super) dead_letters: Vec<NewDeadLetter>,
-    pub(super) delivery: Option<NewDelivery>,
+    pub(crate) exhausted: Option<Notification>,
+    pub(crate) takes_exhausted: bool,
+    pub(crate) dead_letters: Vec<NewDeadLetter>,
+    pub(crate) delivery: Option<NewDelivery>,
     /// When something was scheduled last.
-    pub(super) scheduled_at: Option<Timestamp>,
-    pub(super) is_announced: bool,
+    pub(crate) scheduled_at: Option<Timestamp>,
+    pub(crate) is_announced: bool,
+}
+
+/// Which columns of a row have changed.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct RowChange {
+    /// Those of the notification, which are in no index.
+    pub(crate) notification: bool,
+    /// All others.
+    pub(crate) schedule: bool,
 }
 
 /// The row in the table `pending`.
-pub(super) struct PendingRow {
-    pub(super) mailbox: Mailbox,
-    pub(super) lease: i64,
-    pub(super) accepted_at: Option<Timestamp>,
-    pub(super) waiting_since: Option<Timestamp>,
-    pub(super) failing_since: Option<Timestamp>,
+#[derive(Debug, PartialEq)]
+pub(crate) struct PendingRow {
+    pub(crate) mailbox: Mailbox,
+    pub(crate) lease: i64,
+    pub(crate) accepted_at: Option<Timestamp>,
+    pub(crate) waiting_since: Option<Timestamp>,
+    pub(crate) failing_since: Option<Timestamp>,
     /// The body of a notification that replaces the stored one.
-    pub(super) body: Option<Bytes>,
+    pub(crate) body: Option<Bytes>,
     /// Its trace.
-    pub(super) trace: Option<TraceContext>,
+    pub(crate) trace: Option<TraceContext>,
 }
 
-pub(super) struct NewDeadLetter {
-    pub(super) notification: Notification,
-    pub(super) reason: DeadLetterReason,
-    pub(super) failure: DeliveryFailure,
-    pub(super) at: Timestamp,
+pub(crate) struct NewDeadLetter {
+    pub(crate) notification: Notification,
+    pub(crate) reason: DeadLetterReason,
+    pub(crate) failure: DeliveryFailure,
+    pub(crate) at: Timestamp,
 }
 
-pub(super) struct NewDelivery {
-    pub(super) claim: Claim,
-    pub(super) settlement: Settlement,
-    pub(super) settled_at: Timestamp,
+pub(crate) struct NewDelivery {
+    pub(crate) claim: Claim,
+    pub(crate) settlement: Settlement,
+    pub(crate) settled_at: Timestamp,
 }
 
 impl PendingRow {
-    pub(super) fn read<R: Columns>(row: &R) -> Result<Self, R::Failure> {
+    pub(crate) fn read<R: Columns>(row: &R) -> Result<Self, R::Failure> {
         Ok(Self {
             mailbox: Mailbox::read(row)?,
             lease: number(row, "lease")?,
@@ -165,14 +174,14 @@ fn pending(notification: &Notification) -> Pending {
     }
 }
 
-impl LoadedMailbox {
+impl<Place> LoadedMailbox<Place> {
     /// A mailbox of which nothing is stored, as far as is known.
-    pub(super) fn new(user: UserId) -> Self {
+    pub(crate) fn new(user: UserId) -> Self {
         Self {
             user,
             place: None,
             row: None,
-            is_row_changed: false,
+            changed: RowChange::default(),
             cursors: BTreeMap::new(),
             changed_cursors: BTreeSet::new(),
             exhausted: None,
@@ -185,14 +194,14 @@ impl LoadedMailbox {
     }
 
     /// Makes a notification pending, unless it is a repeat or covered.
-    pub(super) fn accept(&mut self, notification: &Notification, now: Timestamp) -> Accepted {
+    pub(crate) fn accept(&mut self, notification: &Notification, now: Timestamp) -> Accepted {
         self.is_announced = true;
         if let Some(row) = &mut self.row
             && let Some(accepted) = row.mailbox.covers(notification)
         {
             if accepted == Accepted::Merged {
                 let effect = row.mailbox.effect_of(notification);
-                self.is_row_changed |= !matches!(effect, Effect::None);
+                self.changed.notification |= !matches!(effect, Effect::None);
                 row.apply(effect, notification, now);
             }
             return accepted;
@@ -208,8 +217,8 @@ impl LoadedMailbox {
     }
 
     /// Makes a notification pending, unless the pending one covers it, and restarts the schedule.
-    pub(super) fn put(&mut self, notification: &Notification, now: Timestamp) -> Accepted {
-        self.is_row_changed = true;
+    pub(crate) fn put(&mut self, notification: &Notification, now: Timestamp) -> Accepted {
+        self.changed.notification = true;
         let Some(row) = &mut self.row else {
             self.row = Some(PendingRow::new(notification, now));
             self.scheduled(now);
@@ -220,10 +229,12 @@ impl LoadedMailbox {
         row.apply(row.mailbox.effect_of(notification), notification, now);
         if !was_pending {
             row.waiting_since = row.accepted_at;
+            self.changed.schedule = true;
         }
         if let Some(due) = restart {
             row.mailbox.due_at = Some(due);
             row.mailbox.attempt = 0;
+            self.changed.schedule = true;
             self.scheduled(now);
         }
         if was_pending {
@@ -235,19 +246,19 @@ impl LoadedMailbox {
 
     /// Makes the pending notification due at once, and ends the cooldown, unless a delivery is in
     /// progress.
-    pub(super) fn make_due(&mut self, now: Timestamp) {
+    pub(crate) fn make_due(&mut self, now: Timestamp) {
         self.scheduled(now);
         let row = self.row.as_mut();
         if let Some(row) = row.filter(|row| row.mailbox.leased_until <= now) {
             row.mailbox.due_at = row.mailbox.due_at.map(|_| now);
             row.mailbox.cooldown_until = Timestamp::default();
             row.mailbox.parked_for = None;
-            self.is_row_changed = true;
+            self.changed.schedule = true;
         }
     }
 
     /// Makes a retry due that waits for its time, and returns whether one did.
-    pub(super) fn retry_now(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn retry_now(&mut self, now: Timestamp) -> bool {
         let row = self.row.as_ref();
         let waits = row.is_some_and(|row| row.mailbox.waits_for_retry(now));
         if waits {
@@ -259,7 +270,7 @@ impl LoadedMailbox {
     /// Makes the mailbox due because its machine checked in, and retries its exhausted dead letters,
     /// unless it is parked and the machine still has a problem. Returns whether a notification is
     /// pending.
-    pub(super) fn check_in(&mut self, problem: Option<ProblemCode>, now: Timestamp) -> bool {
+    pub(crate) fn check_in(&mut self, problem: Option<ProblemCode>, now: Timestamp) -> bool {
         self.is_announced = true;
         let row = self.row.as_ref();
         let is_parked = row.is_some_and(|row| row.mailbox.parked_for.is_some());
@@ -274,7 +285,7 @@ impl LoadedMailbox {
         };
         if problem.is_none() && row.mailbox.leased_until > now {
             row.mailbox.checked_in_at = now;
-            self.is_row_changed = true;
+            self.changed.schedule = true;
         }
         row.mailbox.pending.is_some()
     }
@@ -292,7 +303,7 @@ impl LoadedMailbox {
     }
 
     /// Settles a claim, and returns whether it had the lease.
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &mut self,
         claim: &Claim,
         settlement: &Settlement,
@@ -321,9 +332,10 @@ impl LoadedMailbox {
             Next::Failing { cooldown_until } => {
                 row.count_failures(settlement, now);
                 row.empty(cooldown_until);
+                self.changed.notification = true;
             }
         }
-        self.is_row_changed = true;
+        self.changed.schedule = true;
         self.is_announced = true;
         self.scheduled(now);
         if settlement.is_final() {
@@ -385,17 +397,22 @@ impl LoadedMailbox {
     }
 
     /// Returns whether it gets a row, which it did not have.
-    pub(super) fn is_added(&self) -> bool {
-        self.is_row_changed && self.row.is_some() && self.place.is_none()
+    pub(crate) fn is_added(&self) -> bool {
+        self.is_row_changed() && self.row.is_some() && self.place.is_none()
     }
 
     /// Returns whether something has to be stored.
-    pub(super) fn is_changed(&self) -> bool {
-        self.is_row_changed || self.changes_more_than_its_row()
+    pub(crate) fn is_changed(&self) -> bool {
+        self.is_row_changed() || self.changes_more_than_its_row()
+    }
+
+    /// Returns whether the row has to be stored or deleted.
+    pub(crate) fn is_row_changed(&self) -> bool {
+        self.changed.notification || self.changed.schedule
     }
 
     /// Returns whether a change beside the row must not be stored without it.
-    pub(super) fn changes_more_than_its_row(&self) -> bool {
+    pub(crate) fn changes_more_than_its_row(&self) -> bool {
         self.takes_exhausted
             || !self.changed_cursors.is_empty()
             || !self.dead_letters.is_empty()

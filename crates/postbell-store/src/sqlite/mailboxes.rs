@@ -1,0 +1,294 @@
+//! The mailboxes that the writer reads, remembers and stores.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use postbell_core::{EmailAddress, Timestamp, UserId};
+use rusqlite::{Connection, ToSql, params};
+
+use super::columns::InOrder;
+use super::failure::Failure;
+use super::writer::Transaction;
+use super::{clock, cursor, dead_letter, delivery};
+use crate::columns::in_order;
+use crate::loaded_mailbox::{self, PendingRow};
+use crate::mailbox::Pending;
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// A mailbox of a transaction.
+pub(super) type LoadedMailbox = loaded_mailbox::LoadedMailbox<InTable>;
+
+/// The row of a mailbox is in the table.
+pub(super) struct InTable;
+
+/// How many mailboxes are remembered, with some 1,500 bytes each.
+const REMEMBERED: usize = 4096;
+
+/// The columns of a [`PendingRow`], in the order in which it reads them.
+const ROW: &[&str] = &[
+    "message_id",
+    "history_id",
+    "address",
+    "published_at",
+    "merged_ids",
+    "due_at",
+    "cooldown_until",
+    "leased_until",
+    "attempt",
+    "consecutive_failures",
+    "parked_for",
+    "checked_in_at",
+    "lease",
+    "accepted_at",
+    "waiting_since",
+    "failing_since",
+];
+
+pub(super) static FIND: LazyLock<String> =
+    LazyLock::new(|| format!("SELECT {} FROM pending WHERE user = ?1", ROW.join(", ")));
+
+pub(super) const ADD: &str = "
+    INSERT INTO pending (user, message_id, history_id, address, published_at, body, accepted_at,
+        merged_ids, trace, attempt, waiting_since, due_at)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+
+/// No index contains one of these columns.
+pub(super) const REPLACE: &str = "
+    UPDATE pending SET message_id = ?2, history_id = ?3, address = ?4, published_at = ?5, body = ?6,
+        accepted_at = ?7, merged_ids = ?8, trace = ?9, attempt = ?10
+    WHERE user = ?1";
+
+/// The body and the trace are those of the stored notification.
+pub(super) const MERGE: &str = "
+    UPDATE pending SET merged_ids = ?2, published_at = ?3, accepted_at = ?4 WHERE user = ?1";
+
+/// The notification is done, but the mailbox is failing.
+const EMPTY: &str = "
+    UPDATE pending SET message_id = NULL, history_id = NULL, address = NULL, published_at = NULL,
+        body = NULL, trace = NULL, accepted_at = NULL, merged_ids = ''
+    WHERE user = ?1";
+
+const SCHEDULE: &str = "
+    UPDATE pending SET waiting_since = ?2, due_at = ?3, cooldown_until = ?4, leased_until = ?5,
+        attempt = ?6, consecutive_failures = ?7, failing_since = ?8, parked_for = ?9, checked_in_at = ?10
+    WHERE user = ?1";
+
+pub(super) const DELETE: &str = "DELETE FROM pending WHERE user = ?1";
+
+/// A number that is another one once another process has committed
+/// (<https://www.sqlite.org/pragma.html#pragma_data_version>).
+const DATA_VERSION: &str = "PRAGMA data_version";
+
+/// Mailboxes as they are in the file: those that were read or changed last.
+///
+/// The tables `pending` and `cursor` are changed by the functions of this module, or what is remembered of
+/// the mailbox is changed with the row, or forgotten. Everything is forgotten when another process has committed, and when a
+/// transaction, or a part of it, was rolled back. Debug builds compare what is remembered with the tables.
+#[derive(Default)]
+pub(super) struct Mailboxes {
+    by_user: HashMap<UserId, Remembered>,
+    /// Until then nothing that is scheduled needs a later mark of the clock.
+    marked_until: Option<Timestamp>,
+    version: Option<i64>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Remembered {
+    row: Option<PendingRow>,
+    cursors: cursor::Cursors,
+}
+
+impl Mailboxes {
+    /// Begins a transaction, in which no other process can commit.
+    pub(super) fn begin(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        let mut statement = db.prepare_cached(DATA_VERSION)?;
+        let version = statement.query_row([], |row| row.get(0))?;
+        if self.version.replace(version) != Some(version) {
+            self.forget_all();
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_all(&mut self) {
+        self.by_user.clear();
+        self.marked_until = None;
+    }
+
+    pub(super) fn forget(&mut self, user: &UserId) {
+        self.by_user.remove(user);
+    }
+
+    /// Notes that a mailbox was claimed.
+    pub(super) fn leased(&mut self, user: &UserId, until: Timestamp, lease: i64) {
+        let remembered = self.by_user.get_mut(user);
+        if let Some(row) = remembered.and_then(|one| one.row.as_mut()) {
+            row.mailbox.due_at = Some(until);
+            row.mailbox.leased_until = until;
+            row.lease = lease;
+        }
+    }
+}
+
+/// Takes a mailbox, which is forgotten until it is [stored](store).
+pub(super) fn load(db: &Transaction<'_>, user: &UserId) -> Result<LoadedMailbox> {
+    let remembered = db.mailboxes().by_user.remove_entry(user);
+    let (user, Remembered { row, cursors }) = match remembered {
+        Some((user, remembered)) => {
+            debug_assert_eq!(read(db, &user).ok().as_ref(), Some(&remembered));
+            (user, remembered)
+        }
+        None => (user.clone(), read(db, user)?),
+    };
+    let place = row.as_ref().map(|_| InTable);
+    Ok(LoadedMailbox {
+        row,
+        cursors,
+        place,
+        ..LoadedMailbox::new(user)
+    })
+}
+
+fn read(db: &Connection, user: &UserId) -> Result<Remembered> {
+    let mut statement = db.prepare_cached(&FIND)?;
+    let mut rows = statement.query([user.as_str()])?;
+    let row = rows.next()?.map(|row| InOrder::new(row, ROW));
+    Ok(Remembered {
+        row: row.as_ref().map(PendingRow::read).transpose()?,
+        cursors: cursor::read(db, user)?,
+    })
+}
+
+/// Stores what has changed of a mailbox, and remembers it.
+pub(super) fn store(db: &Transaction<'_>, mut mailbox: LoadedMailbox) -> Result<()> {
+    if let Some(at) = mailbox.scheduled_at {
+        mark(db, at)?;
+    }
+    if let Some(delivery) = &mailbox.delivery {
+        delivery::record(db, delivery)?;
+    }
+    for address in &mailbox.changed_cursors {
+        cursor::store(db, &mailbox.user, address, mailbox.cursors.get(address))?;
+    }
+    if mailbox.takes_exhausted {
+        dead_letter::drop_exhausted(db, &mailbox.user)?;
+    }
+    for letter in &mailbox.dead_letters {
+        dead_letter::add(db, letter)?;
+    }
+    store_row(db, &mailbox)?;
+    if let Some(row) = &mut mailbox.row {
+        row.body = None;
+        row.trace = None;
+    }
+    let remembered = Remembered {
+        row: mailbox.row,
+        cursors: mailbox.cursors,
+    };
+    let mut mailboxes = db.mailboxes();
+    if mailboxes.by_user.len() >= REMEMBERED {
+        mailboxes.by_user.clear();
+    }
+    mailboxes.by_user.insert(mailbox.user, remembered);
+    Ok(())
+}
+
+fn store_row(db: &Connection, mailbox: &LoadedMailbox) -> Result<()> {
+    let user = mailbox.user.as_str();
+    match (&mailbox.row, &mailbox.place) {
+        _ if !mailbox.is_row_changed() => (),
+        (None, None) => (),
+        (None, Some(InTable)) => {
+            db.prepare_cached(DELETE)?.execute([user])?;
+        }
+        (Some(row), None) => {
+            let schedule: [&dyn ToSql; 2] = [
+                &row.waiting_since.map(Timestamp::as_millis),
+                &row.mailbox.due_at.map(Timestamp::as_millis),
+            ];
+            if let Some(pending) = &row.mailbox.pending {
+                write_notification(db, ADD, user, row, pending, &schedule)?;
+            }
+        }
+        (Some(row), Some(InTable)) => {
+            if mailbox.changed.notification {
+                update_notification(db, user, row)?;
+            }
+            if mailbox.changed.schedule {
+                update_schedule(db, user, row)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn update_notification(db: &Connection, user: &str, row: &PendingRow) -> Result<()> {
+    match &row.mailbox.pending {
+        None => {
+            db.prepare_cached(EMPTY)?.execute([user])?;
+        }
+        Some(pending) if row.body.is_none() => {
+            db.prepare_cached(MERGE)?.execute(params![
+                user,
+                pending.merged.to_string(),
+                pending.published_at.map(Timestamp::as_millis),
+                row.accepted_at.map(Timestamp::as_millis),
+            ])?;
+        }
+        Some(pending) => write_notification(db, REPLACE, user, row, pending, &[])?,
+    }
+    Ok(())
+}
+
+/// Runs a statement with the columns from the user to the attempt as its parameters, and `more` ones.
+fn write_notification(
+    db: &Connection,
+    statement: &str,
+    user: &str,
+    row: &PendingRow,
+    pending: &Pending,
+    more: &[&dyn ToSql],
+) -> Result<()> {
+    let columns = params![
+        user,
+        pending.message_id,
+        in_order(pending.history_id),
+        pending.address.as_ref().map(EmailAddress::as_str),
+        pending.published_at.map(Timestamp::as_millis),
+        row.body.as_deref(),
+        row.accepted_at.map(Timestamp::as_millis),
+        pending.merged.to_string(),
+        row.trace.map(|trace| trace.to_string()),
+        row.mailbox.attempt,
+    ];
+    let mut statement = db.prepare_cached(statement)?;
+    statement.execute(rusqlite::params_from_iter(columns.iter().chain(more)))?;
+    Ok(())
+}
+
+fn update_schedule(db: &Connection, user: &str, row: &PendingRow) -> Result<()> {
+    let mailbox = &row.mailbox;
+    db.prepare_cached(SCHEDULE)?.execute(params![
+        user,
+        row.waiting_since.map(Timestamp::as_millis),
+        mailbox.due_at.map(Timestamp::as_millis),
+        mailbox.cooldown_until.as_millis(),
+        mailbox.leased_until.as_millis(),
+        mailbox.attempt,
+        mailbox.consecutive_failures,
+        row.failing_since.map(Timestamp::as_millis),
+        mailbox.parked_for,
+        mailbox.checked_in_at.as_millis(),
+    ])?;
+    Ok(())
+}
+
+/// Remembers that something was scheduled at `at`.
+pub(super) fn mark(db: &Transaction<'_>, at: Timestamp) -> Result<()> {
+    let marked_until = db.mailboxes().marked_until;
+    if marked_until.is_none_or(|until| at > until) {
+        let until = clock::mark(db, at)?;
+        db.mailboxes().marked_until = Some(until);
+    }
+    Ok(())
+}
