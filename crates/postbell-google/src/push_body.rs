@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use postbell_core::{HistoryId, Timestamp};
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
 
 use crate::base64::decode_base64;
 
@@ -58,26 +58,18 @@ struct Message<'a> {
     message_id: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "message_id")]
     message_id_in_snake_case: Option<Cow<'a, str>>,
+    /// A message can be delivered without it, so no value makes the body unreadable.
     #[serde(borrow, rename = "publishTime")]
-    publish_time: Option<AnyValue<'a>>,
+    publish_time: Option<&'a RawValue>,
     #[serde(borrow, rename = "publish_time")]
-    publish_time_in_snake_case: Option<AnyValue<'a>>,
-}
-
-/// A field without which a message can be delivered, so that no value makes the body unreadable.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum AnyValue<'a> {
-    #[serde(borrow)]
-    Text(Cow<'a, str>),
-    Other(IgnoredAny),
+    publish_time_in_snake_case: Option<&'a RawValue>,
 }
 
 impl PushBody {
     /// Parses a body. Never fails: the caller must handle malformed bodies, too.
     #[must_use]
     pub fn read(body: &[u8]) -> Self {
-        match serde_json::from_slice(body) {
+        match read_json(body) {
             Ok(Body {
                 message: Some(message),
             }) => Self {
@@ -91,10 +83,8 @@ impl PushBody {
                 published_at: message
                     .publish_time
                     .or(message.publish_time_in_snake_case)
-                    .and_then(|time| match time {
-                        AnyValue::Text(text) => publish_time(&text),
-                        AnyValue::Other(IgnoredAny) => None,
-                    }),
+                    .and_then(|time| serde_json::from_str::<String>(time.get()).ok())
+                    .and_then(|time| publish_time(&time)),
                 is_wrapped: true,
             },
             Ok(Body { message: None }) => Self {
@@ -128,10 +118,18 @@ fn wrapped_data(data: Option<&str>) -> Result<Vec<u8>, &'static str> {
 }
 
 fn notification(data: &[u8]) -> Result<MailboxChanged, &'static str> {
-    serde_json::from_slice(data).map_err(|_| {
+    read_json(data).map_err(|_| {
         "expected the data to be a JSON object with emailAddress, a text, \
          and historyId, an unsigned 64-bit number"
     })
+}
+
+/// Reads JSON. Of text that is UTF-8 as a whole, no string has to be checked again.
+fn read_json<'a, T: Deserialize<'a>>(json: &'a [u8]) -> serde_json::Result<T> {
+    match str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(json),
+    }
 }
 
 /// Reads an unsigned 64-bit integer from a number or a text, without loss.
