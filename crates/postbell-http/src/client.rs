@@ -1,11 +1,13 @@
 //! The HTTP client of every part.
 
 use std::path::Path;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder};
 use rustls_native_certs::load_native_certs;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::public_address::PublicResolver;
 
@@ -29,8 +31,31 @@ pub struct ClientError(#[source] reqwest::Error);
 )]
 pub struct NoCaCertificates {
     /// What `SSL_CERT_FILE` or `SSL_CERT_DIR` names, if one of them is set.
-    unreadable: Option<rustls_native_certs::Error>,
+    unreadable: Option<&'static rustls_native_certs::Error>,
 }
+
+/// The authorities that the system trusts.
+struct SystemRoots {
+    /// Of every client, which therefore share them; `None` if there are none.
+    tls: Option<ClientConfig>,
+    errors: Vec<rustls_native_certs::Error>,
+}
+
+/// They are hundreds of files, and so are read once: that takes five milliseconds of a start.
+static SYSTEM_ROOTS: LazyLock<SystemRoots> = LazyLock::new(|| {
+    let found = load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    SystemRoots {
+        tls: (!roots.is_empty()).then(|| {
+            let tls = ClientConfig::builder().with_root_certificates(Arc::new(roots));
+            let mut tls = tls.with_no_client_auth();
+            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+            tls
+        }),
+        errors: found.errors,
+    }
+});
 
 /// Checks that HTTPS servers can be verified. A command that needs them calls this at its start: later,
 /// each request would fail with the TLS library's words.
@@ -39,9 +64,9 @@ pub struct NoCaCertificates {
 ///
 /// [`NoCaCertificates`] says what to install.
 pub fn require_ca_certificates() -> Result<(), NoCaCertificates> {
-    let found = load_native_certs();
-    if found.certs.is_empty() {
-        let unreadable = found.errors.into_iter().next();
+    let SystemRoots { tls, errors } = &*SYSTEM_ROOTS;
+    if tls.is_none() {
+        let unreadable = errors.first();
         return Err(NoCaCertificates { unreadable });
     }
     Ok(())
@@ -54,7 +79,7 @@ pub fn require_ca_certificates() -> Result<(), NoCaCertificates> {
 ///
 /// Fails if the TLS library cannot be set up.
 pub fn client() -> Result<Client, ClientError> {
-    build(builder)
+    build(builder())
 }
 
 /// Makes the same client, whose responses also carry the server's certificate.
@@ -63,7 +88,7 @@ pub fn client() -> Result<Client, ClientError> {
 ///
 /// Fails if the TLS library cannot be set up.
 pub fn client_with_tls_info() -> Result<Client, ClientError> {
-    build(|| builder().tls_info(true))
+    build(builder().tls_info(true))
 }
 
 /// Makes the same client, which also trusts these authorities, and ends each request within a minute.
@@ -72,10 +97,12 @@ pub fn client_with_tls_info() -> Result<Client, ClientError> {
 ///
 /// Fails if the TLS library cannot be set up.
 pub(crate) fn client_with_roots(roots: &[Certificate]) -> Result<Client, ClientError> {
-    build(|| {
-        let builder = builder().tls_certs_merge(roots.iter().cloned());
-        builder.timeout(REQUEST_TIMEOUT)
-    })
+    let builder = builder().timeout(REQUEST_TIMEOUT);
+    if roots.is_empty() {
+        return build(builder);
+    }
+    let client = builder.tls_certs_merge(roots.iter().cloned()).build();
+    client.map_err(ClientError)
 }
 
 /// Makes a client that connects to public addresses only, for URLs that strangers enter. It uses no
@@ -86,7 +113,7 @@ pub(crate) fn client_with_roots(roots: &[Certificate]) -> Result<Client, ClientE
 ///
 /// Fails if the TLS library cannot be set up.
 pub fn public_client() -> Result<Client, ClientError> {
-    build(|| builder().no_proxy().dns_resolver(PublicResolver))
+    build(builder().no_proxy().dns_resolver(PublicResolver))
 }
 
 /// Makes a client for a health check: it uses no proxy, and connects to `unix_socket` if that is set.
@@ -100,14 +127,16 @@ pub fn health_check_client(
     verify: bool,
     unix_socket: Option<&Path>,
 ) -> Result<Client, ClientError> {
-    build(|| {
-        let builder = builder().no_proxy();
-        let builder = builder.tls_danger_accept_invalid_certs(!verify);
-        match unix_socket {
-            Some(file) => builder.unix_socket(file),
-            None => builder,
-        }
-    })
+    let builder = builder().no_proxy();
+    let builder = match unix_socket {
+        Some(file) => builder.unix_socket(file),
+        None => builder,
+    };
+    if verify {
+        return build(builder);
+    }
+    let client = builder.tls_danger_accept_invalid_certs(true).build();
+    client.map_err(ClientError)
 }
 
 fn builder() -> ClientBuilder {
@@ -119,9 +148,10 @@ fn builder() -> ClientBuilder {
 }
 
 /// A system without CA certificates gets a client that trusts no server. `postbell demo` needs no other.
-fn build(builder: impl Fn() -> ClientBuilder) -> Result<Client, ClientError> {
-    let with_certificates = builder().build();
-    with_certificates
-        .or_else(|_| builder().tls_certs_only([]).build())
-        .map_err(ClientError)
+fn build(builder: ClientBuilder) -> Result<Client, ClientError> {
+    let builder = match &SYSTEM_ROOTS.tls {
+        Some(tls) => builder.tls_backend_preconfigured(tls.clone()),
+        None => builder.tls_certs_only([]),
+    };
+    builder.build().map_err(ClientError)
 }
