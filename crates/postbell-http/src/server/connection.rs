@@ -56,9 +56,9 @@ enum Tracking {
 }
 
 impl TrackedBody {
-    pub(super) fn until_sent(body: Body, request: InFlight) -> Body {
+    pub(super) fn until_sent(body: Body, request: InFlight) -> Self {
         let tracking = Tracking::UntilSent { _request: request };
-        Body::new(Self { body, tracking })
+        Self { body, tracking }
     }
 
     pub(super) fn while_pending(body: Body, slot: Arc<Slot>) -> Body {

@@ -132,7 +132,7 @@ async fn require_push_account(
 async fn verify(ingress: &Ingress, headers: &HeaderMap, path: &str) -> Result<Caller, ApiError> {
     let bearer = bearer_token(headers).ok_or(EXPECTED_BEARER)?;
     let parts = ingress.parts();
-    let audience = format!("{}{path}", parts.audience);
+    let audience = [&parts.audience, path].concat();
     let now = parts.clock.now();
     let caller = parts
         .id_tokens
@@ -148,7 +148,7 @@ async fn verify(ingress: &Ingress, headers: &HeaderMap, path: &str) -> Result<Ca
 }
 
 fn user_path(user: &UserId) -> String {
-    format!("/push/user/{}", user.url_segment())
+    ["/push/user/", &user.url_segment()].concat()
 }
 
 async fn path<T>(parts: &mut Parts, ingress: &Ingress) -> Result<T, ApiError>

@@ -45,7 +45,8 @@ impl Service<Request> for IngressService {
 async fn answer(ingress: &Ingress, others: Router, request: Request) -> Response {
     match own_user(&request) {
         Some(user) => receive(ingress, user, request).await,
-        None => others.oneshot(request).await.into_response(),
+        // Boxed, so that the future of a push is small.
+        None => Box::pin(others.oneshot(request)).await.into_response(),
     }
 }
 
