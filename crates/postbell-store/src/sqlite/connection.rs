@@ -28,8 +28,16 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     // Each commit is fsynced: what was acknowledged survives a loss of power.
     db.pragma_update(None, "synchronous", "FULL")?;
-    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_statements(&db)?;
     Ok(db)
+}
+
+/// Keeps prepared statements, with their plans: a query whose limit is a parameter would be prepared again for each value
+/// (<https://www.sqlite.org/queryplanner-ng.html#qpsg>).
+pub(super) fn keep_statements(db: &Connection) -> rusqlite::Result<()> {
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Opens a file that no other connection has open, and keeps it locked.
@@ -59,7 +67,7 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 pub(super) fn open_beside_writer(path: &Path) -> Result<Connection, OpenError> {
     let db = Connection::open_with_flags(path, READ_ONLY)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
-    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_statements(&db)?;
     Ok(db)
 }
 
