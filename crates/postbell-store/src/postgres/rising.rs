@@ -17,6 +17,9 @@ use crate::columns::{Columns, in_order, parsed};
 /// is a mailbox with a cursor that may cover the push. Rows are found by the index and changed by their place, whatever the
 /// statistics of the table say: it is empty one moment and large the next.
 ///
+/// Rows are added first, in the order of users, and then replaced in that order: who waits to add a row holds none that
+/// others see, and who waits for one that is seen waits in one direction only. So transactions do not wait for each other.
+///
 /// `$11` is the latest time of all, which the clock's mark records if something was scheduled (`clock.rs`).
 ///
 /// No row is added if the statement began five seconds ago, and a push that waited five before it arrived ten seconds ago:
@@ -61,8 +64,8 @@ const ACCEPT: &str = "
                 AND (EXISTS (SELECT FROM added) OR EXISTS (SELECT FROM replaced WHERE is_scheduled))
             FOR UPDATE SKIP LOCKED))
     )
-    SELECT user_id, false AS is_added FROM replaced
-    UNION ALL SELECT user_id, true FROM added";
+    SELECT user_id, true AS is_added FROM added
+    UNION ALL SELECT user_id, false FROM replaced";
 
 /// A push, and when it arrived.
 pub(super) struct Push {
