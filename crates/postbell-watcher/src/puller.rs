@@ -9,7 +9,9 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use postbell_core::{Backoff, ProblemCode};
-use postbell_google::{PubSubAdmin, PullError, PullSubscription, Pulled, PushBody, TokenSource};
+use postbell_google::{
+    MailboxChanged, PubSubAdmin, PullError, PullSubscription, Pulled, PushBody, TokenSource,
+};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -140,27 +142,30 @@ impl Puller {
         }
     }
 
-    /// Keeps a notification until its mailbox is synced. Of several that wait for a mailbox, the one that
-    /// arrived last stands for the others.
+    /// Keeps a notification until its mailbox is synced. Of several that wait for a mailbox, the one with the greatest
+    /// history id stands for the others.
     fn hold(
         pulled: Pulled,
         held: &HeldNotifications<Pulled>,
         begun: &mpsc::UnboundedSender<String>,
     ) {
-        let mailbox = match PushBody::read(&pulled.data).notification {
-            Ok(changed) => changed.email_address,
+        let MailboxChanged {
+            email_address: mailbox,
+            history_id,
+        } = match PushBody::read(&pulled.data).notification {
+            Ok(changed) => changed,
             Err(expected) => {
                 warn!(expected, "Dropped a malformed notification");
                 pulled.done();
                 return;
             }
         };
-        match held.arrived(&mailbox, pulled) {
+        match held.arrived(&mailbox, history_id, pulled) {
             Arrived::First => {
                 // It is received until this function's caller ends.
                 let _ = begun.send(mailbox);
             }
-            Arrived::InPlaceOf(older) => older.done(),
+            Arrived::Covered(other) => other.done(),
             Arrived::Second => (),
         }
     }
@@ -191,7 +196,7 @@ impl Puller {
         stop: &CancellationToken,
     ) {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
-        while let Some(pulled) = held.current(&mailbox) {
+        while let Some((id, pulled)) = held.current(&mailbox) {
             if self.servers.pulled(&pulled.data).await {
                 pulled.done();
                 backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
@@ -200,7 +205,7 @@ impl Puller {
                 self.pause(&mut backoff, stop).await;
                 if stop.is_cancelled() {
                     pulled.again();
-                } else if let Some(older) = held.again(&mailbox, pulled) {
+                } else if let Some(older) = held.again(&mailbox, id, pulled) {
                     older.done();
                 }
             }

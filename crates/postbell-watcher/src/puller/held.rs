@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
+use postbell_core::HistoryId;
 
 /// The notifications `N` that are held, by mailbox. While one is being handled, one further waits.
 pub(super) struct HeldNotifications<N>(Mutex<HashMap<String, Waiting<N>>>);
@@ -13,8 +14,8 @@ impl<N> Default for HeldNotifications<N> {
     }
 }
 
-/// The notification that waits for a mailbox that is being handled.
-struct Waiting<N>(Option<N>);
+/// The notification that waits for a mailbox that is being handled, with its history id.
+struct Waiting<N>(Option<(HistoryId, N)>);
 
 /// What a new notification does.
 #[derive(Debug, Eq, PartialEq)]
@@ -23,26 +24,25 @@ pub(super) enum Arrived<N> {
     First,
     /// It waits for the end of the handling.
     Second,
-    /// It waits in the place of this one, for which it stands.
-    InPlaceOf(N),
+    /// Two would wait: this one, of which the other one takes care, does not.
+    Covered(N),
 }
 
 impl<N> HeldNotifications<N> {
-    /// Holds a notification.
-    pub(super) fn arrived(&self, mailbox: &str, notification: N) -> Arrived<N> {
+    /// Holds a notification. Of two that would wait, the one with the greater history id does: Pub/Sub promises no order, and
+    /// repeats.
+    pub(super) fn arrived(&self, mailbox: &str, id: HistoryId, notification: N) -> Arrived<N> {
         let mut held = self.0.lock();
-        let Some(waiting) = held.get_mut(mailbox) else {
-            held.insert(mailbox.to_owned(), Waiting(Some(notification)));
+        let Some(Waiting(waiting)) = held.get_mut(mailbox) else {
+            let waiting = Waiting(Some((id, notification)));
+            held.insert(mailbox.to_owned(), waiting);
             return Arrived::First;
         };
-        match waiting.0.replace(notification) {
-            Some(older) => Arrived::InPlaceOf(older),
-            None => Arrived::Second,
-        }
+        keep_greater(waiting, id, notification).map_or(Arrived::Second, Arrived::Covered)
     }
 
-    /// Returns the notification to handle next. If none waits, the handling has ended.
-    pub(super) fn current(&self, mailbox: &str) -> Option<N> {
+    /// Returns the notification to handle next, with its history id. If none waits, the handling has ended.
+    pub(super) fn current(&self, mailbox: &str) -> Option<(HistoryId, N)> {
         let mut held = self.0.lock();
         let next = held.get_mut(mailbox)?.0.take();
         if next.is_none() {
@@ -51,16 +51,26 @@ impl<N> HeldNotifications<N> {
         next
     }
 
-    /// Lets a notification wait again after a failure, or returns it if a newer one stands for it.
-    pub(super) fn again(&self, mailbox: &str, notification: N) -> Option<N> {
+    /// Lets a notification wait again after a failure. Of two that would wait, returns the one of which the other one takes
+    /// care.
+    pub(super) fn again(&self, mailbox: &str, id: HistoryId, notification: N) -> Option<N> {
         let mut held = self.0.lock();
         match held.get_mut(mailbox) {
-            Some(Waiting(Some(_))) | None => Some(notification),
-            Some(Waiting(waiting)) => {
-                *waiting = Some(notification);
-                None
-            }
+            Some(Waiting(waiting)) => keep_greater(waiting, id, notification),
+            None => Some(notification),
         }
+    }
+}
+
+/// Keeps the notification with the greater history id, and returns the other one.
+fn keep_greater<N>(
+    waiting: &mut Option<(HistoryId, N)>,
+    id: HistoryId,
+    notification: N,
+) -> Option<N> {
+    match waiting {
+        Some((greater, _)) if *greater > id => Some(notification),
+        waiting => waiting.replace((id, notification)).map(|(_, other)| other),
     }
 }
 
@@ -68,30 +78,58 @@ impl<N> HeldNotifications<N> {
 mod tests {
     use super::*;
 
+    type Held = HeldNotifications<u64>;
+
+    fn arrived(held: &Held, mailbox: &str, id: u64) -> Arrived<u64> {
+        held.arrived(mailbox, HistoryId::new(id), id)
+    }
+
+    fn again(held: &Held, mailbox: &str, id: u64) -> Option<u64> {
+        held.again(mailbox, HistoryId::new(id), id)
+    }
+
+    fn current(held: &Held, mailbox: &str) -> Option<u64> {
+        held.current(mailbox).map(|(_, notification)| notification)
+    }
+
     #[test]
     fn each_mailbox_is_handled_by_itself_until_nothing_waits() {
-        let held = HeldNotifications::default();
-        assert_eq!(held.arrived("ann", 1), Arrived::First);
-        assert_eq!(held.current("ann"), Some(1));
-        assert_eq!(held.arrived("bob", 2), Arrived::First);
-        assert_eq!(held.arrived("ann", 3), Arrived::Second);
-        assert_eq!(held.arrived("ann", 4), Arrived::InPlaceOf(3));
+        let held = Held::default();
+        assert_eq!(arrived(&held, "ann", 1), Arrived::First);
+        assert_eq!(current(&held, "ann"), Some(1));
+        assert_eq!(arrived(&held, "bob", 2), Arrived::First);
+        assert_eq!(arrived(&held, "ann", 3), Arrived::Second);
+        assert_eq!(arrived(&held, "ann", 4), Arrived::Covered(3));
 
-        assert_eq!(held.current("ann"), Some(4));
-        assert_eq!(held.current("ann"), None);
-        assert_eq!(held.arrived("ann", 5), Arrived::First);
+        assert_eq!(current(&held, "ann"), Some(4));
+        assert_eq!(current(&held, "ann"), None);
+        assert_eq!(arrived(&held, "ann", 5), Arrived::First);
+    }
+
+    #[test]
+    fn an_earlier_notification_that_arrives_later_takes_no_place() {
+        let held = Held::default();
+        arrived(&held, "ann", 90);
+        current(&held, "ann");
+        arrived(&held, "ann", 100);
+        assert_eq!(arrived(&held, "ann", 95), Arrived::Covered(95));
+        assert_eq!(again(&held, "ann", 90), Some(90));
+        assert_eq!(current(&held, "ann"), Some(100));
+        arrived(&held, "ann", 95);
+        assert_eq!(again(&held, "ann", 100), Some(95));
+        assert_eq!(current(&held, "ann"), Some(100));
     }
 
     #[test]
     fn a_failed_notification_waits_again_unless_a_newer_one_does() {
-        let held = HeldNotifications::default();
-        held.arrived("ann", 1);
-        let failed = held.current("ann").unwrap();
-        assert_eq!(held.again("ann", failed), None);
-        assert_eq!(held.current("ann"), Some(1));
+        let held = Held::default();
+        arrived(&held, "ann", 1);
+        current(&held, "ann");
+        assert_eq!(again(&held, "ann", 1), None);
+        assert_eq!(current(&held, "ann"), Some(1));
 
-        held.arrived("ann", 2);
-        assert_eq!(held.again("ann", 1), Some(1));
-        assert_eq!(held.current("ann"), Some(2));
+        arrived(&held, "ann", 2);
+        assert_eq!(again(&held, "ann", 1), Some(1));
+        assert_eq!(current(&held, "ann"), Some(2));
     }
 }
