@@ -67,8 +67,8 @@ impl PushServer {
         self.settings.identity.is_named(address)
     }
 
-    /// Handles a notification.
-    async fn handle(&self, changed: &MailboxChanged, wait: Wait) -> Answer {
+    /// Handles a notification. If it is `kept_here`, a failure of the sync is none of the push.
+    async fn handle(&self, changed: &MailboxChanged, wait: Wait, kept_here: bool) -> Answer {
         if !self.settings.identity.is_named(&changed.email_address) {
             // It may be the mailbox's own address, and the configured one an alias.
             if let Err(error) = self.sync.confirm_account().await {
@@ -89,7 +89,12 @@ impl PushServer {
                 "Not synced yet up to {}", changed.history_id
             );
         }
-        outcome.into()
+        let answer = Answer::from(outcome);
+        // Without a cursor, nothing is behind it.
+        if kept_here && answer.is_repeated_here() && self.sync.has_cursor().await {
+            return Answer::NothingNew;
+        }
+        answer
     }
 }
 
@@ -221,13 +226,12 @@ impl PushServers {
             Wait::Unlimited if concerned.len() > 1 => Wait::HandedOver,
             wait => wait,
         };
-        let handled = concerned.iter().map(|it| it.handle(&changed, wait));
+        // Pub/Sub would delay the pushes for the other watchers, too.
+        let kept_here = is_several && matches!(wait, Wait::Limited(_));
+        let handled = concerned
+            .iter()
+            .map(|it| it.handle(&changed, wait, kept_here));
         let answers = join_all(handled).await.into_iter();
-        let answers = answers.map(|answer| match wait {
-            // Pub/Sub would delay the pushes for the other watchers, too.
-            Wait::Limited(_) if is_several && answer.is_repeated_here() => Answer::NothingNew,
-            _ => answer,
-        });
         match answers.fold(Answer::NotWatched, Answer::and) {
             // It is not ours, and a repeat would not change that.
             Answer::NotWatched if !self.0.is_of_accounts => Answer::NothingNew,

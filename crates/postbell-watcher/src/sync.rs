@@ -265,6 +265,11 @@ impl SyncEngine {
         }
     }
 
+    /// Whether there is a cursor: what is behind it is synced also after a failure or a restart.
+    pub(crate) async fn has_cursor(&self) -> bool {
+        self.cursor().await.is_some()
+    }
+
     async fn cursor(&self) -> Option<HistoryId> {
         self.state.lock().await.history_id
     }
