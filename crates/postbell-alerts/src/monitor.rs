@@ -155,7 +155,7 @@ impl Monitor {
     ) -> Result<bool, StoreError> {
         let mark = self.parts.outbox.mark(&self.subject(user)).await?;
         let record = match &self.parts.users {
-            Some(users) => match users.users.get(user).await? {
+            Some(users) => match record(&*users.users, user).await? {
                 Some(record) => Some(record),
                 None => return Ok(true),
             },
@@ -249,7 +249,11 @@ impl Monitor {
             // A problem that is known explains why nothing is delivered.
             unreachable_since: unreachable_since.filter(|_| record.problem.is_none()),
             watch_expires_at: record.watch_expires_at,
-            last_heard_at: self.last_heard_at(record, stored).await?,
+            // The silence of a machine is news about its user, once.
+            last_heard_at: match record.owner {
+                Some(_) => None,
+                None => self.last_heard_at(record, stored).await?,
+            },
             ..facts
         }))
     }
@@ -320,7 +324,8 @@ impl Monitor {
         let google = record.and_then(|record| record.google.as_ref());
         let account = google.and_then(|google| google.email.as_ref());
         let account = account.map(|email| email.as_str().to_owned());
-        let event = AlertEvent::new(change.kind, change.at, account, Some(user.to_string()))
+        let bot = record.map_or(user, UserRecord::bot);
+        let event = AlertEvent::new(change.kind, change.at, account, Some(bot.to_string()))
             .with_problem(change.problem)
             .with_count(count);
         if self
@@ -334,7 +339,7 @@ impl Monitor {
             );
             return Ok(new_alert(&event, Vec::new()));
         }
-        let mut recipients = self.recipients_of(user).await?;
+        let mut recipients = self.recipients_of(bot).await?;
         if !is_limited {
             recipients.extend(self.operator());
         }
@@ -403,6 +408,18 @@ impl Monitor {
             None => subject.strip_prefix("relay ")?.parse().ok(),
         }
     }
+}
+
+/// Returns the record of a user, or of a further account with the machine of its owner.
+async fn record(users: &dyn Users, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
+    let Some(record) = users.get(user).await? else {
+        return Ok(None);
+    };
+    let Some(owner) = &record.owner else {
+        return Ok(Some(record));
+    };
+    let owner = users.get(owner).await?;
+    Ok(owner.map(|owner| record.with_machine_of(&owner)))
 }
 
 /// Since when a pending delivery fails. A parked one has a problem, which is reported as such.

@@ -221,7 +221,8 @@ const fn damping(problem: ProblemCode) -> Duration {
         | ProblemCode::WebhookGone
         | ProblemCode::CursorAhead
         | ProblemCode::SubscriptionMissing
-        | ProblemCode::WrongAccount => Duration::ZERO,
+        | ProblemCode::WrongAccount
+        | ProblemCode::AccountsUnsupported => Duration::ZERO,
         ProblemCode::WebhookFailing
         | ProblemCode::GmailRefusing
         | ProblemCode::PullFailing

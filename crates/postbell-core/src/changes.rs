@@ -1,7 +1,9 @@
 //! Announces, inside a process, whose data has changed.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -24,10 +26,9 @@ struct Listeners {
 /// A registered listener. Dropping it removes it.
 #[derive(Debug)]
 pub struct Listener {
-    /// `None` only while it is dropped.
-    heard: Option<watch::Receiver<u64>>,
-    /// The user, and the registry to remove this from.
-    to: Option<(UserId, Changes)>,
+    heard: Vec<watch::Receiver<u64>>,
+    /// The users, and the registry to remove this from.
+    to: Option<(Vec<UserId>, Changes)>,
 }
 
 impl Changes {
@@ -51,10 +52,19 @@ impl Changes {
     /// Listens to the changes of one user from now on.
     #[must_use]
     pub fn listen_to(&self, user: &UserId) -> Listener {
+        self.listen_to_each(std::slice::from_ref(user))
+    }
+
+    /// Listens to the changes of each of these users from now on.
+    #[must_use]
+    pub fn listen_to_each(&self, users: &[UserId]) -> Listener {
         let mut to_one = self.0.to_one.lock();
-        let heard = Some(to_one.entry(user.clone()).or_default().subscribe());
-        let to = Some((user.clone(), self.clone()));
-        Listener { heard, to }
+        let heard = users.iter();
+        let heard = heard.map(|user| to_one.entry(user.clone()).or_default().subscribe());
+        Listener {
+            heard: heard.collect(),
+            to: Some((users.to_vec(), self.clone())),
+        }
     }
 
     /// Returns the users who have a listener of their own.
@@ -66,7 +76,7 @@ impl Changes {
     /// Listens to the changes of every user from now on.
     #[must_use]
     pub fn listen_to_all(&self) -> Listener {
-        let heard = Some(self.0.to_all.subscribe());
+        let heard = vec![self.0.to_all.subscribe()];
         Listener { heard, to: None }
     }
 }
@@ -75,31 +85,40 @@ impl Listener {
     /// Completes at the first change since this completed last, or since
     /// [`catch_up`](Self::catch_up).
     pub async fn changed(&mut self) {
-        if let Some(heard) = &mut self.heard
-            && heard.changed().await.is_ok()
-        {
-            return;
-        }
-        // No sender is left.
-        std::future::pending().await
+        let changed = self.heard.iter_mut();
+        let mut changed: Vec<_> = changed.map(|it| Some(Box::pin(it.changed()))).collect();
+        poll_fn(|context| {
+            for one in &mut changed {
+                match one.as_mut().map(|it| it.as_mut().poll(context)) {
+                    Some(Poll::Ready(Ok(()))) => return Poll::Ready(()),
+                    // No sender is left.
+                    Some(Poll::Ready(Err(_))) => *one = None,
+                    Some(Poll::Pending) | None => (),
+                }
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Marks all changes so far as seen.
     pub fn catch_up(&mut self) {
-        if let Some(heard) = &mut self.heard {
-            heard.mark_unchanged();
-        }
+        self.heard
+            .iter_mut()
+            .for_each(watch::Receiver::mark_unchanged);
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some((user, changes)) = &self.to {
+        if let Some((users, changes)) = &self.to {
             let mut to_one = changes.0.to_one.lock();
             // Under the lock: of two listeners dropped at once, each would count the other.
-            drop(self.heard.take());
-            if to_one.get(user).is_some_and(|it| it.receiver_count() == 0) {
-                to_one.remove(user);
+            self.heard.clear();
+            for user in users {
+                if to_one.get(user).is_some_and(|it| it.receiver_count() == 0) {
+                    to_one.remove(user);
+                }
             }
         }
     }
@@ -136,6 +155,24 @@ mod tests {
         changes.announce(&user("ann"));
         to_ann.catch_up();
         assert!(!has_heard(&mut to_ann));
+    }
+
+    #[test]
+    fn a_listener_to_several_users_sees_each() {
+        let changes = Changes::new();
+        let mut listener = changes.listen_to_each(&["ann", "ann.team"].map(user));
+        for (announced, is_heard) in [("ann", true), ("bob", false), ("ann.team", true)] {
+            changes.announce(&user(announced));
+            assert_eq!(has_heard(&mut listener), is_heard, "{announced}");
+        }
+        changes.announce(&user("ann.team"));
+        changes.announce(&user("ann"));
+        assert!(has_heard(&mut listener));
+        listener.catch_up();
+        assert!(!has_heard(&mut listener));
+        assert_eq!(changes.listened_to().len(), 2);
+        drop(listener);
+        assert!(changes.listened_to().is_empty());
     }
 
     #[test]

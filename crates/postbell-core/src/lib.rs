@@ -73,8 +73,8 @@ pub use time::{Clock, SystemClock, Timestamp};
 pub use trace::{Span, SpanId, SpanKind, SpanSink, TraceContext, TraceId, Tracer};
 pub use users::{
     Credentials, FleetCounts, GoogleConnection, Listing, MAX_ACCOUNTS_OF_USER,
-    MAX_USERS_OF_MAILBOX, NewUser, OrphanedMachines, StoredCredentials, UserRecord, Users,
-    UsersError, update_user,
+    MAX_USERS_OF_MAILBOX, NewAccount, NewUser, OrphanedMachines, StoredCredentials, UserRecord,
+    Users, UsersError, update_user,
 };
 
 /// Any error, as the cause of another one.

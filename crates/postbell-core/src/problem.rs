@@ -51,6 +51,8 @@ pub enum ProblemCode {
     WrongAccount,
     /// The watcher cannot write its state file.
     StateUnwritable,
+    /// The machine does not watch further accounts of its user. Found by the platform.
+    AccountsUnsupported,
     /// A cause that this version does not know.
     Unknown,
 }
@@ -86,7 +88,7 @@ impl MailProblem {
 
 impl ProblemCode {
     /// All causes, in the order in which they are listed.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::GrantRevoked,
         Self::WatchExpired,
         Self::WatchMissing,
@@ -98,6 +100,7 @@ impl ProblemCode {
         Self::PullFailing,
         Self::WrongAccount,
         Self::StateUnwritable,
+        Self::AccountsUnsupported,
         Self::Unknown,
     ];
 
@@ -116,6 +119,7 @@ impl ProblemCode {
             Self::PullFailing => "pull_failing",
             Self::WrongAccount => "wrong_account",
             Self::StateUnwritable => "state_unwritable",
+            Self::AccountsUnsupported => "accounts_unsupported",
             Self::Unknown => "unknown",
         }
     }
@@ -135,6 +139,7 @@ impl ProblemCode {
             Self::PullFailing => "the Pub/Sub subscription cannot be pulled from",
             Self::WrongAccount => "the credentials belong to another mailbox",
             Self::StateUnwritable => "the watcher cannot write its state file",
+            Self::AccountsUnsupported => "the machine does not watch this further account yet",
             Self::Unknown => "the watcher reported a problem that this version does not know",
         }
     }
@@ -149,7 +154,8 @@ impl ProblemCode {
             | Self::WebhookFailing
             | Self::GmailRefusing
             | Self::WrongAccount
-            | Self::StateUnwritable => true,
+            | Self::StateUnwritable
+            | Self::AccountsUnsupported => true,
             Self::WatchExpired
             | Self::WatchMissing
             | Self::CursorAhead
@@ -193,6 +199,9 @@ impl ProblemCode {
             }
             Self::StateUnwritable => {
                 "Free disk space, and check that the watcher may write to its state folder."
+            }
+            Self::AccountsUnsupported => {
+                "Run a controller on the machine that fetches its configuration from the platform and watches several accounts: that of Postbell 0.1, with POSTBELL_CONTROLLER__PLATFORM_URL."
             }
             Self::Unknown => {
                 "Read the log of the watcher; a newer version of Postbell may name the problem."
@@ -262,6 +271,7 @@ mod tests {
             ProblemCode::GmailRefusing,
             ProblemCode::WrongAccount,
             ProblemCode::StateUnwritable,
+            ProblemCode::AccountsUnsupported,
         ];
         assert_eq!(stops.collect::<Vec<_>>(), expected);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::record::{GoogleConnection, NewUser, StoredCredentials, UserRecord};
+pub use self::record::{GoogleConnection, NewAccount, NewUser, StoredCredentials, UserRecord};
 pub use self::update::update_user;
 use crate::{
     EmailAddress, HistoryId, ManagedMachine, ProblemCode, SandboxId, StoreError, Timestamp, UserId,
@@ -20,7 +20,8 @@ pub const MAX_USERS_OF_MAILBOX: usize = 16;
 /// reports on all of them; a machine with more mailboxes has them in its own configuration (docs/mailboxes.md).
 pub const MAX_ACCOUNTS_OF_USER: usize = 20;
 
-/// A durable record per user, which several processes may read and write at the same time.
+/// A durable record per user, and one for each further Google account of a user, which several processes may read and write at
+/// the same time.
 ///
 /// Times always come from the caller. Each promise is a test of `postbell_testkit::conformance`, for
 /// every backend.
@@ -34,6 +35,8 @@ pub const MAX_ACCOUNTS_OF_USER: usize = 20;
 /// - Credentials are not part of the record. They are read through [`Credentials`], and deleted with
 ///   the connection.
 /// - A connected address belongs to at most [`MAX_USERS_OF_MAILBOX`] users, and a sandbox id to one.
+/// - A further account belongs to one user, who is not a further account; a user has at most [`MAX_ACCOUNTS_OF_USER`] accounts,
+///   all with different mailboxes.
 /// - A managed machine that loses its last user is listed in [`OrphanedMachines`].
 /// - A list is read a page at a time, and each page costs the same.
 #[async_trait]
@@ -53,7 +56,24 @@ pub trait Users: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Result<UserRecord, UsersError>>, StoreError>;
 
-    /// Returns a user's record, or `None` if the user does not exist.
+    /// Adds a further account of a user, which is connected, with its credentials.
+    ///
+    /// # Errors
+    ///
+    /// [`UsersError::Missing`] if the user does not exist or was added at another time, [`UsersError::IsAccount`],
+    /// [`UsersError::AlreadyExists`], [`UsersError::TooManyAccounts`], [`UsersError::AccountConnected`] or
+    /// [`UsersError::AddressTaken`]: nothing is changed.
+    async fn add_account(
+        &self,
+        new: NewAccount,
+        credentials: &StoredCredentials,
+        now: Timestamp,
+    ) -> Result<UserRecord, UsersError>;
+
+    /// Returns the further accounts of these users: by user, those of each in the order in which they were connected.
+    async fn accounts_of(&self, owners: &[UserId]) -> Result<Vec<UserRecord>, StoreError>;
+
+    /// Returns the record of a user or of a further account, or `None` if there is none with this id.
     async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError>;
 
     /// Writes a record that was read before, and returns it with its new version.
@@ -63,8 +83,8 @@ pub trait Users: Send + Sync {
     /// # Errors
     ///
     /// [`UsersError::Changed`] if the record changed since it was read, [`UsersError::Missing`] if
-    /// the user was removed, and [`UsersError::AddressTaken`] or [`UsersError::SandboxTaken`]:
-    /// nothing is changed.
+    /// the user was removed, and [`UsersError::AddressTaken`], [`UsersError::AccountConnected`] or
+    /// [`UsersError::SandboxTaken`]: nothing is changed.
     async fn replace(
         &self,
         record: &UserRecord,
@@ -93,10 +113,16 @@ pub trait Users: Send + Sync {
         pause: Duration,
     ) -> Result<bool, StoreError>;
 
-    /// Removes a user with their credentials, and returns whether they existed.
-    async fn remove(&self, user: &UserId) -> Result<bool, StoreError>;
+    /// Removes a user, or a further account, with the credentials, and returns whether they existed. The machine of the owner of a
+    /// further account is configured by the next sync.
+    ///
+    /// # Errors
+    ///
+    /// [`UsersError::HasAccounts`] while the user has further accounts, each of which has a permission at Google to end:
+    /// nothing is changed.
+    async fn remove(&self, user: &UserId) -> Result<bool, UsersError>;
 
-    /// Returns the users whose connected account has this address, in the order in which they connected it, at most
+    /// Returns the users and further accounts whose connected account has this address, in the order in which they connected it, at most
     /// [`MAX_USERS_OF_MAILBOX`].
     ///
     /// The address is not proven to be their own: so a caller must not send one of them what is another's.
@@ -116,18 +142,18 @@ pub trait Users: Send + Sync {
         limit: usize,
     ) -> Result<Vec<UserId>, StoreError>;
 
-    /// Returns for each of these users, if they exist, a text that differs once their record or history
+    /// Returns for each of these users and further accounts, if they exist, a text that differs once their record or history
     /// id has changed, in whatever process. One query, for the pages that are open.
     async fn marks(&self, users: &[UserId]) -> Result<Vec<(UserId, String)>, StoreError>;
 
-    /// Counts the users.
+    /// Counts the users, without their further accounts.
     async fn count(&self) -> Result<u64, StoreError>;
 
-    /// Counts the users whose machine has reported a problem, by its code. Codes without users are
+    /// Counts the accounts of which the machine has reported a problem, by its code. Codes without accounts are
     /// omitted.
     async fn count_problems(&self) -> Result<Vec<(ProblemCode, u64)>, StoreError>;
 
-    /// Counts the users whom an operator should look at.
+    /// Counts the accounts, and the machines, that an operator should look at.
     ///
     /// Their machines have reported when their watch ends; those of [`FleetCounts::watch_ends`] do so
     /// before `until`.
@@ -174,10 +200,16 @@ pub trait OrphanedMachines: Send + Sync {
     async fn remove_orphaned_machine(&self, machine: &ManagedMachine) -> Result<(), StoreError>;
 }
 
-/// Which records are listed, in what order, and where the page begins.
+/// Which records are listed, in what order, and where the page begins: all but [`ByUser`](Self::ByUser) and
+/// [`Unreachable`](Self::Unreachable) list further accounts, too.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Listing {
-    /// By user id.
+    /// By id.
+    ByRecord {
+        /// The last record of the page before.
+        after: Option<UserId>,
+    },
+    /// Users, without their further accounts, by user id.
     ByUser {
         /// The beginning of the user id; all users if empty.
         prefix: String,
@@ -226,7 +258,7 @@ pub enum Listing {
     },
 }
 
-/// How many users an operator should look at.
+/// How many accounts and machines an operator should look at.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FleetCounts {
     /// Of [`Listing::WithoutMail`].
@@ -252,6 +284,33 @@ pub enum UsersError {
     /// Another user's machine has this sandbox id.
     #[error("the sandbox id is another user's")]
     SandboxTaken,
+
+    /// The user has [`MAX_ACCOUNTS_OF_USER`] accounts.
+    #[error("the user has as many accounts as a user may have")]
+    TooManyAccounts,
+
+    /// Another account of the same user has this mailbox.
+    #[error("the account {record} of the same user has the mailbox")]
+    AccountConnected {
+        /// The id of its record.
+        record: UserId,
+    },
+
+    /// What was taken for a user is a further account of one.
+    #[error("{user} is a further account of {owner}, not a user")]
+    IsAccount {
+        /// The id.
+        user: UserId,
+        /// The user.
+        owner: UserId,
+    },
+
+    /// The user has further accounts.
+    #[error("{user} has further accounts")]
+    HasAccounts {
+        /// The id.
+        user: UserId,
+    },
 
     /// [`MAX_USERS_OF_MAILBOX`] other users have connected accounts with this address.
     #[error("the address has too many users")]

@@ -26,6 +26,7 @@ pub struct ConsentRequest {
     redirect: Url,
     scopes: Vec<String>,
     login_hint: Option<String>,
+    is_another: bool,
     secrets: ConsentSecrets,
 }
 
@@ -108,7 +109,25 @@ impl ConsentRequest {
                 .map(|scope| scope.as_ref().to_owned())
                 .collect(),
             login_hint,
+            is_another: false,
             secrets,
+        }
+    }
+
+    /// Has Google let the user choose an account, also if they are signed in to one.
+    #[must_use]
+    pub fn for_another_account(self) -> Self {
+        Self {
+            is_another: true,
+            ..self
+        }
+    }
+
+    const fn prompt(&self) -> &'static str {
+        if self.is_another {
+            "select_account consent"
+        } else {
+            "consent"
         }
     }
 
@@ -129,7 +148,7 @@ impl ConsentRequest {
             .append_pair("code_challenge_method", "S256")
             // A repeated grant has no refresh token unless the user is asked again.
             .append_pair("access_type", "offline")
-            .append_pair("prompt", "consent");
+            .append_pair("prompt", self.prompt());
         if let Some(hint) = &self.login_hint {
             query.append_pair("login_hint", hint);
         }

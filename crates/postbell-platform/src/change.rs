@@ -1,7 +1,8 @@
 //! A change of a user's settings, and its result.
 
 use postbell_core::{
-    GoogleConnection, StoreError, StoredCredentials, Timestamp, UserRecord, UsersError,
+    GoogleConnection, MAX_ACCOUNTS_OF_USER, StoreError, StoredCredentials, Timestamp, UserRecord,
+    UsersError,
 };
 use postbell_protocol::api::operator::GooglePermission;
 use postbell_protocol::credential_envelope::CredentialEnvelope;
@@ -49,6 +50,14 @@ impl Change {
         }
     }
 
+    /// Returns the account that is connected beside the user's others, if it is that.
+    pub(crate) fn further(&self) -> Option<&NewConnection> {
+        match self {
+            Self::Connect(new, _) => Some(&**new).filter(|new| new.is_further),
+            Self::Notifications(_) | Self::Disconnect | Self::RetrySync => None,
+        }
+    }
+
     /// Returns whether the change may end a connection.
     pub(crate) const fn ends_connections(&self) -> bool {
         matches!(self, Self::Connect(..) | Self::Disconnect)
@@ -85,6 +94,8 @@ pub struct NewConnection {
     pub is_proven: bool,
     /// When the user was added for whom the account is connected: another one may have the same id by now.
     pub added: Option<Timestamp>,
+    /// Whether it is connected beside the user's other accounts. If not, it replaces the account of the record.
+    pub is_further: bool,
     /// The grant, if it was given to the operator's client in the browser.
     pub(crate) grant: Option<MailboxGrant>,
 }
@@ -157,6 +168,14 @@ pub enum ChangeError {
     #[error("another account is connected")]
     OtherAccount,
 
+    /// Another record of the same user has the account.
+    #[error("the account is connected already, as another one of the same user")]
+    AccountConnected,
+
+    /// The user has as many accounts as a user may have.
+    #[error("a user may connect at most {MAX_ACCOUNTS_OF_USER} accounts")]
+    TooManyAccounts,
+
     /// Google no longer accepts the new grant: it was revoked meanwhile.
     #[error("the grant was revoked")]
     GrantRevoked,
@@ -177,6 +196,8 @@ impl From<UsersError> for ChangeError {
         match error {
             UsersError::Missing { .. } => Self::UnknownUser,
             UsersError::AddressTaken => Self::AddressTaken,
+            UsersError::AccountConnected { .. } => Self::AccountConnected,
+            UsersError::TooManyAccounts => Self::TooManyAccounts,
             error => Self::Store(error),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use postbell_core::{
     AccountReport, BoxError, Directory, DirectoryError, EmailAddress, HistoryId, Instance, Lookup,
-    MachineReport, SandboxId, UserId, Users,
+    MachineReport, SandboxId, StoreError, UserId, Users,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
@@ -58,7 +58,7 @@ impl Directory for LocalDirectory {
     }
 
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError> {
-        let record = self.store.get(user).await.map_err(unavailable)?;
+        let record = self.fleet.stored(user).await.map_err(unavailable)?;
         Ok(record.map(|record| self.gateway_tokens.token(&record.sandbox_id)))
     }
 
@@ -73,8 +73,8 @@ impl Directory for LocalDirectory {
     async fn users_by_sandbox(&self, sandbox_id: &str) -> Result<Vec<UserId>, DirectoryError> {
         match sandbox_id.parse::<SandboxId>() {
             Ok(id) => {
-                let user = self.store.user_by_sandbox(&id).await;
-                Ok(user.map_err(unavailable)?.into_iter().collect())
+                let users = users_by_sandbox(&*self.store, &id);
+                users.await.map_err(unavailable)
             }
             Err(_) => Ok(Vec::new()),
         }
@@ -97,11 +97,24 @@ impl Directory for LocalDirectory {
         &self,
         user: &UserId,
         report: MachineReport,
-        _: &[AccountReport],
+        accounts: &[AccountReport],
     ) -> Result<(), DirectoryError> {
-        let updated = self.fleet.report_running(user, report);
+        let updated = self.fleet.report_running(user, report, accounts);
         updated.await.map(drop).map_err(unavailable)
     }
+}
+
+/// Returns the user whose machine has a sandbox id, and the ids of the user's further accounts.
+pub(crate) async fn users_by_sandbox(
+    store: &dyn Users,
+    sandbox_id: &SandboxId,
+) -> Result<Vec<UserId>, StoreError> {
+    let Some(user) = store.user_by_sandbox(sandbox_id).await? else {
+        return Ok(Vec::new());
+    };
+    let accounts = store.accounts_of(std::slice::from_ref(&user)).await?;
+    let accounts = accounts.into_iter().map(|account| account.user);
+    Ok(std::iter::once(user).chain(accounts).collect())
 }
 
 fn unavailable(error: impl Into<BoxError>) -> DirectoryError {

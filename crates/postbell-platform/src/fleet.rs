@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use postbell_alerts::Monitor;
 use postbell_core::{
-    Clock, InstanceStatus, MachineLocation, MachineReport, ManagedMachine, ProblemCode, Timestamp,
-    UserId, UserRecord, Users, UsersError, update_user,
+    AccountReport, Clock, InstanceStatus, MachineLocation, MachineReport, ManagedMachine,
+    ProblemCode, StoreError, Timestamp, UserId, UserRecord, Users, UsersError, update_user,
 };
 use quick_cache::sync::Cache;
 use tokio::time::timeout;
@@ -63,7 +63,8 @@ impl Fleet {
         (fleet, starter)
     }
 
-    /// Returns a user's record, with a fresh status unless the machine is stored as running.
+    /// Returns the record of a user, or of a further account with the machine of its owner, with a fresh status unless the
+    /// machine is stored as running.
     ///
     /// A running machine is not refreshed: every push reads its user and must not wait for Fly. A
     /// failed delivery shows that it has stopped, and then requests a [start](Self::request_start).
@@ -72,9 +73,48 @@ impl Fleet {
     ///
     /// If the record cannot be read. If the status cannot be refreshed, the stored one is returned.
     pub async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, UsersError> {
-        match self.store.get(user).await? {
-            Some(record) if record.status != InstanceStatus::Running => self.refresh(record).await,
-            record => Ok(record),
+        let Some(record) = self.store.get(user).await? else {
+            return Ok(None);
+        };
+        let Some(owner) = &record.owner else {
+            return self.refresh_unless_running(record).await;
+        };
+        let owner = match self.store.get(owner).await? {
+            Some(owner) => self.refresh_unless_running(owner).await?,
+            None => None,
+        };
+        Ok(owner.map(|owner| record.with_machine_of(&owner)))
+    }
+
+    /// Returns the same without asking for a status.
+    pub(crate) async fn stored(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
+        let Some(record) = self.store.get(user).await? else {
+            return Ok(None);
+        };
+        let Some(owner) = &record.owner else {
+            return Ok(Some(record));
+        };
+        let owner = self.store.get(owner).await?;
+        Ok(owner.map(|owner| record.with_machine_of(&owner)))
+    }
+
+    /// Returns the further accounts of a user, with the user's machine.
+    pub(crate) async fn accounts_of(
+        &self,
+        owner: &UserRecord,
+    ) -> Result<Vec<UserRecord>, StoreError> {
+        let accounts = self.store.accounts_of(std::slice::from_ref(&owner.user));
+        let accounts = accounts.await?.into_iter();
+        Ok(accounts.map(|it| it.with_machine_of(owner)).collect())
+    }
+
+    async fn refresh_unless_running(
+        &self,
+        record: UserRecord,
+    ) -> Result<Option<UserRecord>, UsersError> {
+        match record.status {
+            InstanceStatus::Running => Ok(Some(record)),
+            _ => self.refresh(record).await,
         }
     }
 
@@ -104,13 +144,38 @@ impl Fleet {
         }
     }
 
-    /// Records that a user's machine is running, and what it said. Returns the updated record, or
-    /// `None` if the user does not exist.
+    /// Records that a user's machine is running, and what it said of each account. Returns the updated record and those of the
+    /// further accounts, or nothing if the user does not exist.
     ///
     /// # Errors
     ///
     /// If the record cannot be written.
     pub async fn report_running(
+        &self,
+        user: &UserId,
+        report: MachineReport,
+        accounts: &[AccountReport],
+    ) -> Result<Vec<UserRecord>, UsersError> {
+        let Some(owner) = self.record_report(user, report).await? else {
+            return Ok(Vec::new());
+        };
+        let mut records = Vec::new();
+        for account in self.store.accounts_of(&[user.clone()]).await? {
+            let email = account.google.as_ref().and_then(|it| it.email.as_ref());
+            let reported = accounts.iter().find(|reported| {
+                email.is_some_and(|email| email.is_same_mailbox(reported.email.as_str()))
+            });
+            let account = match reported {
+                Some(reported) => self.record_report(&account.user, reported.report).await?,
+                None => Some(account),
+            };
+            records.extend(account.map(|account| account.with_machine_of(&owner)));
+        }
+        records.insert(0, owner);
+        Ok(records)
+    }
+
+    async fn record_report(
         &self,
         user: &UserId,
         report: MachineReport,
@@ -183,18 +248,27 @@ impl Fleet {
         let Some(record) = self.store.get(user).await? else {
             return Ok(false);
         };
-        let Some(record) = self.refresh(record).await? else {
+        let is_wanted = record.as_instance().wants_notifications();
+        let machine = match &record.owner {
+            Some(owner) => self.store.get(owner).await?,
+            None => Some(record),
+        };
+        let machine = match machine {
+            Some(machine) => self.refresh(machine).await?,
+            None => None,
+        };
+        let Some(machine) = machine else {
             return Ok(false);
         };
-        if record.status == InstanceStatus::Starting {
+        if machine.status == InstanceStatus::Starting {
             return Ok(true);
         }
-        let may_be_started = record.wake_on_mail && record.as_instance().wants_notifications();
-        let is_managed = self.managed_machine(&record).is_some();
-        if !is_off(record.status) || !may_be_started || !is_managed {
+        let is_managed = self.managed_machine(&machine).is_some();
+        if !is_off(machine.status) || !machine.wake_on_mail || !is_wanted || !is_managed {
             return Ok(false);
         }
-        let requested = self.starts.request(&self.store, user, self.clock.now());
+        let now = self.clock.now();
+        let requested = self.starts.request(&self.store, &machine.user, now);
         Ok(requested.await?)
     }
 

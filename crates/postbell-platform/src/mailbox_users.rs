@@ -169,15 +169,40 @@ impl MailboxUsers {
         let proven: Vec<bool> = proven.into_iter().collect::<Result<_, _>>()?;
         let mut proven = proven.into_iter();
         users.retain(|_| proven.next() == Some(true));
-        Ok(users)
+        let mut bots = Vec::new();
+        for user in users {
+            let record = self.parts.store.get(&user).await?;
+            let bot = record.map(|record| record.bot().clone());
+            bots.extend(bot.filter(|bot| !bots.contains(bot)));
+        }
+        Ok(bots)
     }
 
-    /// Returns whether a user's credentials have ever opened the mailbox with this address, as far as is stored.
-    pub(crate) async fn is_proven(
+    /// Returns whether the credentials of one of a user's accounts have ever opened the mailbox with this address, as far as is
+    /// stored.
+    pub(crate) async fn is_proven_of_bot(
         &self,
         user: &UserId,
         email: &EmailAddress,
     ) -> Result<bool, StoreError> {
+        if self.is_proven(user, email).await? {
+            return Ok(true);
+        }
+        for account in self
+            .parts
+            .store
+            .accounts_of(std::slice::from_ref(user))
+            .await?
+        {
+            if self.is_proven(&account.user, email).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns whether the credentials of a record have ever opened the mailbox with this address, as far as is stored.
+    async fn is_proven(&self, user: &UserId, email: &EmailAddress) -> Result<bool, StoreError> {
         let stored = self.parts.credentials.credentials(user).await?;
         Ok(stored.is_some_and(|stored| is_proven(&stored, email)))
     }

@@ -25,7 +25,7 @@ use url::Url;
 pub use self::import::{CsvUser, users_of_csv};
 pub(crate) use self::keys::digest_of;
 pub use self::keys::{ApiKey, ApiKeys};
-pub(crate) use self::users::{WATCH_ENDS_SOON, cursor_after, user_listing};
+pub(crate) use self::users::{WATCH_ENDS_SOON, cursor_after, user_listing, with_accounts};
 use crate::random::Random;
 use crate::{ChangeError, OperatorClient, Relays, UserTokens};
 
@@ -130,6 +130,18 @@ impl Operator {
     async fn record(&self, user: &UserId, by: &Actor) -> Result<UserRecord, OperatorError> {
         let record = self.ports.users(by).get(user).await?;
         record.ok_or_else(|| OperatorError::UnknownUser { user: user.clone() })
+    }
+
+    /// Returns the record of a user, who is not a further account of one.
+    async fn user_record(&self, user: &UserId, by: &Actor) -> Result<UserRecord, OperatorError> {
+        let record = self.record(user, by).await?;
+        match record.owner {
+            Some(owner) => {
+                let text = format!("{user} is a further account of {owner}: name {owner}");
+                Err(OperatorError::Conflict(text))
+            }
+            None => Ok(record),
+        }
     }
 
     /// Returns the latest entries of the audit log, about a user or all, also those about dead letters.

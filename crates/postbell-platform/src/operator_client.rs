@@ -108,6 +108,51 @@ pub(crate) enum ConnectError {
     NotEncrypted,
 }
 
+/// Which account a user is to consent with.
+pub(crate) enum Wanted {
+    /// That of this record; any if none is connected to it.
+    Of(UserRecord),
+    /// One beside those of the user's records, of which the first is the user's own. One of theirs is connected again.
+    Another(Vec<UserRecord>),
+}
+
+impl Wanted {
+    /// The record that the account is connected to, or that of its owner.
+    pub(crate) fn user(&self) -> &UserRecord {
+        match self {
+            Self::Of(record) => record,
+            Self::Another(records) => &records[0],
+        }
+    }
+
+    fn is_other(&self, email: &EmailAddress) -> bool {
+        match self {
+            Self::Of(record) => {
+                let connected = address(record);
+                connected.is_some_and(|it| !it.is_same_mailbox(email.as_str()))
+            }
+            Self::Another(_) => false,
+        }
+    }
+
+    /// Up to where the mail of the mailbox was delivered.
+    fn last_history_id(&self, email: &EmailAddress) -> Option<HistoryId> {
+        let records = match self {
+            Self::Of(record) => std::slice::from_ref(record),
+            Self::Another(records) => records,
+        };
+        let is_its = |record: &&UserRecord| {
+            address(record).is_some_and(|it| it.is_same_mailbox(email.as_str()))
+        };
+        records.iter().find(is_its)?.last_history_id
+    }
+}
+
+/// The address of the connected account.
+pub(crate) fn address(record: &UserRecord) -> Option<&EmailAddress> {
+    record.google.as_ref()?.email.as_ref()
+}
+
 /// An account to which its owner has consented.
 pub(crate) struct Consented {
     pub(crate) new: NewConnection,
@@ -172,18 +217,18 @@ impl OperatorClient {
 
     /// Redeems a code: checks what was granted and whose mailbox it opens, starts Gmail's watch, and encrypts the credentials.
     ///
-    /// A user whose account is connected must consent with the same one. `queue` revokes a grant that is not used, also if
+    /// To connect an account again, the user must consent with the same one. `queue` revokes a grant that is not used, also if
     /// the caller stops waiting, unless the user is to repeat the consent (ADR 38).
     pub(crate) async fn connect(
         &self,
         request: ConsentRequest,
         code: SecretString,
-        record: &UserRecord,
+        wanted: &Wanted,
         queue: &CommandQueue,
     ) -> Result<Consented, ConnectError> {
         let exchanged = queue.exchange(request, code).await;
         let (grant, mut unused) = exchanged.map_err(ConnectError::of_exchange)?;
-        match self.new_connection(&grant, record, &mut unused).await {
+        match self.new_connection(&grant, wanted, &mut unused).await {
             Ok(new) => Ok(Consented {
                 new,
                 unused,
@@ -203,7 +248,7 @@ impl OperatorClient {
     async fn new_connection(
         &self,
         grant: &Grant,
-        record: &UserRecord,
+        wanted: &Wanted,
         unused: &mut UnusedGrant,
     ) -> Result<NewConnection, ConnectError> {
         let parts = &self.parts;
@@ -220,16 +265,14 @@ impl OperatorClient {
         let profile = mailbox.profile().await?;
         let named = profile.email_address.parse();
         let email: EmailAddress = named.map_err(CloudError::unavailable)?;
-        let before = record.google.as_ref();
-        let before = before.and_then(|google| google.email.as_ref());
         let opens = MailboxGrant::new(user.clone(), email.clone());
         unused.is_of(opens.clone());
-        if before.is_some_and(|before| !before.is_same_mailbox(email.as_str())) {
+        if wanted.is_other(&email) {
             return Err(ConnectError::OtherAccount);
         }
         let watch = self.watch(&mailbox).await?;
         // Mail of the time without a grant is after the last delivery.
-        let delivered = record.last_history_id.filter(|_| before.is_some());
+        let delivered = wanted.last_history_id(&email);
         let begins = delivered.map_or(watch.history_id, |it| it.min(watch.history_id));
         Ok(NewConnection {
             envelope: self.encrypt(user, &email, watch, begins)?,
@@ -240,7 +283,8 @@ impl OperatorClient {
             },
             watch_expires_at: Some(watch.expiration),
             is_proven: true,
-            added: Some(record.created_at),
+            added: Some(wanted.user().created_at),
+            is_further: matches!(wanted, Wanted::Another(_)),
             grant: Some(opens),
         })
     }

@@ -3,6 +3,7 @@
 //! A change is committed together with a pending sync; then the machine is synced. A sync that failed,
 //! or that belongs to another or a killed process, is found by polling the store and retried.
 
+mod accounts;
 mod command_queue;
 mod cooldowns;
 mod machine_sync;
@@ -22,12 +23,14 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::accounts::Stored;
 pub use self::command_queue::CommandQueue;
 pub(crate) use self::command_queue::UnusedGrant;
 use self::command_queue::{ChangeReply, Command, Exchange};
 use self::machine_sync::{MachineSync, MachineSyncParts};
 use crate::change::{Change, ChangeError, Changed, SyncOutcome};
-use crate::operator_client::{MailboxGrant, NewGrant};
+use crate::operator_client::NewGrant;
+use crate::random::Random;
 use crate::{Controllers, Fleet, OperatorClient, Relays, Tarballs};
 
 /// How often the store is polled for pending syncs and orphaned machines.
@@ -69,6 +72,10 @@ pub struct ReconcilerParts {
     pub orphaned_machines: Arc<dyn OrphanedMachines>,
     /// The users' machines.
     pub fleet: Arc<Fleet>,
+    /// The store of the delivery queue, if the relay is in this process.
+    pub queue: Option<Arc<dyn AuditedPorts>>,
+    /// Generates the ends of ids.
+    pub random: Random,
     /// The relays to notify of changes.
     pub relays: Arc<dyn Relays>,
     /// Revokes the permissions of accounts that are disconnected, if the operator has an OAuth client.
@@ -90,7 +97,7 @@ impl Reconciler {
     /// Creates a reconciler and the queue that feeds it.
     #[must_use]
     pub fn new(parts: ReconcilerParts) -> (CommandQueue, Self) {
-        let (queue, commands) = CommandQueue::new(MAX_IN_FLIGHT);
+        let (command_queue, commands) = CommandQueue::new(MAX_IN_FLIGHT);
         let ReconcilerParts {
             store,
             ports,
@@ -98,6 +105,8 @@ impl Reconciler {
             controllers,
             orphaned_machines,
             fleet,
+            queue,
+            random,
             relays,
             operator_client,
             clock,
@@ -113,6 +122,8 @@ impl Reconciler {
         let worker = Worker {
             store,
             ports,
+            queue,
+            random,
             orphaned_machines,
             relays,
             operator_client,
@@ -126,7 +137,7 @@ impl Reconciler {
             last_user: None,
             last_machine: None,
         };
-        (queue, reconciler)
+        (command_queue, reconciler)
     }
 
     /// Runs until `stop` is cancelled. Commands that are queued by then are still committed; their
@@ -204,6 +215,8 @@ fn log_panic(ended: Result<(), JoinError>) {
 struct Worker {
     store: Arc<dyn Users>,
     ports: Arc<dyn AuditedPorts>,
+    queue: Option<Arc<dyn AuditedPorts>>,
+    random: Random,
     orphaned_machines: Arc<dyn OrphanedMachines>,
     relays: Arc<dyn Relays>,
     operator_client: Option<Arc<OperatorClient>>,
@@ -268,7 +281,12 @@ impl Worker {
             }
         };
         let ended = ended.map(NewGrant::Of);
-        let synced = stop.run_until_cancelled(self.machines.sync(user));
+        // The record of a further account that was disconnected is gone.
+        let synced = match record.google {
+            Some(_) => &record.user,
+            None => record.bot(),
+        };
+        let synced = stop.run_until_cancelled(self.machines.sync(synced));
         let released = async {
             match &ended {
                 Some(grant) => self.release(grant, stop).await,
@@ -293,7 +311,7 @@ impl Worker {
         user: &UserId,
         change: &Change,
         by: &Actor,
-    ) -> Result<(UserRecord, Option<MailboxGrant>), ChangeError> {
+    ) -> Result<Stored, ChangeError> {
         let client = self.operator_client.as_deref();
         let _lock = match client.zip(change.new_grant()) {
             Some((client, grant)) => {
@@ -304,18 +322,37 @@ impl Worker {
         };
         let (record, ended) = self.store(user, change, by).await?;
         let ended = ended.filter(|ended| !client.is_some_and(|it| it.keeps(ended, &record)));
-        self.relays.user_changed(user).await;
+        self.relays.user_changed(&record.user).await;
         Ok((record, ended))
     }
 
-    /// Stores a change. Also returns the grant of the operator's client that the user had before: it is read first, because
-    /// it is deleted with the connection.
+    /// Stores a change. Also returns the grant of the operator's client that the user had before.
     async fn store(
         &self,
         user: &UserId,
         change: &Change,
         by: &Actor,
-    ) -> Result<(UserRecord, Option<MailboxGrant>), ChangeError> {
+    ) -> Result<Stored, ChangeError> {
+        if let Some(new) = change.further() {
+            return self.store_further(user, change, new, by).await;
+        }
+        if matches!(change, Change::Disconnect) {
+            let record = self.store.get(user).await?;
+            let record = record.ok_or(ChangeError::UnknownUser)?;
+            if record.owner.is_some() {
+                return self.remove_account(record, by).await;
+            }
+        }
+        self.store_record(user, change, by).await
+    }
+
+    /// Stores a change in one record. The grant is read first, because it is deleted with the connection.
+    async fn store_record(
+        &self,
+        user: &UserId,
+        change: &Change,
+        by: &Actor,
+    ) -> Result<Stored, ChangeError> {
         let client = self.operator_client.as_deref();
         let client = client.filter(|_| change.ends_connections());
         let users = self.ports.users(by);

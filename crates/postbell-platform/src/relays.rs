@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use postbell_core::{MachineReport, UserId};
+use postbell_core::{AccountReport, MachineReport, ProblemCode, UserId};
 use postbell_protocol::api::{CheckInRequest, UserRequest};
 use postbell_protocol::routes;
 use reqwest::{Client, RequestBuilder};
@@ -22,8 +22,13 @@ pub trait Relays: Send + Sync {
     /// Has the relays drop what they cached of a user.
     async fn user_changed(&self, user: &UserId);
 
-    /// Forwards a machine's check-in.
-    async fn machine_checked_in(&self, check_in: &CheckIn);
+    /// Forwards a machine's check-in. `mailboxes` are the user and the further accounts, each with the problem that stops its
+    /// deliveries.
+    async fn machine_checked_in(
+        &self,
+        check_in: &CheckIn,
+        mailboxes: &[(UserId, Option<ProblemCode>)],
+    );
 }
 
 #[async_trait]
@@ -34,9 +39,13 @@ impl Relays for Vec<Arc<dyn Relays>> {
         }
     }
 
-    async fn machine_checked_in(&self, check_in: &CheckIn) {
+    async fn machine_checked_in(
+        &self,
+        check_in: &CheckIn,
+        mailboxes: &[(UserId, Option<ProblemCode>)],
+    ) {
         for relays in self {
-            relays.machine_checked_in(check_in).await;
+            relays.machine_checked_in(check_in, mailboxes).await;
         }
     }
 }
@@ -49,8 +58,10 @@ pub struct CheckIn {
     pub sandbox_id: String,
     /// The gateway token that the machine sent.
     pub token: SecretString,
-    /// What the machine said of its mailbox.
+    /// What the machine said of the first account.
     pub report: MachineReport,
+    /// What it said of the further ones.
+    pub accounts: Vec<AccountReport>,
 }
 
 impl CheckIn {
@@ -59,7 +70,7 @@ impl CheckIn {
         CheckInRequest {
             sandbox_id: Some(self.sandbox_id.clone()),
             mailbox: self.report.into(),
-            accounts: Vec::new(),
+            accounts: self.accounts.iter().cloned().map(Into::into).collect(),
         }
     }
 }
@@ -111,7 +122,7 @@ impl Relays for HttpRelays {
         .await;
     }
 
-    async fn machine_checked_in(&self, check_in: &CheckIn) {
+    async fn machine_checked_in(&self, check_in: &CheckIn, _: &[(UserId, Option<ProblemCode>)]) {
         let body = check_in.body();
         self.post(routes::CHECK_IN, |post| {
             post.bearer_auth(check_in.token.expose_secret()).json(&body)

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use postbell_core::{Actor, AuditedPorts, Clock, UserId, UserRecord, Users, update_user};
+use postbell_core::{
+    Actor, AuditedPorts, Clock, MailProblem, UserId, UserRecord, Users, update_user,
+};
 use tracing::info;
 
 use crate::change::{Change, ChangeError, Changed, NewConnection, Notifications};
@@ -105,10 +107,20 @@ impl UserService {
     /// [`ChangeError`] if the check-in cannot be stored.
     pub async fn check_in(&self, check_in: &CheckIn) -> Result<(), ChangeError> {
         let user = &check_in.user;
-        let record = self.fleet.report_running(user, check_in.report).await?;
-        record.ok_or(ChangeError::UnknownUser)?;
+        let CheckIn {
+            report, accounts, ..
+        } = check_in;
+        let records = self.fleet.report_running(user, *report, accounts).await?;
+        if records.is_empty() {
+            return Err(ChangeError::UnknownUser);
+        }
         info!(user.id = %user.masked(), "The machine of {} checked in", user.masked());
-        self.relays.machine_checked_in(check_in).await;
+        let mailboxes = records.into_iter().map(|record| {
+            let blocking = record.problem.and_then(MailProblem::blocking_code);
+            (record.user, blocking)
+        });
+        let mailboxes: Vec<_> = mailboxes.collect();
+        self.relays.machine_checked_in(check_in, &mailboxes).await;
         Ok(())
     }
 

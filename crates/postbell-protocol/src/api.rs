@@ -16,7 +16,7 @@ pub use self::admin::{
 pub use self::machine::{CheckInRequest, FurtherMailboxReport, MailboxReport, RunningReport};
 pub use self::machine_config::{FurtherAccount, MachineAccount, MachineConfig};
 pub use self::platform::{
-    Acknowledged, DeliveryTarget, FoundUsers, GatewayTokenAnswer, HistoryIdReport, LookedUpUser,
-    LookupAnswer, MachineStart, NotificationState, Problem, PushAccount, RelayLookup, RelayUser,
-    UserRequest, UserStatus,
+    AccountStatus, Acknowledged, DeliveryTarget, FoundUsers, GatewayTokenAnswer, HistoryIdReport,
+    LookedUpUser, LookupAnswer, MachineStart, NotificationState, Problem, PushAccount, RelayLookup,
+    RelayUser, UserRequest, UserStatus,
 };

@@ -17,7 +17,7 @@ pub(crate) use self::delivery::{
     count, cursor, dead_letter, delivery_record, hourly_count, notification, pending_delivery,
 };
 pub(crate) use self::user::{
-    UserColumns, fleet_counts, location, machine, principal, problem_count, record, sign_in_link,
+    UserColumns, fleet_counts, machine, principal, problem_count, record, sign_in_link,
 };
 
 /// A row of an engine's answer.

@@ -6,6 +6,7 @@
 //! table, `sqlite/writer.rs` is the thread that commits, and `sqlite/schema.rs` says how a schema
 //! changes. `postgres/` is the same for several machines. `at_rest.rs` encrypts credentials.
 
+mod accounts;
 mod at_rest;
 mod audited;
 mod backup;

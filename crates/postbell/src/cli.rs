@@ -162,7 +162,7 @@ pub(crate) enum Command {
     #[command(subcommand, hide = true, aliases = ["mail", "email"])]
     Gmail(GmailCommand),
 
-    /// List the latest deliveries of a user
+    /// List the latest deliveries of a user, or of a further account
     Deliveries(DeliveriesArgs),
 
     /// Write a snapshot of the store to a file, also while it is used

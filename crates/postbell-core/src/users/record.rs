@@ -14,11 +14,18 @@ use crate::{
 /// a day more for clocks.
 const LONGEST_WATCH: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
-/// The stored state of a user. Nothing in it is secret.
+/// The stored state of a user, or of a further Google account of a user. Nothing in it is secret.
+///
+/// A further account is a record of its own: it has its own connection, switch, progress, watch and problem. Its machine is
+/// that of its owner, and the fields about a machine mean nothing until [`with_machine_of`](Self::with_machine_of) has
+/// copied them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct UserRecord {
-    /// The user's id. Never changes.
+    /// The id of the user, or of the further account. Never changes.
     pub user: UserId,
+
+    /// The user whose further account this is; `None` for a user. Never changes.
+    pub owner: Option<UserId>,
 
     /// The name with which the machine checks in.
     pub sandbox_id: SandboxId,
@@ -58,6 +65,9 @@ pub struct UserRecord {
 
     /// Whether the machine was never heard of: it has not checked in, fetched its configuration or answered.
     pub never_seen: bool,
+
+    /// Whether the machine said at its last fetch that it watches several accounts.
+    pub several_accounts: bool,
 
     /// The version of the record that the machine does not have yet; `None` if it is up to date.
     pub pending_sync: Option<i64>,
@@ -100,6 +110,21 @@ pub struct NewUser {
     pub wake_on_mail: bool,
 }
 
+/// A further Google account of a user, to add.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewAccount {
+    /// The id of its record.
+    pub record: UserId,
+    /// The user.
+    pub owner: UserId,
+    /// When the user was added: another one may have the same id by now.
+    pub owner_added: Timestamp,
+    /// The account.
+    pub connection: GoogleConnection,
+    /// When Gmail's watch ends, if the platform has started it.
+    pub watch_expires_at: Option<Timestamp>,
+}
+
 /// The credentials of a user's Google account, in the form in which the platform received them.
 /// Never shown.
 #[derive(Clone)]
@@ -118,6 +143,7 @@ impl UserRecord {
         } = new;
         Self {
             user,
+            owner: None,
             sandbox_id,
             status,
             location,
@@ -131,11 +157,66 @@ impl UserRecord {
             unreachable_since: None,
             config_fetched_at: None,
             never_seen: true,
+            several_accounts: false,
             pending_sync: None,
             created_at: now,
             updated_at: now,
             version: 1,
         }
+    }
+
+    /// Returns the record of a new further account, which the machine does not have yet.
+    #[must_use]
+    pub fn further(new: NewAccount, now: Timestamp) -> Self {
+        let own = NewUser {
+            sandbox_id: SandboxId::from(&new.record),
+            user: new.record,
+            status: InstanceStatus::Provisioned,
+            location: MachineLocation::Unknown,
+            wake_on_mail: false,
+        };
+        let mut record = Self::new(own, now);
+        record.owner = Some(new.owner);
+        record.connect(new.connection);
+        record.watch_expires_at = new.watch_expires_at;
+        record.mark_pending_sync();
+        record
+    }
+
+    /// The user: the owner of a further account.
+    #[must_use]
+    pub fn bot(&self) -> &UserId {
+        self.owner.as_ref().unwrap_or(&self.user)
+    }
+
+    /// Returns a further account with the machine of its owner, to deliver to or to show, not to be stored.
+    #[must_use]
+    pub fn with_machine_of(self, owner: &Self) -> Self {
+        let several_accounts = owner.several_accounts;
+        let since = self.google.as_ref().map(|google| google.connected_at);
+        let unsupported = since
+            .filter(|_| !several_accounts)
+            .map(|since| MailProblem {
+                code: ProblemCode::AccountsUnsupported,
+                since,
+            });
+        Self {
+            sandbox_id: owner.sandbox_id.clone(),
+            status: owner.status,
+            location: owner.location.clone(),
+            wake_on_mail: owner.wake_on_mail,
+            unreachable_since: owner.unreachable_since,
+            config_fetched_at: owner.config_fetched_at,
+            never_seen: owner.never_seen,
+            several_accounts,
+            problem: unsupported.or(self.problem),
+            ..self
+        }
+    }
+
+    /// Whether the machine does not watch this account, and would drop its notifications.
+    const fn is_unsupported(&self) -> bool {
+        self.owner.is_some() && !self.several_accounts
     }
 
     /// Gives the user another machine, which is configured by the next sync; the one before is cleared.
@@ -145,6 +226,7 @@ impl UserRecord {
             self.unreachable_since = None;
             self.config_fetched_at = None;
             self.never_seen = true;
+            self.several_accounts = false;
             self.mark_pending_sync();
         }
     }
@@ -227,13 +309,14 @@ impl UserRecord {
     }
 
     /// Marks the next write as one that the machine must be configured with, or must fetch. A machine whose
-    /// location is not known cannot be reached.
+    /// location is not known cannot be reached; that of a further account is its owner's.
     pub fn mark_pending_sync(&mut self) {
-        let is_known = self.location != MachineLocation::Unknown;
+        let is_known = self.location != MachineLocation::Unknown || self.owner.is_some();
         self.pending_sync = is_known.then_some(self.version + 1);
     }
 
-    /// Names what differs from `before`, for the audit log.
+    /// Names what differs from `before`, for the audit log, which has the changes of a further account with those of its
+    /// owner.
     #[must_use]
     pub fn changes_since(&self, before: &Self) -> String {
         let connection = match (&before.google, &self.google) {
@@ -258,15 +341,30 @@ impl UserRecord {
             ),
             switch("wake on mail", before.wake_on_mail, self.wake_on_mail),
         ];
-        changes.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        let changes = changes.into_iter().flatten().collect::<Vec<_>>();
+        match changes.join(", ") {
+            changes if self.owner.is_some() && !changes.is_empty() => self.about_account(&changes),
+            changes => changes,
+        }
     }
 
-    /// Returns the part that the relay asks for.
+    /// An entry of the audit log about a further account.
+    #[must_use]
+    pub fn about_account(&self, what: &str) -> String {
+        format!("account {}: {what}", self.user)
+    }
+
+    /// Returns the part that the relay asks for. A further account that the machine does not watch has no machine that runs:
+    /// so its notifications wait.
     #[must_use]
     pub fn as_instance(&self) -> Instance {
         Instance {
             sandbox_id: self.sandbox_id.to_string(),
-            status: self.status,
+            status: if self.is_unsupported() {
+                InstanceStatus::Stopped
+            } else {
+                self.status
+            },
             location: self.location.clone(),
             google_connected: self.google.is_some(),
             email: self.google.as_ref().and_then(|google| google.email.clone()),
@@ -297,190 +395,4 @@ impl fmt::Debug for StoredCredentials {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ManagedMachine;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-
-    fn connection(email: Option<&str>) -> GoogleConnection {
-        GoogleConnection {
-            email: email.map(|email| email.parse().unwrap()),
-            push_account: Some("push@p.iam.gserviceaccount.com".parse().unwrap()),
-            connected_at: NOW,
-        }
-    }
-
-    fn report(watch_expires_at: Option<Timestamp>) -> MachineReport {
-        let problem = MailProblem {
-            code: ProblemCode::WebhookFailing,
-            since: NOW,
-        };
-        MachineReport {
-            watch_expires_at,
-            problem: Some(problem),
-            dead_letters: 2,
-        }
-    }
-
-    fn record() -> UserRecord {
-        let user: UserId = "ann".parse().unwrap();
-        let new = NewUser {
-            sandbox_id: SandboxId::from(&user),
-            user,
-            status: InstanceStatus::Running,
-            location: MachineLocation::Unknown,
-            wake_on_mail: false,
-        };
-        UserRecord::new(new, NOW)
-    }
-
-    #[test]
-    fn connecting_enables_notifications_and_disconnecting_removes_everything() {
-        let mut record = record();
-        let fresh = record.clone();
-        record.connect(connection(Some("ann@example.com")));
-        assert!(record.as_instance().wants_notifications());
-
-        record.last_history_id = Some(HistoryId::new(7));
-        record.check_in(report(Some(NOW)), NOW);
-        assert_eq!(record.watch_expires_at, Some(NOW));
-        assert!(record.as_instance().problem.is_some());
-        record.disconnect();
-        let seen = UserRecord {
-            never_seen: false,
-            ..fresh
-        };
-        assert_eq!(record, seen);
-    }
-
-    #[test]
-    fn the_watch_and_the_problem_are_those_of_the_last_check_in() {
-        let stored = |record: &UserRecord| MachineReport {
-            watch_expires_at: record.watch_expires_at,
-            problem: record.problem,
-            dead_letters: record.mail_dead_letters,
-        };
-        let nothing = MachineReport::default();
-        let mut record = record();
-        record.check_in(report(Some(NOW)), NOW);
-        assert_eq!(stored(&record), nothing, "no account is connected");
-
-        record.connect(connection(Some("ann@example.com")));
-        for reported in [report(Some(NOW)), nothing, report(None)] {
-            record.check_in(reported, NOW);
-            assert_eq!(stored(&record), reported);
-        }
-        record.connect(connection(Some("ann@example.com")));
-        assert_eq!(
-            stored(&record),
-            nothing,
-            "they were the former connection's"
-        );
-    }
-
-    #[test]
-    fn a_machine_that_was_off_does_not_shorten_a_watch_that_the_platform_has_renewed() {
-        let mut record = record();
-        record.connect(connection(Some("ann@example.com")));
-        let (early, late) = (NOW, NOW + Duration::from_secs(60));
-        record.watch_renewed(Err(ProblemCode::GrantRevoked), NOW);
-        assert_eq!(
-            record.problem.map(|it| it.code),
-            Some(ProblemCode::GrantRevoked)
-        );
-        record.watch_renewed(Ok(late), NOW);
-        assert_eq!(
-            (record.watch_expires_at, record.problem),
-            (Some(late), None)
-        );
-        record.check_in(report(Some(early)), NOW);
-        assert_eq!(record.watch_expires_at, Some(late));
-        // Another problem than the grant's is the machine's own.
-        record.watch_renewed(Ok(late), NOW);
-        assert!(record.problem.is_some());
-        record.check_in(report(None), NOW);
-        assert_eq!(record.watch_expires_at, None, "the machine has no watch");
-    }
-
-    #[test]
-    fn a_watch_that_ends_later_than_gmail_permits_is_not_believed() {
-        let mut record = record();
-        record.connect(connection(Some("ann@example.com")));
-        let year_2100 = Timestamp::from_millis(4_102_444_800_000);
-        record.check_in(report(Some(year_2100)), NOW);
-        assert_eq!(record.watch_expires_at, None);
-        record.watch_expires_at = Some(year_2100);
-        record.check_in(report(Some(NOW)), NOW);
-        assert_eq!(record.watch_expires_at, Some(NOW));
-    }
-
-    #[test]
-    fn a_machine_that_checks_in_is_running_unless_it_is_being_removed() {
-        let mut record = record();
-        for (before, after) in [
-            (InstanceStatus::Stopped, InstanceStatus::Running),
-            (InstanceStatus::Destroying, InstanceStatus::Destroying),
-        ] {
-            record.status = before;
-            record.check_in(MachineReport::default(), NOW);
-            assert_eq!((record.status, record.never_seen), (after, false));
-        }
-    }
-
-    #[test]
-    fn only_a_machine_whose_location_is_known_is_synced() {
-        let mut record = record();
-        record.mark_pending_sync();
-        assert_eq!(record.pending_sync, None);
-        record.location = MachineLocation::Managed(ManagedMachine {
-            app: "bot".to_owned(),
-            machine: "m".to_owned(),
-        });
-        record.mark_pending_sync();
-        assert_eq!(
-            record.pending_sync,
-            Some(2),
-            "the version of the next write"
-        );
-    }
-
-    #[test]
-    fn another_machine_is_not_known_to_be_unreachable_or_to_fetch() {
-        let mut record = record();
-        record.unreachable_since = Some(NOW);
-        record.fetch_config(NOW);
-        assert!(!record.never_seen);
-        let url = |url: &str| MachineLocation::Url(url.parse().unwrap());
-        record.move_to(url("https://bot.example.com"));
-        assert_eq!(
-            (record.unreachable_since, record.config_fetched_at),
-            (None, None)
-        );
-        assert!(record.never_seen);
-        record.unreachable_since = Some(NOW);
-        record.move_to(url("https://bot.example.com"));
-        assert_eq!(record.unreachable_since, Some(NOW), "it is the same");
-    }
-
-    #[test]
-    fn the_history_id_survives_only_a_reconnection_of_the_same_account() {
-        for (again, kept) in [
-            (Some("a.nn@gmail.com"), true),
-            (Some("Ann@googlemail.com"), true),
-            (Some("bob@gmail.com"), false),
-            (None, false),
-        ] {
-            let mut record = record();
-            record.connect(connection(Some("ann@gmail.com")));
-            record.last_history_id = Some(HistoryId::new(7));
-            record.connect(connection(again));
-            assert_eq!(record.last_history_id.is_some(), kept, "{again:?}");
-        }
-        let mut unnamed = record();
-        unnamed.connect(connection(None));
-        unnamed.last_history_id = Some(HistoryId::new(7));
-        unnamed.connect(connection(None));
-        assert_eq!(unnamed.last_history_id, None, "it may be another account");
-    }
-}
+mod tests;

@@ -31,7 +31,7 @@ impl FromRequestParts<Platform> for MachineTokens {
     }
 }
 
-/// Records that a machine is running and makes its pending notification due
+/// Records that a machine is running and makes its pending notifications due
 #[utoipa::path(
     post,
     path = routes::CHECK_IN,
@@ -52,6 +52,7 @@ pub(super) async fn check_in(
 ) -> Result<StatusCode, ApiError> {
     const OPERATION: &str = "checkin";
     let report = machine.mailbox.into();
+    let accounts = machine.accounts.into_iter().map(Into::into).collect();
     let sandbox_id = machine.sandbox_id.filter(|id| !id.is_empty());
     let sandbox_id = sandbox_id.ok_or(ApiError::Invalid("sandboxId is required"))?;
     let (user, token) = authenticated(&platform, &sandbox_id, tokens).await?;
@@ -60,6 +61,7 @@ pub(super) async fn check_in(
         sandbox_id,
         token,
         report,
+        accounts,
     };
     let updated = platform.users().check_in(&check_in).await;
     updated.map_err(|error| ApiError::from_change(OPERATION, error))?;

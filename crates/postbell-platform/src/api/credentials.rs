@@ -24,6 +24,7 @@ fn new_connection(
 ) -> Result<NewConnection, ApiError> {
     const EXPECTED: ApiError =
         ApiError::Invalid("googleCredentials: expected gogConfigTarball, an envelope");
+    let is_further = offer.further_account;
     let offered = offer.credentials().map_err(|_| EXPECTED)?;
     let envelope = offered.gog_config_tarball;
     envelope.check().map_err(ApiError::Invalid)?;
@@ -43,12 +44,18 @@ fn new_connection(
         )?,
         connected_at: now,
     };
+    if is_further && connection.email.is_none() {
+        return Err(ApiError::Invalid(
+            "email: a further account needs its address",
+        ));
+    }
     Ok(NewConnection {
         envelope,
         connection,
         watch_expires_at: None,
         is_proven: false,
         added: None,
+        is_further,
         grant: None,
     })
 }

@@ -35,6 +35,10 @@ pub(super) enum ApiError {
     NotConnected,
     /// The Google account is connected to another user.
     AddressTaken,
+    /// Another account of the same user has the mailbox.
+    AccountConnected,
+    /// The user has as many accounts as a user may have.
+    TooManyAccounts,
     /// The address of the connected Google account is not known.
     NoAddress,
     /// The machine's user was removed, or has a machine with another sandbox id.
@@ -96,6 +100,14 @@ impl ApiError {
                 "This Google account is connected to 16 other users. Disconnect it from one of them \
                  first, or ask your operator",
             ),
+            Self::AccountConnected => (
+                StatusCode::CONFLICT,
+                "This Google account is connected already, as another account of the same user",
+            ),
+            Self::TooManyAccounts => (
+                StatusCode::CONFLICT,
+                "The user has 20 Google accounts. Disconnect one of them first",
+            ),
             Self::NoAddress => (
                 StatusCode::CONFLICT,
                 "The address of the connected Google account is not known: connect it again",
@@ -136,6 +148,8 @@ impl ApiError {
             ChangeError::UnknownUser => Self::UnknownUser,
             ChangeError::NotConnected => Self::NotConnected,
             ChangeError::AddressTaken => Self::AddressTaken,
+            ChangeError::AccountConnected => Self::AccountConnected,
+            ChangeError::TooManyAccounts => Self::TooManyAccounts,
             // Only the pages connect with the operator's client.
             ChangeError::OtherAccount | ChangeError::GrantRevoked => Self::Failed { operation },
             ChangeError::Store(error @ UsersError::Store(StoreError::Unavailable(_))) => {

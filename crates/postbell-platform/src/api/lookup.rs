@@ -13,6 +13,7 @@ use super::auth::{Internal, UserIdQuery, query};
 use super::error::{ApiError, UserErrors};
 use super::status::user_status;
 use crate::MailboxUsersError;
+use crate::directory::users_by_sandbox;
 
 /// The address in the query.
 pub(super) struct ByEmail(EmailAddress);
@@ -75,7 +76,7 @@ pub(super) async fn look_up(
     let record = record.map_err(|error| ApiError::from_change("lookup", error))?;
     let parts = platform.parts();
     let user = record.map(|record| LookedUpUser {
-        status: user_status(&record),
+        status: user_status(&record, &[]),
         token: GatewayTokenAnswer {
             gateway_token: parts.gateway_tokens.token(&record.sandbox_id),
         },
@@ -132,7 +133,6 @@ pub(super) async fn user_by_sandbox(
     State(platform): State<Platform>,
     BySandbox(sandbox_id): BySandbox,
 ) -> Result<Json<FoundUsers>, ApiError> {
-    let user = platform.users().store.user_by_sandbox(&sandbox_id).await;
-    let user = user.map_err(|error| ApiError::from_change("user-by-sandbox", error))?;
-    found(user.into_iter().collect())
+    let users = users_by_sandbox(&*platform.users().store, &sandbox_id).await;
+    found(users.map_err(|error| ApiError::from_change("user-by-sandbox", error))?)
 }

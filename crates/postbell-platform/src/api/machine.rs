@@ -56,8 +56,12 @@ pub(super) async fn running(
 ) -> Result<Json<Acknowledged>, ApiError> {
     let user = required_user(&running.user)?;
     let fleet = &platform.users().fleet;
-    let updated = fleet.report_running(&user, running.mailbox.into()).await;
+    let accounts: Vec<_> = running.accounts.into_iter().map(Into::into).collect();
+    let updated = fleet.report_running(&user, running.mailbox.into(), &accounts);
+    let updated = updated.await;
     let updated = updated.map_err(|error| ApiError::from_change("running", error))?;
-    updated.ok_or(ApiError::UnknownUser)?;
+    if updated.is_empty() {
+        return Err(ApiError::UnknownUser);
+    }
     Ok(Json(Acknowledged::OK))
 }

@@ -1,14 +1,15 @@
 //! The configuration of a machine, which its controller fetches.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use postbell_core::{SandboxId, UserRecord, update_user};
-use postbell_protocol::api::{MachineAccount, MachineConfig, Problem};
+use postbell_protocol::api::{FurtherAccount, MachineAccount, MachineConfig, Problem};
 use postbell_protocol::routes;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Platform;
 use super::auth::query;
@@ -40,7 +41,19 @@ impl FromRequestParts<Platform> for ShownSandboxId {
     }
 }
 
-/// The configuration of a machine, with the credentials of its mailbox
+/// Whether the machine says that it watches several accounts.
+pub(super) struct WatchesSeveral(bool);
+
+impl FromRequestParts<Platform> for WatchesSeveral {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Platform) -> Result<Self, Infallible> {
+        let said = parts.headers.get(routes::ACCOUNTS);
+        Ok(Self(said.is_some_and(|said| said == routes::SEVERAL)))
+    }
+}
+
+/// The configuration of a machine, with the credentials of its mailboxes
 #[utoipa::path(
     get,
     path = routes::MACHINE_CONFIG,
@@ -48,6 +61,7 @@ impl FromRequestParts<Platform> for ShownSandboxId {
     tag = "machine",
     params(
         ("x-postbell-sandbox-id" = Option<String>, Header, description = "The machine's sandbox id"),
+        ("x-postbell-accounts" = Option<String>, Header, description = "`several` from a machine that watches several accounts; others get the first one"),
         ("sandboxId" = Option<String>, Query, description = "The same, for controllers that do not send the header"),
     ),
     security(("gatewayToken" = [])),
@@ -62,6 +76,7 @@ impl FromRequestParts<Platform> for ShownSandboxId {
 pub(super) async fn machine_config(
     MachineTokens(tokens): MachineTokens,
     ShownSandboxId(sandbox_id): ShownSandboxId,
+    WatchesSeveral(several_accounts): WatchesSeveral,
     State(platform): State<Platform>,
 ) -> Result<Json<MachineConfig>, ApiError> {
     const OPERATION: &str = "config";
@@ -73,27 +88,93 @@ pub(super) async fn machine_config(
     let user = user.ok_or(ApiError::FormerMachine)?;
     let record = users.store.get(&user).await;
     let record = record.map_err(|error| failed(error.into()))?;
-    let record = record.filter(|record| record.sandbox_id == sandbox_id);
+    // A further account has no machine of its own.
+    let record = record.filter(|record| record.sandbox_id == sandbox_id && record.owner.is_none());
     let record = record.ok_or(ApiError::FormerMachine)?;
     let limit = &platform.0.config_fetches;
     if !limit.take(&record.sandbox_id, users.clock.elapsed()) {
         return Err(ApiError::TooMany);
     }
-    let config = config_of(&platform, &record).await?;
-    let fetched = update_user(&*users.store, &user, None, &*users.clock, |stored| {
-        stored.fetch_config(users.clock.now());
-        // A change after the record was read is still to be fetched.
-        if stored.pending_sync == record.pending_sync {
-            stored.pending_sync = None;
-        }
-        Ok::<_, ChangeError>(())
-    });
-    fetched.await.map_err(failed)?;
+    let accounts = users.store.accounts_of(std::slice::from_ref(&user)).await;
+    let accounts = accounts.map_err(|error| failed(error.into()))?;
+    let mut config = config_of(&platform, &record).await?;
+    if several_accounts {
+        config.further_accounts = further_accounts(&platform, &accounts).await?;
+    }
+    let fetched = record_fetch(&platform, &record, &accounts, several_accounts).await;
+    fetched.map_err(failed)?;
     info!(
         user.id = %user.masked(), has_account = config.account.is_some(),
+        further_accounts = config.further_accounts.len(),
         "The machine of {} fetched its configuration", user.masked()
     );
     Ok(Json(config))
+}
+
+/// Records that a machine has the configuration that was read. A change after that is still to be fetched.
+async fn record_fetch(
+    platform: &Platform,
+    read: &UserRecord,
+    accounts: &[UserRecord],
+    several_accounts: bool,
+) -> Result<(), ChangeError> {
+    let users = platform.users();
+    let (store, clock) = (&*users.store, &*users.clock);
+    let fetched = update_user(store, &read.user, None, clock, |stored| {
+        stored.fetch_config(clock.now());
+        stored.several_accounts = several_accounts;
+        stored
+            .pending_sync
+            .take_if(|it| read.pending_sync == Some(*it));
+        Ok::<_, ChangeError>(())
+    });
+    fetched.await?;
+    for account in accounts {
+        let fetched = update_user(store, &account.user, None, clock, |stored| {
+            stored
+                .pending_sync
+                .take_if(|it| account.pending_sync == Some(*it));
+            Ok::<_, ChangeError>(())
+        });
+        fetched.await?;
+        // A relay may have an answer by which its notifications wait, or do not.
+        if read.several_accounts != several_accounts {
+            users.relays.user_changed(&account.user).await;
+        }
+    }
+    Ok(())
+}
+
+/// The further accounts with their credentials. One whose credentials cannot be read does not keep the machine from the others.
+async fn further_accounts(
+    platform: &Platform,
+    accounts: &[UserRecord],
+) -> Result<Vec<FurtherAccount>, ApiError> {
+    let mut further = Vec::new();
+    for record in accounts {
+        let google = record.google.as_ref();
+        let Some(email) = google.and_then(|google| google.email.as_ref()) else {
+            continue;
+        };
+        match platform.parts().tarballs.of(record).await {
+            Ok(Tarball::Set(gog_config_tarball)) => further.push(FurtherAccount {
+                account: MachineAccount {
+                    email: email.as_str().to_owned(),
+                    gog_config_tarball,
+                    last_history_id: record.last_history_id,
+                },
+                gmail_notifications_enabled: record.notifications_enabled,
+            }),
+            // The machine keeps what it has.
+            Ok(Tarball::Keep) => return Err(ApiError::NoKey),
+            Ok(Tarball::Remove) => (),
+            Err(error) => {
+                let (user, error) = (record.user.masked(), &*error as &dyn std::error::Error);
+                warn!(user.id = %user, error, "Could not read the credentials of {user} for the machine");
+            }
+        }
+    }
+    Ok(further)
 }
 
 async fn config_of(platform: &Platform, record: &UserRecord) -> Result<MachineConfig, ApiError> {

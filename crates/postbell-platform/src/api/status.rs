@@ -3,16 +3,16 @@
 use axum::Json;
 use axum::extract::State;
 use postbell_core::{HistoryId, MachineLocation, ManagedMachine, Timestamp, UserId, UserRecord};
-use postbell_protocol::api::{GatewayTokenAnswer, PushAccount, UserStatus};
+use postbell_protocol::api::{AccountStatus, GatewayTokenAnswer, PushAccount, UserStatus};
 use postbell_protocol::routes;
 
 use super::Platform;
 use super::auth::{Internal, UserIdQuery};
 use super::error::{ApiError, UserErrors};
 
-/// Formats a user's record as the API and the command line show it.
+/// Formats a user's record, and those of the user's further accounts, as the API and the command line show them.
 #[must_use]
-pub fn user_status(record: &UserRecord) -> UserStatus {
+pub fn user_status(record: &UserRecord, accounts: &[UserRecord]) -> UserStatus {
     let (app, machine, url) = match record.location.clone() {
         MachineLocation::Unknown => (None, None, None),
         MachineLocation::Managed(ManagedMachine { app, machine }) => {
@@ -25,6 +25,7 @@ pub fn user_status(record: &UserRecord) -> UserStatus {
     let push_account = google.and_then(|google| google.push_account.clone());
     UserStatus {
         user_id: record.user.to_string(),
+        account_of: record.owner.as_ref().map(UserId::to_string),
         sandbox_id: record.sandbox_id.to_string(),
         status: record.status,
         fly_app_name: app,
@@ -43,6 +44,23 @@ pub fn user_status(record: &UserRecord) -> UserStatus {
         wake_on_mail: record.wake_on_mail,
         created_at: record.created_at.as_millis(),
         updated_at: record.updated_at.as_millis(),
+        further_accounts: accounts.iter().map(account_status).collect(),
+    }
+}
+
+pub(super) fn account_status(record: &UserRecord) -> AccountStatus {
+    let google = record.google.as_ref();
+    let email = google.and_then(|google| google.email.clone());
+    let push_account = google.and_then(|google| google.push_account.clone());
+    AccountStatus {
+        user_id: record.user.to_string(),
+        google_account_email: email.map(Into::into),
+        gmail_push_oidc_email: push_account.map(Into::into),
+        google_connected_at: google.map(|google| google.connected_at.as_millis()),
+        gmail_notifications_enabled: record.notifications_enabled,
+        gmail_last_history_id: record.last_history_id.as_ref().map(HistoryId::to_string),
+        watch_expires_at: record.watch_expires_at.map(Timestamp::as_millis),
+        problem: record.problem,
     }
 }
 
@@ -67,7 +85,9 @@ pub(super) async fn status(
     let record = platform.users().fleet.get(&user).await;
     let record = record.map_err(|error| ApiError::from_change("status", error))?;
     let record = record.ok_or(ApiError::UnknownUser)?;
-    Ok(Json(user_status(&record)))
+    let accounts = platform.users().fleet.accounts_of(&record).await;
+    let accounts = accounts.map_err(|error| ApiError::from_change("status", error))?;
+    Ok(Json(user_status(&record, &accounts)))
 }
 
 /// The bearer token that a user's controller accepts
@@ -126,7 +146,7 @@ pub(super) async fn stored_record(
     operation: &'static str,
     user: &UserId,
 ) -> Result<UserRecord, ApiError> {
-    let record = platform.users().store.get(user).await;
+    let record = platform.users().fleet.stored(user).await;
     let record = record.map_err(|error| ApiError::from_change(operation, error))?;
     record.ok_or(ApiError::UnknownUser)
 }

@@ -97,7 +97,7 @@ impl Perform<Invite> for Operator {
         let added = match self.ports.users(by).add(new, self.clock.now()).await {
             Ok(_) => true,
             Err(UsersError::AlreadyExists { .. }) => {
-                let record = self.record(&user, by).await?;
+                let record = self.user_record(&user, by).await?;
                 if location != MachineLocation::Unknown && location != record.location {
                     let text = format!(
                         "{user} has another machine, and an invitation does not change it: `postbell users change {user}` does"
@@ -144,7 +144,7 @@ impl Perform<ShowMachine> for Operator {
         request: ShowMachine,
         by: &Actor,
     ) -> Result<MachineAccess, OperatorError> {
-        let record = self.record(&request.user_id, by).await?;
+        let record = self.user_record(&request.user_id, by).await?;
         let platform_url = self.url()?.clone();
         let tokens = self.gateway_tokens.as_ref().ok_or_else(|| {
             let text = "machines' tokens need platform.gateway_secret";
@@ -165,7 +165,7 @@ impl Perform<ShowMachine> for Operator {
 impl Perform<IssueLink> for Operator {
     async fn perform(&self, request: IssueLink, by: &Actor) -> Result<IssuedLink, OperatorError> {
         let valid_for = lifetime(request.valid_for_seconds, LINK, LONGEST_LINK)?;
-        let record = self.record(&request.user_id, by).await?;
+        let record = self.user_record(&request.user_id, by).await?;
         let (url, expires_at) = self.link(&record.user, valid_for, by).await?;
         Ok(IssuedLink {
             url,
@@ -224,7 +224,7 @@ impl Perform<SignOut> for Operator {
         }
         let sessions = self.ports.sessions(by);
         if let Some(user) = &request.user_id {
-            let record = self.record(user, by).await?;
+            let record = self.user_record(user, by).await?;
             sessions.revoke_user(&record.user).await?;
             self.ports.tokens(by).revoke_user(&record.user).await?;
         }
@@ -239,7 +239,7 @@ impl Perform<SignOut> for Operator {
 impl Perform<IssueToken> for Operator {
     async fn perform(&self, request: IssueToken, by: &Actor) -> Result<IssuedToken, OperatorError> {
         let valid_for = lifetime(request.valid_for_seconds, TOKEN, LONGEST_TOKEN)?;
-        let record = self.record(&request.user_id, by).await?;
+        let record = self.user_record(&request.user_id, by).await?;
         self.issue_token(&record, "setup", valid_for, by).await
     }
 }

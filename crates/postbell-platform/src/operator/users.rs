@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Actor, AuditAction, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, Timestamp,
-    UserId, UserRecord, update_user,
+    Actor, AuditAction, Listing, MachineLocation, ManagedMachine, NewUser, SandboxId, StoreError,
+    Timestamp, UserId, UserRecord, Users, UsersError, update_user,
 };
 use postbell_protocol::api::UserStatus;
 use postbell_protocol::api::operator::{
@@ -27,6 +27,9 @@ const ENTRIES_READ: usize = 100;
 const RANDOM_END: usize = 16;
 const LONGEST_BEGINNING: usize = 100;
 
+/// How often the removal of a user begins again because another account was connected meanwhile.
+const MOST_ROUNDS: usize = 10;
+
 /// A watch that ends within this time is one that ends soon: machines renew it each day.
 pub(crate) const WATCH_ENDS_SOON: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -40,18 +43,53 @@ impl Perform<ListUsers> for Operator {
         let has_more = records.len() > limit;
         records.truncate(limit);
         let last = records.last().filter(|_| has_more);
+        let next = last.map(|last| cursor_after(&listing, last));
+        let users = &*self.ports.users(by);
+        let listed = with_accounts(users, records).await?.into_iter();
+        let listed = listed.map(|(record, accounts)| user_status(&record, &accounts));
         Ok(UserList {
-            next: last.map(|last| cursor_after(&listing, last)),
-            users: records.iter().map(user_status).collect(),
+            next,
+            users: listed.collect(),
         })
     }
+}
+
+/// Returns each of some records that were listed with its further accounts; a further account has the machine of its owner.
+pub(crate) async fn with_accounts(
+    users: &dyn Users,
+    records: Vec<UserRecord>,
+) -> Result<Vec<(UserRecord, Vec<UserRecord>)>, StoreError> {
+    let ids: Vec<_> = records.iter().map(|record| record.user.clone()).collect();
+    let mut accounts = users.accounts_of(&ids).await?;
+    let mut all = Vec::with_capacity(records.len());
+    for record in records {
+        let owner = match &record.owner {
+            Some(owner) => users.get(owner).await?,
+            None => None,
+        };
+        let record = match owner {
+            Some(owner) => record.with_machine_of(&owner),
+            None => record,
+        };
+        let (theirs, others) = accounts
+            .into_iter()
+            .partition::<Vec<_>, _>(|account| account.owner.as_ref() == Some(&record.user));
+        accounts = others;
+        let theirs = theirs.into_iter();
+        let theirs = theirs
+            .map(|account| account.with_machine_of(&record))
+            .collect();
+        all.push((record, theirs));
+    }
+    Ok(all)
 }
 
 /// Returns the cursor of the page after a record.
 pub(crate) fn cursor_after(listing: &Listing, last: &UserRecord) -> String {
     let by_user = matches!(
         listing,
-        Listing::ByUser { .. }
+        Listing::ByRecord { .. }
+            | Listing::ByUser { .. }
             | Listing::WithoutMail { .. }
             | Listing::Unreachable { .. }
             | Listing::NotConnected { .. }
@@ -105,7 +143,7 @@ fn position<T>(
 impl Perform<ShowUser> for Operator {
     async fn perform(&self, request: ShowUser, by: &Actor) -> Result<UserStatus, OperatorError> {
         let record = self.record(&request.user_id, by).await?;
-        Ok(user_status(&record))
+        self.status(record, by).await
     }
 }
 
@@ -116,7 +154,7 @@ impl Perform<AddUser> for Operator {
         let new = self.new_user(request).await?;
         let record = users.add(new, self.clock.now()).await?;
         self.user_changed(&record.user).await;
-        Ok(user_status(&record))
+        Ok(user_status(&record, &[]))
     }
 }
 
@@ -140,6 +178,13 @@ impl Perform<ChangeUser> for Operator {
             (given, false) => given,
         };
         let location = location(&machine)?;
+        let has_machine = location.is_some()
+            || sandbox_id.is_some()
+            || machine.status.is_some()
+            || wake_on_mail.is_some();
+        if has_machine {
+            self.user_record(&user, by).await?;
+        }
         let switch = notifications.map(|is_on| {
             let wanted = if is_on {
                 Notifications::On
@@ -168,7 +213,7 @@ impl Perform<ChangeUser> for Operator {
         let record = changed.await?;
         let record = record.ok_or_else(|| OperatorError::UnknownUser { user: user.clone() })?;
         self.user_changed(&user).await;
-        Ok(user_status(&record))
+        self.status(record, by).await
     }
 }
 
@@ -178,8 +223,52 @@ impl Perform<RemoveUser> for Operator {
     /// nobody could end it.
     async fn perform(&self, request: RemoveUser, by: &Actor) -> Result<RemovedUser, OperatorError> {
         let user: UserId = request.user_id;
-        let record = self.ports.users(by).get(&user).await?;
-        let google_permission = match (&record, &self.client) {
+        let users = self.ports.users(by);
+        let mut google_permission = None;
+        let mut rounds = 0;
+        loop {
+            for account in users.accounts_of(std::slice::from_ref(&user)).await? {
+                let (_, permission) = self.remove_record(&account.user, by).await?;
+                google_permission = worst(google_permission, permission);
+            }
+            match self.remove_record(&user, by).await {
+                // Another account was connected meanwhile, and its permission has to end, too.
+                Err(UsersError::HasAccounts { .. }) if rounds < MOST_ROUNDS => rounds += 1,
+                removed => {
+                    let (removed, permission) = removed?;
+                    return Ok(RemovedUser {
+                        removed,
+                        google_permission: worst(google_permission, permission),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// What an operator has to know of the permissions of several accounts.
+fn worst(
+    one: Option<GooglePermission>,
+    other: Option<GooglePermission>,
+) -> Option<GooglePermission> {
+    let rank = |permission: &GooglePermission| match permission {
+        GooglePermission::NotRevoked => 3,
+        GooglePermission::Shared => 2,
+        GooglePermission::OwnProject => 1,
+        GooglePermission::Revoked => 0,
+    };
+    one.into_iter().chain(other).max_by_key(rank)
+}
+
+impl Operator {
+    /// Removes a user who has no further accounts, or a further account, and ends its permission.
+    async fn remove_record(
+        &self,
+        user: &UserId,
+        by: &Actor,
+    ) -> Result<(bool, Option<GooglePermission>), UsersError> {
+        let record = self.ports.users(by).get(user).await?;
+        let permission = match (&record, &self.client) {
             (Some(record), Some(client)) => client.release_before_removal(record).await?,
             (record, _) => {
                 let is_connected = record.as_ref().is_some_and(|it| it.google.is_some());
@@ -188,21 +277,24 @@ impl Perform<RemoveUser> for Operator {
         };
         if record.is_some() {
             // A user who is added later with the same id must not inherit a link.
-            self.ports.sessions(by).revoke_user(&user).await?;
+            self.ports.sessions(by).revoke_user(user).await?;
         }
-        let removed = self.ports.users(by).remove(&user).await?;
-        if let Some(queue) = self.queue.as_ref().filter(|_| !is_reserved(&user)) {
-            queue.ports.delivery_log(by).remove_user(&user).await?;
+        let removed = self.ports.users(by).remove(user).await?;
+        if let Some(queue) = self.queue.as_ref().filter(|_| !is_reserved(user)) {
+            queue.ports.delivery_log(by).remove_user(user).await?;
         }
-        self.user_changed(&user).await;
-        Ok(RemovedUser {
-            removed,
-            google_permission,
-        })
+        self.user_changed(user).await;
+        Ok((removed, permission))
     }
-}
 
-impl Operator {
+    /// Formats a record with its further accounts.
+    async fn status(&self, record: UserRecord, by: &Actor) -> Result<UserStatus, OperatorError> {
+        let users = &*self.ports.users(by);
+        let mut all = with_accounts(users, vec![record]).await?;
+        let (record, accounts) = all.remove(0);
+        Ok(user_status(&record, &accounts))
+    }
+
     /// Returns the user of a request, with the sandbox id that they get.
     pub(super) async fn new_user(&self, request: AddUser) -> Result<NewUser, OperatorError> {
         let is_named = request.sandbox_id.is_some();

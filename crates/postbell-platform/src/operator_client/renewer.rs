@@ -93,10 +93,7 @@ impl WatchRenewer {
         let users = &self.client.parts.users;
         let mut after = None;
         loop {
-            let listing = Listing::ByUser {
-                prefix: String::new(),
-                after,
-            };
+            let listing = Listing::ByRecord { after };
             let page = users.list(&listing, PAGE).await?;
             let Some(last) = page.last().map(|record| record.user.clone()) else {
                 return Ok(());

@@ -1,5 +1,6 @@
 //! *My bot*: whether notifications reach the bot, and what its owner can do.
 
+mod accounts;
 mod actions;
 mod advice;
 pub(super) mod alerts;
@@ -23,6 +24,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
+use parking_lot::Mutex;
 use postbell_core::{Changes, Listener, UserId};
 
 pub(super) use self::deliveries::outcome;
@@ -82,11 +84,12 @@ async fn events(
     State(pages): State<Pages>,
     UserSession { session, record }: UserSession,
 ) -> Result<Response, PageError> {
-    stream(pages, session, MyBot(record.user))
+    let records = accounts::records_of(&pages, &record).await?;
+    stream(pages, session, MyBot(Mutex::new(records)))
 }
 
-/// The live page of a user.
-struct MyBot(UserId);
+/// The live page of a bot, with the ids of its records.
+struct MyBot(Mutex<Vec<UserId>>);
 
 #[async_trait]
 impl LivePage for MyBot {
@@ -98,12 +101,17 @@ impl LivePage for MyBot {
         let Some(record) = session.user(pages).await? else {
             return Ok(None);
         };
+        *self.0.lock() = accounts::records_of(pages, &record).await?;
         let view = View::load(pages, record).await?;
         Ok(Some(fragments::live(&view, session)))
     }
 
     fn listen(&self, changes: &Changes) -> Listener {
-        changes.listen_to(&self.0)
+        changes.listen_to_each(&self.0.lock())
+    }
+
+    fn audience(&self) -> Vec<UserId> {
+        self.0.lock().clone()
     }
 
     fn debounce(&self) -> Duration {

@@ -22,11 +22,11 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// Applies the action to a dead letter, if it belongs to `user`. `None` allows all users.
+    /// Applies the action to a dead letter, if it belongs to one of these users. `None` allows all users.
     pub(super) async fn apply(
         self,
         pages: &Pages,
-        user: Option<&UserId>,
+        users: Option<&[UserId]>,
         number: i64,
         by: &Actor,
     ) -> Result<Toast, PageError> {
@@ -34,11 +34,11 @@ impl Action {
             return Ok(Toast::NoRelay);
         };
         let before = Some(number.saturating_add(1));
-        let dead_letters = relay.log.dead_letters(user, before, 1).await?;
-        if !dead_letters
-            .iter()
-            .any(|dead_letter| dead_letter.id == number)
-        {
+        let found = relay.log.dead_letters(None, before, 1).await?;
+        let is_theirs = |found: &DeadLetter| {
+            found.id == number && users.is_none_or(|users| users.contains(&found.user))
+        };
+        if !found.iter().any(is_theirs) {
             return Ok(Toast::Missing);
         }
         let audited = pages.parts().operator.queue.as_ref();

@@ -2,6 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use postbell_core::UserId;
 
 use super::Pages;
 use super::assets::{BELL, SCRIPT, STYLE};
@@ -148,6 +149,8 @@ pub(super) struct Switch<'a> {
     pub(super) label: &'a str,
     pub(super) help: &'a str,
     pub(super) is_on: bool,
+    /// The record of the account that it is about, if there are several.
+    pub(super) account: Option<&'a UserId>,
 }
 
 impl Switch<'_> {
@@ -163,6 +166,7 @@ impl Switch<'_> {
             form class="setting" method="post" action=(self.action) {
                 (form_token(session))
                 input type="hidden" name="to" value=(to);
+                @if let Some(account) = self.account { input type="hidden" name="account" value=(account); }
                 div {
                     span id=(label) class="setting-name" { (self.label) }
                     p id=(help) class="hint" { (self.help) }

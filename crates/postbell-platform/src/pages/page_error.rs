@@ -178,9 +178,11 @@ impl From<ChangeError> for PageError {
             // The action that can cause it handles it.
             ChangeError::NotConnected => Self::Internal,
             // The callback handles them.
-            ChangeError::AddressTaken | ChangeError::OtherAccount | ChangeError::GrantRevoked => {
-                Self::Internal
-            }
+            ChangeError::AddressTaken
+            | ChangeError::OtherAccount
+            | ChangeError::AccountConnected
+            | ChangeError::TooManyAccounts
+            | ChangeError::GrantRevoked => Self::Internal,
             ChangeError::Store(error) => error.into(),
         }
     }

@@ -160,7 +160,8 @@ impl Session {
         if allowed == Some(user) || (self.is_operator() && !self.is_viewer()) {
             return Ok(true);
         }
-        Ok(pages.parts().mailboxes.is_proven(user, address).await?)
+        let mailboxes = &pages.parts().mailboxes;
+        Ok(mailboxes.is_proven_of_bot(user, address).await?)
     }
 
     /// Returns the record of the session's user. `None` if the user was removed since the session
@@ -170,7 +171,9 @@ impl Session {
             return Ok(None);
         };
         let record = pages.users().fleet.get(user).await?;
-        Ok(record.filter(|record| record.created_at <= self.started_at))
+        let is_theirs =
+            |record: &UserRecord| record.created_at <= self.started_at && record.owner.is_none();
+        Ok(record.filter(is_theirs))
     }
 }
 

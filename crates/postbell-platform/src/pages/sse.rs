@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use maud::{Markup, html};
 use parking_lot::Mutex;
-use postbell_core::{Changes, Listener};
+use postbell_core::{Changes, Listener, UserId};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -92,6 +92,11 @@ pub(super) trait LivePage: Send + Sync {
     /// Subscribes to the changes that the page shows.
     fn listen(&self, changes: &Changes) -> Listener;
 
+    /// The users of whom the page has shown something, if they change while it is open.
+    fn audience(&self) -> Vec<UserId> {
+        Vec::new()
+    }
+
     /// How long changes are collected before the page is rendered again.
     fn debounce(&self) -> Duration;
 }
@@ -163,9 +168,15 @@ impl<P: LivePage> Connection<P> {
                 self.changes.catch_up();
             }
             self.is_first = false;
+            let audience = self.page.audience();
             // After an error the connection stays open: the next render may succeed.
             if let Ok(fragments) = self.render().await {
                 self.queue_changed(fragments?);
+            }
+            if self.page.audience() != audience {
+                self.changes = self.page.listen(&self.pages.parts().changes);
+                // What has changed before that is not announced again.
+                self.is_first = true;
             }
         }
     }

@@ -29,6 +29,8 @@ pub(super) enum Toast {
     SyncRetried(SyncOutcome),
     /// Notifications cannot be turned on without a Google account.
     NotConnected,
+    /// The account that the form names is no longer connected.
+    AccountMissing,
     TestSent,
     /// A notification is pending already, and its delivery serves as the test.
     MailPending,
@@ -97,6 +99,7 @@ impl Toast {
                 | Self::Disconnected(_, GooglePermission::NotRevoked)
                 | Self::SyncRetried(SyncOutcome::Failed)
                 | Self::NotConnected
+                | Self::AccountMissing
                 | Self::SandboxIdChanged
                 | Self::NotificationsUnwanted
                 | Self::NoRelay
@@ -133,6 +136,7 @@ impl Toast {
             Self::NotConnected => {
                 "Cannot enable Gmail notifications without a connected Google account."
             }
+            Self::AccountMissing => "This Google account is no longer connected.",
             Self::MailPending => {
                 "A notification is already pending for your bot: its delivery is the test."
             }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    BoxError, Clock, MachineLocation, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users,
-    UsersError, update_user,
+    BoxError, Clock, MachineLocation, ManagedMachine, OrphanedMachines, StoreError, UserId,
+    UserRecord, Users, UsersError, update_user,
 };
 use tracing::{info, warn};
 
@@ -30,7 +30,7 @@ pub(super) struct MachineSync {
 /// The machine that a task configures.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Target {
-    /// The present machine of a user.
+    /// The present machine of a user, for all accounts of the user.
     User(UserId),
     /// A machine that no longer belongs to a user.
     Orphaned(ManagedMachine),
@@ -55,9 +55,16 @@ impl MachineSync {
         }
     }
 
-    /// Syncs a user's machine as soon as no other task does.
+    /// Syncs the machine of a user, or of the owner of a further account, as soon as no other task does.
     pub(super) async fn sync(&self, user: &UserId) -> SyncOutcome {
-        let target = Target::User(user.clone());
+        let target = match self.target(user).await {
+            Ok(target) => target,
+            Err(error) => {
+                let (user, error) = (user.masked(), &error as &dyn std::error::Error);
+                warn!(user.id = %user, error, "Could not read whose machine is that of {user}; its sync is retried");
+                return SyncOutcome::Failed;
+            }
+        };
         match self.locks.lock(target.clone()).await {
             Some(_lock) => self.sync_locked(user, target).await,
             None => {
@@ -73,7 +80,9 @@ impl MachineSync {
     /// Retries the pending sync of a user, unless another task syncs the machine or it cools down
     /// after a failure. Returns whether the machine is in sync now.
     pub(super) async fn retry(&self, user: &UserId) -> bool {
-        let target = Target::User(user.clone());
+        let Ok(target) = self.target(user).await else {
+            return false;
+        };
         if self
             .cooldowns
             .is_active(&target, self.parts.clock.elapsed())
@@ -91,6 +100,13 @@ impl MachineSync {
             );
         }
         is_synced
+    }
+
+    /// The machine of a user, or of the owner of a further account.
+    async fn target(&self, user: &UserId) -> Result<Target, StoreError> {
+        let record = self.parts.store.get(user).await?;
+        let owner = record.and_then(|record| record.owner);
+        Ok(Target::User(owner.unwrap_or_else(|| user.clone())))
     }
 
     async fn sync_locked(&self, user: &UserId, target: Target) -> SyncOutcome {
@@ -121,6 +137,13 @@ impl MachineSync {
             let Some((record, generation)) =
                 record.and_then(|it| it.pending_sync.map(|mark| (it, mark)))
             else {
+                return Ok(SyncOutcome::UpToDate);
+            };
+            let record = match &record.owner {
+                Some(owner) => self.parts.store.get(owner).await?,
+                None => Some(record),
+            };
+            let Some(record) = record else {
                 return Ok(SyncOutcome::UpToDate);
             };
             let outcome = match self.configure(&record).await {

@@ -41,7 +41,16 @@ pub(crate) async fn pages(sandbox: &Sandbox) -> (TestPages, Browser) {
 
 /// Requests the consent, decides at Google, and returns the redirect.
 pub(crate) async fn decide(browser: &Browser, form: &[(&str, &str)]) -> Url {
-    let sent = browser.submit("/bot", "/bot/google", &[]).await;
+    decide_with(browser, &[], form).await
+}
+
+/// The same with fields that say which account is to be connected.
+pub(crate) async fn decide_with(
+    browser: &Browser,
+    aim: &[(&str, &str)],
+    form: &[(&str, &str)],
+) -> Url {
+    let sent = browser.submit("/bot", "/bot/google", aim).await;
     assert_eq!(sent.status, 303, "{}", sent.body);
     let client = reqwest::Client::builder().redirect(Policy::none());
     let client = client.build().unwrap();

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use postbell_core::{
     Actor, Changes, Clock, Credentials, InstanceStatus, MachineLocation, ManagedMachine, NewUser,
-    SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
+    ProblemCode, SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
 };
 use postbell_google::OAuthClient;
 use postbell_platform::{
@@ -85,9 +85,10 @@ impl Relays for RecordingRelays {
         self.0.lock().push(format!("{user} has changed"));
     }
 
-    async fn machine_checked_in(&self, check_in: &CheckIn) {
-        let user = &check_in.user;
-        self.0.lock().push(format!("the machine of {user} is up"));
+    async fn machine_checked_in(&self, _: &CheckIn, mailboxes: &[(UserId, Option<ProblemCode>)]) {
+        for (user, _) in mailboxes {
+            self.0.lock().push(format!("the machine of {user} is up"));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::UserRequest;
+use super::{AccountStatus, UserRequest};
 use crate::credential_envelope::CredentialEnvelope;
 
 /// The key that credentials are encrypted for
@@ -39,6 +39,11 @@ pub struct CredentialsOffer {
     #[schema(value_type = GoogleCredentials)]
     #[serde(default)]
     google_credentials: Value,
+    /// Whether the account is connected beside the user's others. If not, it replaces the first one. `email` is required then.
+    /// Not sent by KiloClaw
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub further_account: bool,
 }
 
 /// Credentials of a named user
@@ -101,6 +106,10 @@ pub struct ConnectionStatus {
     )]
     #[schema(value_type = Option<String>, example = "18446744073709551615")]
     pub gmail_last_history_id: Option<Option<String>>,
+    /// The user's further accounts; left out if there are none. Not sent by KiloClaw
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub further_accounts: Vec<AccountStatus>,
 }
 
 impl CredentialsOffer {
@@ -111,7 +120,10 @@ impl CredentialsOffer {
     /// [`serde_json::Error`], which has not been seen.
     pub fn new(credentials: &GoogleCredentials) -> serde_json::Result<Self> {
         let google_credentials = serde_json::to_value(credentials)?;
-        Ok(Self { google_credentials })
+        Ok(Self {
+            google_credentials,
+            further_account: false,
+        })
     }
 
     /// The credentials, if the offer has the right form.

@@ -12,9 +12,12 @@ use utoipa::ToSchema;
 #[schema(as = Status)]
 #[serde(rename_all = "camelCase")]
 pub struct UserStatus {
-    /// The user's id
+    /// The user's id, or that of a further account
     #[schema(required = true)]
     pub user_id: String,
+    /// The user whose further account it is: the machine is theirs. Left out for a user
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_of: Option<String>,
     /// The machine's id in its check-ins
     #[schema(required = true)]
     pub sandbox_id: String,
@@ -67,6 +70,38 @@ pub struct UserStatus {
     /// When the record changed last, in milliseconds since the epoch
     #[schema(required = true)]
     pub updated_at: i64,
+    /// The user's further Google accounts; left out if there are none
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_accounts: Vec<AccountStatus>,
+}
+
+/// A further Google account of a user
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[schema(as = Account, example = json!({
+    "userId": "ann.q3Jw0Xn5bTz2Lk8v", "googleAccountEmail": "team@example.com", "gmailPushOidcEmail": null,
+    "googleConnectedAt": 1_764_597_780_000_i64, "gmailNotificationsEnabled": true, "gmailLastHistoryId": "4711",
+    "watchExpiresAt": 1_765_202_580_000_i64, "problem": null
+}))]
+#[serde(rename_all = "camelCase")]
+pub struct AccountStatus {
+    /// The id of its record, which names it wherever a user is named
+    #[schema(required = true)]
+    pub user_id: String,
+    /// Its address, if it is known
+    pub google_account_email: Option<String>,
+    /// The service account that signs its pushes
+    pub gmail_push_oidc_email: Option<String>,
+    /// When it was connected, in milliseconds since the epoch
+    pub google_connected_at: Option<i64>,
+    /// Whether notifications are on
+    pub gmail_notifications_enabled: bool,
+    /// The last delivered history id: an unsigned 64-bit number
+    pub gmail_last_history_id: Option<String>,
+    /// When Gmail's watch expires, in milliseconds since the epoch, if it is known
+    pub watch_expires_at: Option<i64>,
+    /// What keeps its mail from reaching the bot: the code, and since when in milliseconds since the epoch
+    #[schema(value_type = Option<Object>)]
+    pub problem: Option<MailProblem>,
 }
 
 /// The fields of a [`UserStatus`] that a relay reads.
@@ -340,6 +375,7 @@ mod tests {
     fn a_relay_reads_the_status_of_our_platform() {
         let status = UserStatus {
             user_id: "ann".to_owned(),
+            account_of: None,
             sandbox_id: "sandbox".to_owned(),
             status: InstanceStatus::Running,
             fly_app_name: Some("bot".to_owned()),
@@ -358,6 +394,7 @@ mod tests {
             wake_on_mail: false,
             created_at: 1,
             updated_at: 2,
+            further_accounts: Vec::new(),
         };
         let target: DeliveryTarget =
             serde_json::from_value(serde_json::to_value(&status).unwrap()).unwrap();

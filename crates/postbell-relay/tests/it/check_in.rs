@@ -1,6 +1,8 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -144,6 +146,68 @@ async fn a_check_in_that_the_platform_does_not_take_is_to_be_repeated() {
         assert_eq!(world.waiting().await.len(), 1, "it is due all the same");
         world.stop().await;
     }
+}
+
+/// The machine is the user's; each account has a notification of its own.
+#[tokio::test]
+async fn a_check_in_makes_the_further_accounts_of_its_user_due_unless_a_problem_stops_them() {
+    let whose = json!({ "userId": "ann", "userIds": ["ann", "ann.team", "ann.old"] });
+    let lookup = async |Query(asked): Query<HashMap<String, String>>| {
+        let user = &asked["userId"];
+        let problem = (user == "ann.old").then(|| json!({"code": "grant_revoked", "since": 1}));
+        Json(json!({ "user": {
+            "userId": user, "sandboxId": "sandbox-of-ann", "status": "running", "flyAppName": null,
+            "flyMachineId": null, "googleConnected": true, "gmailNotificationsEnabled": true,
+            "gmailPushOidcEmail": null, "gatewayToken": "t", "freshForMs": 1000, "problem": problem,
+        }}))
+    };
+    let (tell, mut reported) = unbounded_channel();
+    let running = async move |body: Json<Value>| tell.send(body.0).unwrap();
+    let router = Router::new()
+        .route("/api/platform/user-by-sandbox", get(async || Json(whose)))
+        .route("/api/platform/lookup", get(lookup))
+        .route("/api/platform/running", post(running));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url: Url = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let mut serving = JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    let directory = Arc::new(HttpDirectory::new(Client::new(), url, "key".into()));
+    let directory = DirectoryCache::new(directory, Arc::new(SystemClock::new()));
+    let world = World::with(|parts| parts.directory = Arc::new(directory)).await;
+    let now = SystemClock::new().now();
+    for name in ["ann", "ann.team", "ann.old"] {
+        let notification = Notification {
+            trace: None,
+            user: name.parse().unwrap(),
+            address: None,
+            message_id: format!("m-{name}").parse().unwrap(),
+            published_at: None,
+            history_id: HistoryId::new(7),
+            body: Bytes::from_static(b"{}"),
+        };
+        world.store.accept(notification, now).await.unwrap();
+    }
+    for claim in world.waiting().await {
+        let settlement = Settlement::Park {
+            failure: Failure::status(503).because_of(ProblemCode::GrantRevoked),
+            until: now + Duration::from_secs(3600),
+        };
+        world.store.settle(&claim, settlement, now).await.unwrap();
+    }
+    assert_eq!(world.waiting().await, []);
+    let accounts = json!([{"email": "team@example.com", "deadLetters": 2}]);
+    let body = json!({ "sandboxId": "sandbox-of-ann", "accounts": accounts });
+    assert_eq!(world.check_in(&body.to_string(), "t").await, 204);
+    let due = world.waiting().await.into_iter();
+    let mut due: Vec<_> = due
+        .map(|claim| claim.notification.user.to_string())
+        .collect();
+    due.sort();
+    assert_eq!(due, ["ann", "ann.team"]);
+    assert_eq!(reported.try_recv().unwrap()["accounts"], accounts);
+    world.stop().await;
 }
 
 #[tokio::test]

@@ -2,13 +2,15 @@
 
 use postbell_core::{
     EmailAddress, FleetCounts, GoogleConnection, LinkDigest, MachineLocation, MailProblem,
-    ManagedMachine, Principal, ProblemCode, SignInLink, Timestamp, UserRecord,
+    ManagedMachine, Principal, ProblemCode, SignInLink, Timestamp, UserId, UserRecord,
 };
 
 use super::{Columns, corrupt, number, parsed, parsed_if_any, text, time, time_if_any};
 
 /// The columns of a record, except its id, its version and its times.
 pub(crate) struct UserColumns<'a> {
+    /// Of a further account.
+    pub(crate) owner: Option<&'a str>,
     pub(crate) sandbox_id: &'a str,
     pub(crate) status: &'static str,
     /// Of a managed machine.
@@ -30,6 +32,7 @@ pub(crate) struct UserColumns<'a> {
     pub(crate) unreachable_since: Option<i64>,
     pub(crate) config_fetched_at: Option<i64>,
     pub(crate) never_seen: bool,
+    pub(crate) several_accounts: bool,
 }
 
 impl<'a> From<&'a UserRecord> for UserColumns<'a> {
@@ -46,6 +49,7 @@ impl<'a> From<&'a UserRecord> for UserColumns<'a> {
             google.and_then(of).map(EmailAddress::as_str)
         };
         Self {
+            owner: record.owner.as_ref().map(UserId::as_str),
             sandbox_id: record.sandbox_id.as_str(),
             status: record.status.as_str(),
             app,
@@ -64,6 +68,7 @@ impl<'a> From<&'a UserRecord> for UserColumns<'a> {
             unreachable_since: record.unreachable_since.map(Timestamp::as_millis),
             config_fetched_at: record.config_fetched_at.map(Timestamp::as_millis),
             never_seen: record.never_seen,
+            several_accounts: record.several_accounts,
         }
     }
 }
@@ -72,6 +77,7 @@ impl<'a> From<&'a UserRecord> for UserColumns<'a> {
 pub(crate) fn record<R: Columns>(row: &R) -> Result<UserRecord, R::Failure> {
     Ok(UserRecord {
         user: parsed(row, R::USER)?,
+        owner: parsed_if_any(row, "owner")?,
         sandbox_id: parsed(row, "sandbox_id")?,
         status: parsed(row, "status")?,
         location: location(row)?,
@@ -85,6 +91,7 @@ pub(crate) fn record<R: Columns>(row: &R) -> Result<UserRecord, R::Failure> {
         unreachable_since: time_if_any(row, "unreachable_since")?,
         config_fetched_at: time_if_any(row, "config_fetched_at")?,
         never_seen: row.flag("never_seen")?,
+        several_accounts: row.flag("several_accounts")?,
         pending_sync: row.integer("pending_sync")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
@@ -132,7 +139,7 @@ pub(crate) fn problem_count<R: Columns>(row: &R) -> Result<(ProblemCode, u64), R
 }
 
 /// Reads where a machine is.
-pub(crate) fn location<R: Columns>(row: &R) -> Result<MachineLocation, R::Failure> {
+fn location<R: Columns>(row: &R) -> Result<MachineLocation, R::Failure> {
     if let Some(url) = row.text("url")? {
         let url = url.parse().map_err(|error| corrupt("url", error))?;
         return Ok(MachineLocation::Url(url));

@@ -151,6 +151,7 @@ pub(crate) const TABLES: &[Table] = &[
         MANY,
         &[
             (USER, Text),
+            ("owner", Text),
             ("sandbox_id", Text),
             ("status", Text),
             ("app", Text),
@@ -172,6 +173,7 @@ pub(crate) const TABLES: &[Table] = &[
             ("unreachable_since", Integer),
             ("config_fetched_at", Integer),
             ("never_seen", Flag),
+            ("several_accounts", Flag),
             ("version", Integer),
         ],
     ),

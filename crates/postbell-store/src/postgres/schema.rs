@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_operator_more.sql"),
     include_str!("migrations/0007_never_seen.sql"),
     include_str!("migrations/0008_pending_index.sql"),
+    include_str!("migrations/0009_accounts.sql"),
 ];
 
 /// The version that this code reads and writes.
@@ -46,7 +47,9 @@ const IS_COPY: &str = "SELECT to_regclass('store_copy') IS NOT NULL AS is_copy";
 
 const VERSION: &str = "SELECT version, min_version FROM schema_version";
 
-const SET_VERSION: &str = "UPDATE schema_version SET version = $1, min_version = $2";
+/// Rows that older code would misread may have raised the minimum.
+const SET_VERSION: &str =
+    "UPDATE schema_version SET version = $1, min_version = greatest(min_version, $2)";
 
 /// How long a migration waits for a table. Every later statement waits behind it, so it must not wait for the end of a
 /// backup or a report, which hold a lock all the time. But longer than `deadlock_timeout` (one second unless set): only then

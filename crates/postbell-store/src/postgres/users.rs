@@ -1,28 +1,31 @@
 //! Users: one row each.
 
+mod accounts;
 mod list;
+mod mailbox;
+mod row;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Actor, AuditAction, CLOCK_TOLERANCE, EmailAddress, FleetCounts, HistoryId, Listing,
-    MAX_USERS_OF_MAILBOX, MachineLocation, NewUser, ProblemCode, SandboxId, StoreError,
-    StoredCredentials, Timestamp, UserId, UserRecord, Users, UsersError,
+    Actor, AuditAction, CLOCK_TOLERANCE, EmailAddress, FleetCounts, HistoryId, Listing, NewAccount,
+    NewUser, ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord,
+    Users, UsersError,
 };
 use tokio_postgres::Row;
 
-use super::advisory_locks;
+use self::row::{insert, write};
 use super::database::Database;
 use super::failure::Failure;
 use super::parameter::Parameter;
 use super::session::{Session, Transaction};
 use super::{access_tokens, alert_outbox, alert_targets, audit, credentials, orphaned_machines};
+use crate::accounts::removal;
 use crate::at_rest::{Sealed, Secrets};
 use crate::columns::{
-    Columns, UserColumns, fleet_counts, in_order, limit, location, number, parsed, problem_count,
-    record,
+    Columns, fleet_counts, in_order, limit, number, parsed, problem_count, record,
 };
 
 const FIND: &str = "
@@ -34,26 +37,9 @@ const LOCK: &str = "
     SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
     WHERE u.user_id = $1 FOR UPDATE OF u";
 
-const ADD: &str = "
-    INSERT INTO user_record (user_id, sandbox_id, status, app, machine, url, notifications, wake_on_mail,
-        created_at, updated_at, version, never_seen)
-    VALUES ($1, $2, $3, $4, $5, $6, false, $7, $8, $8, $9, $10)
-    ON CONFLICT (user_id) DO NOTHING";
-
-const REPLACE: &str = "
-    UPDATE user_record SET sandbox_id = $2, status = $3, app = $4, machine = $5, url = $6,
-        connected_at = $7, email = $8, mailbox_key = $9, push_account = $10, notifications = $11,
-        wake_on_mail = $12, updated_at = $13, watch_expires_at = $14, pending_sync = $15,
-        problem_code = $16, problem_since = $17, mail_dead_letters = $18,
-        unreachable_since = $19, config_fetched_at = $20, never_seen = $21, version = version + 1
-    WHERE user_id = $1";
-
-const REMOVE: &str = "DELETE FROM user_record WHERE user_id = $1 RETURNING app, machine, url";
+const REMOVE: &str = "DELETE FROM user_record WHERE user_id = $1";
 
 const WHOSE_SANDBOX: &str = "SELECT user_id FROM user_record WHERE sandbox_id = $1";
-
-const WHOSE_MAILBOX: &str = "
-    SELECT user_id FROM user_record WHERE mailbox_key = $1 ORDER BY connected_at, user_id LIMIT $2";
 
 /// The lock keeps a late report out of an account that is disconnected at the same time.
 const RAISE: &str = "
@@ -136,6 +122,33 @@ impl Users for PostgresUsers {
         added.await
     }
 
+    async fn add_account(
+        &self,
+        new: NewAccount,
+        credentials: &StoredCredentials,
+        now: Timestamp,
+    ) -> Result<UserRecord, UsersError> {
+        let sealed = &self.secrets.encrypt(&new.record, credentials.expose())?;
+        let (new, by) = (&new, self.by.as_ref());
+        let added = self
+            .database
+            .write(|db| async move { accounts::add(&db, new, sealed, by, now).await });
+        let added: Written<UserRecord> = added.await;
+        match added {
+            Err(failure) if failure.violates(SANDBOX) => Err(UsersError::AlreadyExists {
+                user: new.record.clone(),
+            }),
+            added => refused(added),
+        }
+    }
+
+    async fn accounts_of(&self, owners: &[UserId]) -> Result<Vec<UserRecord>, StoreError> {
+        let accounts = self
+            .database
+            .read(|db| async move { accounts::of(&db, owners).await });
+        accounts.await
+    }
+
     async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let found = self
             .database
@@ -189,22 +202,25 @@ impl Users for PostgresUsers {
         recorded.await
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
+    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
         let by = self.by.as_ref();
         let removed = self.database.write(|db| async move {
-            let is_removed = remove(&db, user).await?;
-            if is_removed {
-                audit::record(&db, by, AuditAction::RemoveUser, Some(user), "").await?;
+            let removed = remove(&db, user).await?;
+            if let Ok(Some(record)) = &removed {
+                let (action, detail) = removal(record);
+                audit::record(&db, by, action, Some(record.bot()), &detail).await?;
             }
-            Ok(is_removed)
+            Ok(removed)
         });
-        removed.await
+        let removed: Written<Option<UserRecord>> = removed.await;
+        let removed = removed.map_err(StoreError::from)?;
+        removed.map(|removed| removed.is_some())
     }
 
     async fn users_by_email(&self, email: &EmailAddress) -> Result<Vec<UserId>, StoreError> {
         let users = self
             .database
-            .read(|db| async move { users_by_email(&db, email).await });
+            .read(|db| async move { mailbox::users(&db, email).await });
         users.await
     }
 
@@ -301,35 +317,6 @@ fn refused(written: Written<UserRecord>) -> Result<UserRecord, UsersError> {
     }
 }
 
-async fn users_by_email(db: &Session, email: &EmailAddress) -> Result<Vec<UserId>, Failure> {
-    let key = email.mailbox_key();
-    let most = limit(MAX_USERS_OF_MAILBOX);
-    let rows = db.query(WHOSE_MAILBOX, &[&&*key, &most]).await?;
-    rows.iter().map(|row| parsed(row, "user_id")).collect()
-}
-
-/// Returns whether a record that gets another mailbox may have it.
-async fn is_mailbox_free(
-    db: &Session,
-    record: &UserRecord,
-    stored: &UserRecord,
-) -> Result<bool, Failure> {
-    let (Some(new), old) = (email(record), email(stored)) else {
-        return Ok(true);
-    };
-    if old.is_some_and(|old| old.is_same_mailbox(new.as_str())) {
-        return Ok(true);
-    }
-    // Until the transaction ends, no other one gives the mailbox a further user.
-    db.execute(advisory_locks::MAILBOX, &[&&*new.mailbox_key()])
-        .await?;
-    Ok(users_by_email(db, new).await?.len() < MAX_USERS_OF_MAILBOX)
-}
-
-fn email(record: &UserRecord) -> Option<&EmailAddress> {
-    record.google.as_ref()?.email.as_ref()
-}
-
 async fn find(db: &Session, query: &str, user: &UserId) -> Result<Option<UserRecord>, Failure> {
     let row = db.query_opt(query, &[&user.as_str()]).await?;
     row.as_ref().map(record::<Row>).transpose()
@@ -337,25 +324,7 @@ async fn find(db: &Session, query: &str, user: &UserId) -> Result<Option<UserRec
 
 async fn add(db: &Transaction, record: &UserRecord) -> Written<UserRecord> {
     let user = &record.user;
-    let columns = UserColumns::from(record);
-    let added = db
-        .execute(
-            ADD,
-            &[
-                &user.as_str(),
-                &columns.sandbox_id,
-                &columns.status,
-                &columns.app,
-                &columns.machine,
-                &columns.url,
-                &columns.wake_on_mail,
-                &record.created_at.as_millis(),
-                &record.version,
-                &columns.never_seen,
-            ],
-        )
-        .await?;
-    if added == 0 {
+    if !insert(db, record).await? {
         return Ok(Err(UsersError::AlreadyExists { user: user.clone() }));
     }
     orphaned_machines::moved(db, None, Some(&record.location)).await?;
@@ -399,8 +368,8 @@ async fn replace(
     if stored.version != record.version {
         return Ok(Err(UsersError::Changed { user: user.clone() }));
     }
-    if !is_mailbox_free(db, record, &stored).await? {
-        return Ok(Err(UsersError::AddressTaken));
+    if let Err(refused) = mailbox::check(db, record, &stored).await? {
+        return Ok(Err(refused));
     }
     write(db, record, now).await?;
     match (&record.google, credentials) {
@@ -418,48 +387,24 @@ async fn replace(
         let (left, taken) = (Some(&stored.location), Some(&record.location));
         orphaned_machines::moved(db, left, taken).await?;
     }
-    db.changed(user);
+    announce(db, record);
     let Some(written) = find(db, FIND, user).await? else {
         return Ok(Err(UsersError::Missing { user: user.clone() }));
     };
     let detail = written.changes_since(&stored);
     if !detail.is_empty() {
-        audit::record(db, by, AuditAction::ChangeUser, Some(user), &detail).await?;
+        let (action, user) = (AuditAction::ChangeUser, Some(written.bot()));
+        audit::record(db, by, action, user, &detail).await?;
     }
     Ok(Ok(written))
 }
 
-async fn write(db: &Session, record: &UserRecord, now: Timestamp) -> Result<(), Failure> {
-    let columns = UserColumns::from(record);
-    let mailbox_key = email(record).map(|email| email.mailbox_key().into_owned());
-    db.execute(
-        REPLACE,
-        &[
-            &record.user.as_str(),
-            &columns.sandbox_id,
-            &columns.status,
-            &columns.app,
-            &columns.machine,
-            &columns.url,
-            &columns.connected_at,
-            &columns.email,
-            &mailbox_key,
-            &columns.push_account,
-            &columns.notifications,
-            &columns.wake_on_mail,
-            &now.as_millis(),
-            &columns.watch_expires_at,
-            &columns.pending_sync,
-            &columns.problem_code,
-            &columns.problem_since,
-            &columns.mail_dead_letters,
-            &columns.unreachable_since,
-            &columns.config_fetched_at,
-            &columns.never_seen,
-        ],
-    )
-    .await
-    .map(drop)
+/// Announces the record, and the user whose account it is.
+fn announce(db: &Transaction, record: &UserRecord) {
+    db.changed(&record.user);
+    if let Some(owner) = &record.owner {
+        db.changed(owner);
+    }
 }
 
 async fn raise(db: &Session, user: &UserId, history_id: HistoryId) -> Result<bool, Failure> {
@@ -475,17 +420,24 @@ async fn forget_progress(db: &Session, user: &UserId) -> Result<(), Failure> {
         .map(drop)
 }
 
-async fn remove(db: &Transaction, user: &UserId) -> Result<bool, Failure> {
-    let Some(row) = db.query_opt(REMOVE, &[&user.as_str()]).await? else {
-        return Ok(false);
+async fn remove(db: &Transaction, user: &UserId) -> Written<Option<UserRecord>> {
+    // No account is added while the user is locked.
+    let Some(stored) = find(db, LOCK, user).await? else {
+        return Ok(Ok(None));
     };
+    if accounts::has_any(db, user).await? {
+        return Ok(Err(UsersError::HasAccounts { user: user.clone() }));
+    }
+    db.execute(REMOVE, &[&user.as_str()]).await?;
     credentials::delete(db, user).await?;
     forget_progress(db, user).await?;
     alert_outbox::remove_of_user(db, user).await?;
     alert_targets::remove_of_user(db, user).await?;
     access_tokens::remove_of_user(db, user).await?;
-    let left: MachineLocation = location(&row)?;
-    orphaned_machines::moved(db, Some(&left), None).await?;
-    db.changed(user);
-    Ok(true)
+    if let Some(owner) = &stored.owner {
+        accounts::mark_pending_sync(db, owner).await?;
+    }
+    orphaned_machines::moved(db, Some(&stored.location), None).await?;
+    announce(db, &stored);
+    Ok(Ok(Some(stored)))
 }

@@ -60,6 +60,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0022_machine_contact.sql")),
     Expand(include_str!("migrations/0023_operator_more.sql")),
     Expand(include_str!("migrations/0024_never_seen.sql")),
+    Expand(include_str!("migrations/0025_accounts.sql")),
 ];
 
 /// The version that this code reads and writes.
@@ -126,7 +127,9 @@ fn apply(transaction: &Transaction<'_>, to: u32) -> Result<u32, OpenError> {
     if from < to {
         if to >= FIRST_WITH_MINIMUM {
             let minimum = minimum_after(to);
-            transaction.execute("UPDATE compatibility SET min_version = ?1", [minimum])?;
+            // Rows that older code would misread may have raised it.
+            let raise = "UPDATE compatibility SET min_version = max(min_version, ?1)";
+            transaction.execute(raise, [minimum])?;
         }
         transaction.pragma_update(None, "user_version", to)?;
     }

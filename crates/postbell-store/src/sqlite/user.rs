@@ -1,5 +1,6 @@
 //! One row per user.
 
+mod accounts;
 mod list;
 
 use std::time::Duration;
@@ -10,11 +11,14 @@ use postbell_core::{
 };
 use rusqlite::{Connection, params};
 
+pub(super) use self::accounts::{accounts_of, add_account};
+use self::accounts::{has_accounts, mark_pending_sync, records_of};
 use self::list::WITHOUT_MAIL_IDS;
 pub(super) use self::list::list;
 use super::failure::Failure;
 use super::orphaned_machine;
 use super::{access_tokens, alert, alert_mark, alert_target, credential};
+use crate::accounts::{new_mailbox, refuse_connected};
 use crate::at_rest::Sealed;
 use crate::columns::{
     UserColumns, fleet_counts as read_counts, in_order, limit, parsed, problem_count, record,
@@ -27,8 +31,8 @@ type Written<T> = Result<std::result::Result<T, UsersError>>;
 
 const ADD: &str = "
     INSERT INTO user_record (user, sandbox_id, status, app, machine, url, notifications, wake_on_mail,
-        created_at, updated_at, version, never_seen)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?8, ?9, ?10)";
+        created_at, updated_at, version, never_seen, owner)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?8, ?9, ?10, ?11)";
 
 const FIND: &str = "SELECT * FROM user_with_progress WHERE user = ?1";
 
@@ -51,7 +55,8 @@ const REPLACE: &str = "
         connected_at = ?8, email = ?9, push_account = ?10, notifications = ?11,
         wake_on_mail = ?12, updated_at = ?13, watch_expires_at = ?14, pending_sync = ?15,
         problem_code = ?16, problem_since = ?17, mail_dead_letters = ?18,
-        unreachable_since = ?19, config_fetched_at = ?20, never_seen = ?21, version = version + 1
+        unreachable_since = ?19, config_fetched_at = ?20, never_seen = ?21, several_accounts = ?22,
+        version = version + 1
     WHERE user = ?1 AND version = ?2";
 
 const RAISE: &str = "
@@ -90,21 +95,28 @@ pub(super) fn add(db: &Connection, new: &NewUser, now: Timestamp) -> Written<Use
         return Ok(Err(UsersError::SandboxTaken));
     }
     let record = UserRecord::new(new.clone(), now);
-    let columns = UserColumns::from(&record);
+    insert(db, &record)?;
+    orphaned_machine::remove_at(db, &record.location)?;
+    Ok(Ok(record))
+}
+
+/// Adds a record without its connection.
+fn insert(db: &Connection, record: &UserRecord) -> Result<()> {
+    let columns = UserColumns::from(record);
     db.prepare_cached(ADD)?.execute(params![
-        user.as_str(),
+        record.user.as_str(),
         columns.sandbox_id,
         columns.status,
         columns.app,
         columns.machine,
         columns.url,
         columns.wake_on_mail,
-        now.as_millis(),
+        record.created_at.as_millis(),
         record.version,
         columns.never_seen,
+        columns.owner,
     ])?;
-    orphaned_machine::remove_at(db, &record.location)?;
-    Ok(Ok(record))
+    Ok(())
 }
 
 pub(super) fn find(db: &Connection, user: &UserId) -> Result<Option<UserRecord>> {
@@ -142,19 +154,18 @@ pub(super) fn replace(
     if stored.version != record.version {
         return Ok(Err(UsersError::Changed { user: user.clone() }));
     }
+    if let Some(email) = new_mailbox(record, &stored) {
+        let records = records_of(db, stored.bot())?;
+        if let Err(refused) = refuse_connected(email, user, &records) {
+            return Ok(Err(refused));
+        }
+        if users_by_email(db, email)?.len() >= MAX_USERS_OF_MAILBOX {
+            return Ok(Err(UsersError::AddressTaken));
+        }
+    }
     let owner = user_by_sandbox(db, &record.sandbox_id)?;
     if owner.is_some_and(|owner| owner != *user) {
         return Ok(Err(UsersError::SandboxTaken));
-    }
-    // A mailbox that the stored record has already is kept, however many users have it, too.
-    let is_stored = |new: &&EmailAddress| {
-        let old = self::email(&stored);
-        old.is_some_and(|old| old.is_same_mailbox(new.as_str()))
-    };
-    if let Some(email) = email(record).filter(|email| !is_stored(email))
-        && users_by_email(db, email)?.len() >= MAX_USERS_OF_MAILBOX
-    {
-        return Ok(Err(UsersError::AddressTaken));
     }
     match (&record.google, credentials) {
         (None, _) => credential::forget(db, user)?,
@@ -174,10 +185,6 @@ pub(super) fn replace(
         orphaned_machine::remove_at(db, &written.location)?;
     }
     Ok(Ok(written))
-}
-
-fn email(record: &UserRecord) -> Option<&EmailAddress> {
-    record.google.as_ref()?.email.as_ref()
 }
 
 fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<()> {
@@ -204,6 +211,7 @@ fn write(db: &Connection, record: &UserRecord, now: Timestamp) -> Result<()> {
         columns.unreachable_since,
         columns.config_fetched_at,
         columns.never_seen,
+        columns.several_accounts,
     ])?;
     Ok(())
 }
@@ -234,10 +242,13 @@ pub(super) fn record_start(
     Ok(db.prepare_cached(RECORD_START)?.execute(values)? > 0)
 }
 
-pub(super) fn remove(db: &Connection, user: &UserId) -> Result<bool> {
+pub(super) fn remove(db: &Connection, user: &UserId) -> Written<Option<UserRecord>> {
     let Some(stored) = find(db, user)? else {
-        return Ok(false);
+        return Ok(Ok(None));
     };
+    if has_accounts(db, user)? {
+        return Ok(Err(UsersError::HasAccounts { user: user.clone() }));
+    }
     credential::forget(db, user)?;
     forget_progress(db, user)?;
     alert::remove_of_user(db, user)?;
@@ -246,7 +257,10 @@ pub(super) fn remove(db: &Connection, user: &UserId) -> Result<bool> {
     access_tokens::remove_of_user(db, user)?;
     db.prepare_cached(REMOVE)?.execute([user.as_str()])?;
     orphaned_machine::add_if_unused(db, &stored.location)?;
-    Ok(true)
+    if let Some(owner) = &stored.owner {
+        mark_pending_sync(db, owner)?;
+    }
+    Ok(Ok(Some(stored)))
 }
 
 pub(super) fn pending_sync(

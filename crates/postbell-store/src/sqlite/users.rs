@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use postbell_core::{
     Actor, AuditAction, Credentials, EmailAddress, FleetCounts, HistoryId, Listing, ManagedMachine,
-    NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp,
-    UserId, UserRecord, Users, UsersError,
+    NewAccount, NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError, StoredCredentials,
+    Timestamp, UserId, UserRecord, Users, UsersError,
 };
 
 use super::audit;
@@ -15,6 +15,7 @@ use super::database::Database;
 use super::failure::Failure;
 use super::writer::Transaction;
 use super::{credential, marks, orphaned_machine, user};
+use crate::accounts::removal;
 use crate::at_rest::Secrets;
 
 /// Users, credentials and orphaned machines in one SQLite file.
@@ -55,9 +56,17 @@ fn announced(
     written: Result<UserRecord, UsersError>,
 ) -> Result<Result<UserRecord, UsersError>, Failure> {
     if let Ok(record) = &written {
-        db.changed(&record.user);
+        announce(db, record);
     }
     Ok(written)
+}
+
+/// Announces the record, and the user whose account it is.
+fn announce(db: &Transaction<'_>, record: &UserRecord) {
+    db.changed(&record.user);
+    if let Some(owner) = &record.owner {
+        db.changed(owner);
+    }
 }
 
 #[async_trait]
@@ -84,6 +93,33 @@ impl Users for SqliteUsers {
             .await
     }
 
+    async fn add_account(
+        &self,
+        new: NewAccount,
+        credentials: &StoredCredentials,
+        now: Timestamp,
+    ) -> Result<UserRecord, UsersError> {
+        let sealed = self.secrets.encrypt(&new.record, credentials.expose())?;
+        let by = self.by.clone();
+        let added = self.database.write::<_, StoreError>(move |db| {
+            let added = user::add_account(db, &new, &sealed, now)?;
+            if let Ok(record) = &added {
+                let detail = record.about_account("connected a further Google account");
+                let (user, action) = (Some(record.bot()), AuditAction::ChangeUser);
+                audit::record(db, by.as_ref(), action, user, &detail)?;
+            }
+            announced(db, added)
+        });
+        added.await?
+    }
+
+    async fn accounts_of(&self, owners: &[UserId]) -> Result<Vec<UserRecord>, StoreError> {
+        let owners = owners.to_vec();
+        self.database
+            .read(move |db| user::accounts_of(db, &owners))
+            .await
+    }
+
     async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let user = user.clone();
         self.database.read(move |db| user::find(db, &user)).await
@@ -106,7 +142,7 @@ impl Users for SqliteUsers {
                 let detail = after.changes_since(&before);
                 let action = AuditAction::ChangeUser;
                 if !detail.is_empty() {
-                    audit::record(db, by.as_ref(), action, Some(user), &detail)?;
+                    audit::record(db, by.as_ref(), action, Some(after.bot()), &detail)?;
                 }
             }
             announced(db, replaced)
@@ -143,18 +179,18 @@ impl Users for SqliteUsers {
             .await
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
+    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
         let (user, by) = (user.clone(), self.by.clone());
-        self.database
-            .write(move |db| {
-                let is_removed = user::remove(db, &user)?;
-                if is_removed {
-                    db.changed(&user);
-                    audit::record(db, by.as_ref(), AuditAction::RemoveUser, Some(&user), "")?;
-                }
-                Ok(is_removed)
-            })
-            .await
+        let removed = self.database.write::<_, StoreError>(move |db| {
+            let removed = user::remove(db, &user)?;
+            if let Ok(Some(record)) = &removed {
+                announce(db, record);
+                let (action, detail) = removal(record);
+                audit::record(db, by.as_ref(), action, Some(record.bot()), &detail)?;
+            }
+            Ok(removed)
+        });
+        removed.await?.map(|removed| removed.is_some())
     }
 
     async fn users_by_email(&self, email: &EmailAddress) -> Result<Vec<UserId>, StoreError> {

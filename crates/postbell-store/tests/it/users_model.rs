@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    GoogleConnection, HistoryId, InstanceStatus, Listing, MachineLocation, ManagedMachine, NewUser,
-    StoredCredentials, Timestamp, UserId, UserRecord,
+    GoogleConnection, HistoryId, InstanceStatus, Listing, MachineLocation, ManagedMachine,
+    NewAccount, NewUser, StoredCredentials, Timestamp, UserId, UserRecord,
 };
 use postbell_store::{Store, StoreOptions};
 use postbell_testkit::{MemoryUsers, PostgresDatabase, UserStore};
@@ -15,6 +15,9 @@ use tokio::runtime::Builder;
 use crate::engines::{Engine, keys, user_store};
 
 const USERS: [&str; 3] = ["ann", "anna", "bob"];
+
+/// And two further accounts.
+const RECORDS: [&str; 5] = ["ann", "anna", "bob", "ann.1", "bob.1"];
 const EMAILS: [&str; 3] = ["ann@example.com", "anna@example.com", "b@example.com"];
 
 #[derive(Clone, Debug)]
@@ -22,6 +25,12 @@ enum Step {
     Add {
         user: usize,
         sandbox: usize,
+    },
+    /// Adds a further account, also where that is refused.
+    AddAccount {
+        owner: usize,
+        record: usize,
+        email: usize,
     },
     /// Writes one of the records that were read, counted from the latest, with or without an account.
     Relocation(Replacement),
@@ -51,30 +60,32 @@ struct Replacement {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let user = 0..USERS.len();
+    let (user, record) = (0..USERS.len(), 0..RECORDS.len());
     let sandbox = 0..3_usize;
     let machine = 0..4_usize;
     // Around 2^63, the end of signed numbers.
     let history_id = (u64::MAX / 2 - 2)..(u64::MAX / 2 + 4);
     let email = prop::option::of(0..EMAILS.len());
     let step = prop_oneof![
-        3 => (user.clone(), sandbox.clone()).prop_map(|(user, sandbox)| Step::Add { user, sandbox }),
+        3 => (user, sandbox.clone()).prop_map(|(user, sandbox)| Step::Add { user, sandbox }),
+        3 => (record.clone(), record.clone(), 0..EMAILS.len())
+            .prop_map(|(owner, record, email)| Step::AddAccount { owner, record, email }),
         5 => (0..3_usize, email, sandbox, machine.clone(), any::<bool>(), any::<bool>()).prop_map(
             |(back, email, sandbox, machine, with_credentials, is_synced)| {
                 Step::Relocation(Replacement { back, email, sandbox, machine, with_credentials, is_synced })
             }
         ),
         1 => machine.prop_map(|machine| Step::Clear { machine }),
-        4 => user.clone().prop_map(|user| Step::Read { user }),
-        3 => (user.clone(), history_id)
+        4 => record.clone().prop_map(|user| Step::Read { user }),
+        3 => (record.clone(), history_id)
             .prop_map(|(user, history_id)| Step::Raise { user, history_id }),
-        1 => user.prop_map(|user| Step::Remove { user }),
+        1 => record.prop_map(|user| Step::Remove { user }),
     ];
     prop::collection::vec(step, 1..40)
 }
 
 fn user(number: usize) -> UserId {
-    USERS[number].parse().unwrap()
+    RECORDS[number].parse().unwrap()
 }
 
 /// One of three machines, or none.
@@ -115,6 +126,30 @@ impl Run<'_> {
                     wake_on_mail: false,
                 };
                 format!("{:?}", store.users.add(new, now).await)
+            }
+            Step::AddAccount {
+                owner,
+                record,
+                email,
+            } => {
+                let owner = user(owner);
+                let stored = store.users.get(&owner).await.unwrap();
+                let new = NewAccount {
+                    record: user(record),
+                    owner,
+                    owner_added: stored.map_or(now, |stored| stored.created_at),
+                    connection: GoogleConnection {
+                        email: Some(EMAILS[email].parse().unwrap()),
+                        push_account: None,
+                        connected_at: now,
+                    },
+                    watch_expires_at: None,
+                };
+                let credentials = StoredCredentials::from(now.to_string());
+                format!(
+                    "{:?}",
+                    store.users.add_account(new, &credentials, now).await
+                )
             }
             Step::Relocation(replacement) => self.replace(replacement, now).await,
             Step::Clear { machine: number } => {
@@ -191,8 +226,9 @@ impl Run<'_> {
             after: None,
         };
         let mut state = format!(
-            "{:?} {:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?} {:?}",
             self.store.users.count().await,
+            self.store.users.accounts_of(&[user(0), user(2)]).await,
             self.store.users.pending_sync(None, 10).await,
             self.store
                 .orphaned_machines
@@ -201,6 +237,12 @@ impl Run<'_> {
             self.store.users.list(&by_user, 10).await,
             self.store.users.list(&by_email, 10).await,
         );
+        for account in 3..RECORDS.len() {
+            let stored = self.store.credentials.credentials(&user(account)).await;
+            let stored = stored.unwrap();
+            let stored = stored.as_ref().map(StoredCredentials::expose);
+            state.push_str(&format!(" {stored:?}"));
+        }
         for (number, email) in EMAILS.iter().enumerate() {
             let email = email.parse().unwrap();
             let sandbox_id = format!("sandbox-{number}").parse().unwrap();

@@ -1,5 +1,7 @@
 //! The promises of [`AuditedPorts`](postbell_core::AuditedPorts), [`AuditLog`](postbell_core::AuditLog) and [`AccessTokens`].
 
+mod accounts;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use postbell_core::{
     UserId, UsersError,
 };
 
+pub use self::accounts::*;
 use crate::Operated;
 
 /// Expands to one test for each promise, so that a failure names the promise and the backend.
@@ -29,6 +32,7 @@ macro_rules! operator_conformance {
     ($open:expr) => {
         $crate::operator_conformance! { @each $open;
             each_change_of_a_user_has_an_entry
+            each_change_of_an_account_has_an_entry_of_its_user
             a_refused_change_has_no_entry
             links_and_sign_outs_have_entries
             changed_alert_targets_have_entries

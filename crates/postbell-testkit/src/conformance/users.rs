@@ -1,6 +1,7 @@
 //! The promises of [`Users`](postbell_core::Users), [`Credentials`](postbell_core::Credentials) and
 //! [`OrphanedMachines`](postbell_core::OrphanedMachines).
 
+mod accounts;
 mod credentials;
 mod history;
 mod lists;
@@ -11,6 +12,7 @@ mod writes;
 
 use std::time::Duration;
 
+pub use self::accounts::*;
 pub use self::credentials::*;
 pub use self::history::*;
 pub use self::lists::*;
@@ -78,6 +80,14 @@ macro_rules! users_conformance {
             of_two_concurrent_starts_one_is_recorded
             a_recorded_start_makes_no_record_stale
             a_mark_differs_once_its_user_has_changed
+            a_further_account_has_a_record_of_its_own
+            further_accounts_are_listed_by_user
+            further_accounts_are_not_users
+            a_user_has_a_mailbox_once
+            of_two_concurrent_accounts_with_one_mailbox_one_is_added
+            a_user_has_a_bounded_number_of_accounts
+            a_further_account_belongs_to_a_user
+            a_removed_account_leaves_its_user_and_the_other_accounts
         }
     };
 }

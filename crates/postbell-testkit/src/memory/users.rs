@@ -1,5 +1,7 @@
 //! Users, credentials and orphaned machines in memory.
 
+mod list;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +10,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
     AuditAction, CLOCK_TOLERANCE, Changes, Credentials, EmailAddress, FleetCounts, HistoryId,
-    Listing, MAX_USERS_OF_MAILBOX, MachineLocation, ManagedMachine, NewUser, OrphanedMachines,
-    ProblemCode, SandboxId, StoreError, StoredCredentials, Timestamp, UserId, UserRecord, Users,
-    UsersError,
+    Listing, MAX_ACCOUNTS_OF_USER, MAX_USERS_OF_MAILBOX, MachineLocation, ManagedMachine,
+    NewAccount, NewUser, OrphanedMachines, ProblemCode, SandboxId, StoreError, StoredCredentials,
+    Timestamp, UserId, UserRecord, Users, UsersError,
 };
 
 use super::MemoryTokens;
@@ -70,6 +72,14 @@ impl MemoryUsers {
         }
     }
 
+    /// Announces a record, and the user whose account it is.
+    fn announce(&self, record: &UserRecord) {
+        self.changes.announce(&record.user);
+        if let Some(owner) = &record.owner {
+            self.changes.announce(owner);
+        }
+    }
+
     /// Adds the machine that a user had, and removes those that have a user.
     fn update_orphaned(&self, rows: &BTreeMap<UserId, Row>, before: Option<&MachineLocation>) {
         let has_user = |machine: &ManagedMachine| {
@@ -86,11 +96,6 @@ impl MemoryUsers {
     }
 }
 
-fn gets_no_mail(record: &UserRecord, now: Timestamp) -> bool {
-    let has_ended = record.watch_expires_at.is_some_and(|end| end <= now);
-    record.notifications_enabled && (record.problem.is_some() || has_ended)
-}
-
 fn refuse_taken_sandbox(
     rows: &BTreeMap<UserId, Row>,
     user: &UserId,
@@ -104,6 +109,29 @@ fn refuse_taken_sandbox(
     }
 }
 
+/// Fails if a record gets a mailbox that another account of the same user has.
+fn refuse_connected(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> Result<(), UsersError> {
+    let google = record.google.as_ref();
+    let Some(email) = google.and_then(|google| google.email.as_ref()) else {
+        return Ok(());
+    };
+    if rows
+        .get(&record.user)
+        .is_some_and(|row| row.has_mailbox(email))
+    {
+        return Ok(());
+    }
+    let others = rows.values().filter(|row| row.record.user != record.user);
+    let mut theirs = others.filter(|row| row.record.bot() == record.bot());
+    match theirs.find(|row| row.has_mailbox(email)) {
+        Some(row) => {
+            let record = row.record.user.clone();
+            Err(UsersError::AccountConnected { record })
+        }
+        None => Ok(()),
+    }
+}
+
 /// Returns whether a record has a new address that another user has. An address that the stored
 /// record has already is kept: an old file may contain the same one twice.
 fn takes_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
@@ -114,41 +142,6 @@ fn takes_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
     let has_it = |row: &Row| row.has_mailbox(email);
     !rows.get(&record.user).is_some_and(has_it)
         && rows.values().filter(|row| has_it(row)).count() >= MAX_USERS_OF_MAILBOX
-}
-
-/// Those to whom a condition applies, by user.
-fn by_user(
-    rows: &BTreeMap<UserId, Row>,
-    after: Option<&UserId>,
-    limit: usize,
-    applies: impl Fn(&UserRecord) -> bool,
-) -> Vec<UserRecord> {
-    rows.values()
-        .map(|row| &row.record)
-        .filter(|record| applies(record) && after.is_none_or(|after| record.user > *after))
-        .take(limit)
-        .cloned()
-        .collect()
-}
-
-/// Those whose address begins so, by address and user.
-fn by_email(
-    rows: &BTreeMap<UserId, Row>,
-    prefix: &str,
-    after: Option<&(EmailAddress, UserId)>,
-    limit: usize,
-) -> Vec<UserRecord> {
-    let prefix = prefix.to_lowercase();
-    let after = after.map(|(email, user)| (email, user));
-    let mut found: Vec<_> = rows
-        .values()
-        .filter_map(|row| Some(((row.email()?, &row.record.user), &row.record)))
-        .filter(|((email, _), _)| email.as_str().starts_with(&prefix))
-        .filter(|(key, _)| after.is_none_or(|after| *key > after))
-        .collect();
-    found.sort_by_key(|(key, _)| *key);
-    let records = found.into_iter().map(|(_, record)| record.clone());
-    records.take(limit).collect()
 }
 
 #[async_trait]
@@ -185,6 +178,66 @@ impl Users for MemoryUsers {
         Ok(added)
     }
 
+    async fn add_account(
+        &self,
+        new: NewAccount,
+        credentials: &StoredCredentials,
+        now: Timestamp,
+    ) -> Result<UserRecord, UsersError> {
+        let mut rows = self.rows.lock();
+        let missing = || UsersError::Missing {
+            user: new.owner.clone(),
+        };
+        let owner = rows.get(&new.owner).ok_or_else(missing)?;
+        if owner.record.created_at != new.owner_added {
+            return Err(missing());
+        }
+        if let Some(of) = &owner.record.owner {
+            let (user, owner) = (new.owner.clone(), of.clone());
+            return Err(UsersError::IsAccount { user, owner });
+        }
+        let record = UserRecord::further(new, now);
+        refuse_connected(&rows, &record)?;
+        let accounts = rows.values().filter(|row| row.record.owner == record.owner);
+        if accounts.count() + 1 >= MAX_ACCOUNTS_OF_USER {
+            return Err(UsersError::TooManyAccounts);
+        }
+        let is_same = |row: &Row| row.record.sandbox_id == record.sandbox_id;
+        if rows.contains_key(&record.user) || rows.values().any(is_same) {
+            return Err(UsersError::AlreadyExists { user: record.user });
+        }
+        if takes_address(&rows, &record) {
+            return Err(UsersError::AddressTaken);
+        }
+        let record = UserRecord {
+            version: record.version + 1,
+            ..record
+        };
+        let row = Row {
+            record: record.clone(),
+            credentials: Some(credentials.clone()),
+            started_at: None,
+        };
+        rows.insert(record.user.clone(), row);
+        self.announce(&record);
+        let detail = record.about_account("connected a further Google account");
+        let (user, action) = (Some(record.bot()), AuditAction::ChangeUser);
+        self.recorder.record(action, user, &detail);
+        Ok(record)
+    }
+
+    async fn accounts_of(&self, owners: &[UserId]) -> Result<Vec<UserRecord>, StoreError> {
+        let rows = self.rows.lock();
+        let records = rows.values().map(|row| &row.record);
+        let theirs = records.filter(|it| it.owner.as_ref().is_some_and(|it| owners.contains(it)));
+        let mut theirs: Vec<_> = theirs.cloned().collect();
+        theirs.sort_by_key(|record| {
+            let connected_at = record.google.as_ref().map(|google| google.connected_at);
+            (record.owner.clone(), connected_at, record.user.clone())
+        });
+        Ok(theirs)
+    }
+
     async fn get(&self, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
         Ok(self.rows.lock().get(user).map(|row| row.record.clone()))
     }
@@ -202,11 +255,13 @@ impl Users for MemoryUsers {
             Some(row) if row.record.version != record.version => {
                 return Err(UsersError::Changed { user });
             }
-            Some(_) => refuse_taken_sandbox(&rows, &user, &record.sandbox_id)?,
+            Some(_) => (),
         }
+        refuse_connected(&rows, record)?;
         if takes_address(&rows, record) {
             return Err(UsersError::AddressTaken);
         }
+        refuse_taken_sandbox(&rows, &user, &record.sandbox_id)?;
         let Some(row) = rows.get_mut(&user) else {
             return Err(UsersError::Missing { user });
         };
@@ -228,11 +283,11 @@ impl Users for MemoryUsers {
         row.credentials.take_if(|_| record.google.is_none());
         let written = row.record.clone();
         self.update_orphaned(&rows, Some(&before));
-        self.changes.announce(&user);
+        self.announce(&written);
         let detail = written.changes_since(&old);
         let action = AuditAction::ChangeUser;
         if !detail.is_empty() {
-            self.recorder.record(action, Some(&user), &detail);
+            self.recorder.record(action, Some(written.bot()), &detail);
         }
         Ok(written)
     }
@@ -272,14 +327,33 @@ impl Users for MemoryUsers {
         Ok(may_start)
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, StoreError> {
+    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
         let mut rows = self.rows.lock();
+        if rows
+            .values()
+            .any(|row| row.record.owner.as_ref() == Some(user))
+        {
+            return Err(UsersError::HasAccounts { user: user.clone() });
+        }
         let removed = rows.remove(user);
-        if removed.is_some() {
-            self.changes.announce(user);
+        if let Some(Row { record, .. }) = &removed {
+            self.announce(record);
             self.tokens.remove_of_user(user);
-            let action = AuditAction::RemoveUser;
-            self.recorder.record(action, Some(user), "");
+            let owner = record.owner.as_ref();
+            if let Some(row) = owner.and_then(|owner| rows.get_mut(owner)) {
+                row.record.mark_pending_sync();
+                if row.record.pending_sync.is_some() {
+                    row.record.version += 1;
+                }
+            }
+            let (action, detail) = match owner {
+                Some(_) => (
+                    AuditAction::ChangeUser,
+                    record.about_account("disconnected the Google account"),
+                ),
+                None => (AuditAction::RemoveUser, String::new()),
+            };
+            self.recorder.record(action, Some(record.bot()), &detail);
         }
         self.update_orphaned(&rows, removed.as_ref().map(|row| &row.record.location));
         Ok(removed.is_some())
@@ -306,56 +380,7 @@ impl Users for MemoryUsers {
 
     async fn list(&self, listing: &Listing, limit: usize) -> Result<Vec<UserRecord>, StoreError> {
         let rows = self.rows.lock();
-        let records = match listing {
-            Listing::ByUser { prefix, after } => rows
-                .iter()
-                .filter(|(user, _)| user.as_str().starts_with(prefix))
-                .filter(|(user, _)| after.as_ref().is_none_or(|after| *user > after))
-                .map(|(_, row)| row.record.clone())
-                .take(limit)
-                .collect(),
-            Listing::ByEmail { prefix, after } => by_email(&rows, prefix, after.as_ref(), limit),
-            Listing::ByProblem { code, after } => {
-                let key = |record: &UserRecord| {
-                    let problem = record.problem?.code;
-                    Some((problem.as_str(), record.user.clone()))
-                };
-                let after = after.as_ref();
-                let after = after.map(|(code, user)| (code.as_str(), user.clone()));
-                let is_wanted = |record: &&UserRecord| {
-                    let problem = record.problem.map(|problem| problem.code);
-                    problem.is_some_and(|problem| code.is_none_or(|code| problem == code))
-                        && (after.is_none() || key(record) > after)
-                };
-                let mut found: Vec<_> = rows.values().map(|row| &row.record).collect();
-                found.retain(is_wanted);
-                found.sort_by_key(|record| key(record));
-                found.into_iter().take(limit).cloned().collect()
-            }
-            Listing::ByWatchEnd { until, after } => {
-                let mut found: Vec<_> = rows
-                    .values()
-                    .filter_map(|row| {
-                        let record = &row.record;
-                        Some(((record.watch_expires_at?, record.user.clone()), record))
-                    })
-                    .filter(|((end, _), _)| end < until)
-                    .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
-                    .collect();
-                found.sort_by(|(one, _), (other, _)| one.cmp(other));
-                let records = found.into_iter().map(|(_, record)| record.clone());
-                records.take(limit).collect()
-            }
-            Listing::WithoutMail { now, after } => {
-                by_user(&rows, after.as_ref(), limit, |it| gets_no_mail(it, *now))
-            }
-            Listing::Unreachable { after } => by_user(&rows, after.as_ref(), limit, |it| {
-                it.unreachable_since.is_some()
-            }),
-            Listing::NotConnected { after } => {
-                by_user(&rows, after.as_ref(), limit, |it| it.google.is_none())
-            }
-        };
+        let records = list::list(&rows, listing, limit);
         Ok(records)
     }
 
@@ -382,7 +407,9 @@ impl Users for MemoryUsers {
     }
 
     async fn count(&self) -> Result<u64, StoreError> {
-        Ok(self.rows.lock().len() as u64)
+        let rows = self.rows.lock();
+        let users = rows.values().filter(|row| row.record.owner.is_none());
+        Ok(users.count() as u64)
     }
 
     async fn count_problems(&self) -> Result<Vec<(ProblemCode, u64)>, StoreError> {
@@ -404,7 +431,7 @@ impl Users for MemoryUsers {
         let records = || rows.values().map(|row| &row.record);
         let ends = records().filter(|record| record.watch_expires_at < Some(until));
         let ends = ends.filter(|record| record.watch_expires_at.is_some());
-        let without = records().filter(|record| gets_no_mail(record, now));
+        let without = records().filter(|record| list::gets_no_mail(record, now));
         let unreachable = records().filter(|record| record.unreachable_since.is_some());
         let not_connected = records().filter(|record| record.google.is_none());
         Ok(FleetCounts {

@@ -25,7 +25,7 @@ pub(crate) enum UsersCommand {
     /// List users
     List(ListArgs),
 
-    /// Show a user
+    /// Show a user, with all Google accounts
     Show(UserArgs),
 
     /// Add a user; the Google account is connected later

@@ -12,10 +12,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use postbell_core::{Clock, InstanceStatus, MailProblem, StoreError, Timestamp};
-use postbell_protocol::api::UserStatus;
 use postbell_protocol::api::operator::{
     AddUser, ChangeUser, IssueToken, ListUsers, MachineFields, SearchField, ShowUser,
 };
+use postbell_protocol::api::{AccountStatus, UserStatus};
 use postbell_store::{OpenError, Store, StoreOptions};
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -135,7 +135,7 @@ async fn list(args: &ListArgs, context: &Context<'_>) -> anyhow::Result<ExitCode
             "problem",
         ];
         let rows: Vec<_> = std::iter::once(head.map(str::to_owned).to_vec())
-            .chain(users.iter().map(row))
+            .chain(users.iter().flat_map(rows))
             .collect();
         console.data(&table::lay_out(&rows, console.columns()))?;
     }
@@ -143,6 +143,32 @@ async fn list(args: &ListArgs, context: &Context<'_>) -> anyhow::Result<ExitCode
         console.error(&format!("There are more users: --after {next}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A row of a user, and one of each further account.
+fn rows(user: &UserStatus) -> Vec<Vec<String>> {
+    let further = user.further_accounts.iter().map(|account| {
+        vec![
+            format!("  {}", account.user_id),
+            String::new(),
+            String::new(),
+            address(account),
+            on_or_off(account.gmail_notifications_enabled),
+            code(account.problem),
+        ]
+    });
+    std::iter::once(row(user)).chain(further).collect()
+}
+
+fn address(account: &AccountStatus) -> String {
+    let email = account.google_account_email.clone();
+    email.unwrap_or_else(|| "connected".to_owned())
+}
+
+fn code(problem: Option<MailProblem>) -> String {
+    problem
+        .map_or("-", |problem| problem.code.as_str())
+        .to_owned()
 }
 
 fn row(user: &UserStatus) -> Vec<String> {
@@ -157,9 +183,7 @@ fn row(user: &UserStatus) -> Vec<String> {
         machine(user),
         account(user),
         on_or_off(user.gmail_notifications_enabled),
-        user.problem
-            .map_or("-", |problem| problem.code.as_str())
-            .to_owned(),
+        code(user.problem),
     ]
 }
 
@@ -229,10 +253,24 @@ fn show(user: &UserStatus, json: bool, console: &Console) -> anyhow::Result<Exit
         ("added", time(user.created_at)),
         ("changed", time(user.updated_at)),
     ];
-    let rows: Vec<_> = rows
+    let mut rows: Vec<_> = rows
         .into_iter()
         .map(|(name, value)| vec![name.to_owned(), value])
         .collect();
+    let owner = user.account_of.iter();
+    rows.extend(owner.map(|owner| vec!["account of".to_owned(), owner.clone()]));
+    for account in &user.further_accounts {
+        let notifications = on_or_off(account.gmail_notifications_enabled);
+        let mut said = format!(
+            "{} ({}), notifications {notifications}",
+            address(account),
+            account.user_id
+        );
+        if let Some(found) = account.problem {
+            said = format!("{said}, {}", problem(found));
+        }
+        rows.push(vec!["further account".to_owned(), said]);
+    }
     console.data(&table::lay_out(&rows, console.columns()))?;
     Ok(ExitCode::SUCCESS)
 }

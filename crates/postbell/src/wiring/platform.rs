@@ -12,14 +12,14 @@ use async_trait::async_trait;
 use axum::Router;
 use postbell_alerts::{Monitor, UserTargets};
 use postbell_core::{
-    Changes, Clock, DeliveryLog, DeliveryQueue, MailProblem, Tasks, UserId, Users,
+    AuditedPorts, Changes, Clock, DeliveryLog, DeliveryQueue, ProblemCode, Tasks, UserId, Users,
 };
 use postbell_google::SigningKeys;
 use postbell_http::{Listener, serve};
 use postbell_platform::{
     CheckIn, ContactPoll, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
     MachineStarter, Machines, MailboxUsers, MailboxUsersParts, OperatorClient, Pages, PagesParts,
-    Platform, Reconciler, ReconcilerParts, Relays, UserService, WatchRenewer,
+    Platform, Reconciler, ReconcilerParts, Relays, UserService, WatchRenewer, system_random,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::DirectoryCache;
@@ -80,17 +80,17 @@ impl Relays for InProcessRelay {
         self.directory.forget(user);
     }
 
-    async fn machine_checked_in(&self, check_in: &CheckIn) {
-        let user = &check_in.user;
-        self.directory.forget(user);
-        let problem = check_in.report.problem.and_then(MailProblem::blocking_code);
-        let due = self.queue.make_due(user, problem, self.clock.now());
-        if let Err(error) = due.await {
-            let error = &error as &dyn std::error::Error;
-            warn!(
-                user.id = %user.masked(), error,
-                "Could not make the pending delivery of {} due", user.masked()
-            );
+    async fn machine_checked_in(&self, _: &CheckIn, mailboxes: &[(UserId, Option<ProblemCode>)]) {
+        for (user, problem) in mailboxes {
+            self.directory.forget(user);
+            let due = self.queue.make_due(user, *problem, self.clock.now());
+            if let Err(error) = due.await {
+                let error = &error as &dyn std::error::Error;
+                warn!(
+                    user.id = %user.masked(), error,
+                    "Could not make the pending delivery of {} due", user.masked()
+                );
+            }
         }
         self.arrivals.notify_one();
     }
@@ -275,6 +275,7 @@ fn user_service(
     relays: &Arc<dyn Relays>,
     machines: &MachineParts,
     operator_client: Option<&Arc<OperatorClient>>,
+    queue: Option<Arc<dyn AuditedPorts>>,
     clock: &Arc<dyn Clock>,
 ) -> (Arc<UserService>, Reconciler) {
     let (commands, reconciler) = Reconciler::new(ReconcilerParts {
@@ -284,6 +285,8 @@ fn user_service(
         controllers: Arc::clone(&machines.controllers),
         orphaned_machines: store.orphaned_machines(),
         fleet: Arc::clone(&fleet),
+        queue,
+        random: system_random(),
         relays: Arc::clone(relays),
         operator_client: operator_client.cloned(),
         clock: Arc::clone(clock),
@@ -348,7 +351,9 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         .map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
     let machines = machines::parts(config, &store, platform_key.as_ref(), &client, &clock)?;
     let shared = google.as_ref();
-    let (users, reconciler) = user_service(&store, fleet, &relays, &machines, shared, &clock);
+    let ports = queue.as_ref().map(|queue| Arc::clone(&queue.ports));
+    let (users, reconciler) =
+        user_service(&store, fleet, &relays, &machines, shared, ports, &clock);
     let operator = operator::operator_of(settings, &store, queue, google, &relays, &clock)?;
     let api = operator::ApiPorts {
         store: &store,

@@ -151,6 +151,8 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         controllers: Arc::new(no_controllers(gateway_tokens.clone())),
         orphaned_machines: store,
         fleet: Arc::clone(&fleet),
+        queue: None,
+        random: system_random(),
         relays: Arc::clone(&relays),
         operator_client: None,
         clock: Arc::clone(&clock),

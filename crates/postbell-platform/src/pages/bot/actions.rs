@@ -8,6 +8,7 @@ use maud::Markup;
 use postbell_core::Accepted;
 use tracing::info;
 
+use super::accounts::{ACCOUNT, named};
 use super::connection::Command;
 use super::fragments;
 use super::test_message::test_notification;
@@ -68,9 +69,17 @@ pub(super) async fn set_notifications(
     } else {
         Notifications::Off
     };
+    let account = form.field(ACCOUNT).map(str::to_owned);
     let UserSession { session, record } = form.session;
     let by = session.actor(origin, pages.now());
-    let set = pages.users().set_notifications(&record.user, wanted, &by);
+    let Some(account) = named(&pages, &record, account.as_deref()).await? else {
+        return Ok(Toast::AccountMissing.redirect(&pages, CONNECTION));
+    };
+    let section = match account.owner {
+        Some(_) => CONNECTION,
+        None => SETTINGS,
+    };
+    let set = pages.users().set_notifications(&account.user, wanted, &by);
     let toast = match set.await {
         Ok(changed) => match wanted {
             Notifications::On => Toast::NotificationsOn(changed.machine),
@@ -78,9 +87,10 @@ pub(super) async fn set_notifications(
         },
         // The page was rendered before the account was disconnected.
         Err(ChangeError::NotConnected) => Toast::NotConnected,
+        Err(ChangeError::UnknownUser) if account.owner.is_some() => Toast::AccountMissing,
         Err(error) => return Err(error.into()),
     };
-    Ok(toast.redirect(&pages, SETTINGS))
+    Ok(toast.redirect(&pages, section))
 }
 
 pub(super) async fn set_wake(
@@ -106,10 +116,18 @@ pub(super) async fn disconnect(
     Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
+    let account = form.field(ACCOUNT).map(str::to_owned);
     let UserSession { session, record } = form.session;
     let by = session.actor(origin, pages.now());
-    let changed = pages.users().disconnect(&record.user, &by).await?;
-    Ok(Toast::Disconnected(changed.machine, changed.permission).redirect(&pages, CONNECTION))
+    let Some(account) = named(&pages, &record, account.as_deref()).await? else {
+        return Ok(Toast::AccountMissing.redirect(&pages, CONNECTION));
+    };
+    let toast = match pages.users().disconnect(&account.user, &by).await {
+        Ok(changed) => Toast::Disconnected(changed.machine, changed.permission),
+        Err(ChangeError::UnknownUser) if account.owner.is_some() => Toast::AccountMissing,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(toast.redirect(&pages, CONNECTION))
 }
 
 /// Queues a test notification.
@@ -120,10 +138,13 @@ pub(super) async fn send_test(
     let Some(relay) = &pages.parts().relay else {
         return Ok(Toast::NoRelay.redirect(&pages, DELIVERIES));
     };
-    let record = &form.session.record;
-    if !record.as_instance().wants_notifications() {
+    let record = form.session.record;
+    let accounts = pages.users().fleet.accounts_of(&record).await?;
+    let mut records = std::iter::once(record).chain(accounts);
+    let wanted = records.find(|record| record.as_instance().wants_notifications());
+    let Some(record) = &wanted else {
         return Ok(Toast::NotificationsUnwanted.redirect(&pages, DELIVERIES));
-    }
+    };
     // A test would only restart the retry schedule of the pending notification.
     if relay.log.pending(&record.user).await?.is_some() {
         return Ok(Toast::MailPending.redirect(&pages, DELIVERIES));

@@ -17,7 +17,7 @@ use crate::pages::format::{count, date_and_distance, relative, rounded};
 const SILENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 /// How serious the state is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Severity {
     /// Notifications reach the bot.
     Good,

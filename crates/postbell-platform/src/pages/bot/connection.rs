@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use postbell_core::UserId;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::accounts;
 use super::google::START;
 use super::view::View;
 use crate::pages::format::relative;
@@ -22,6 +23,9 @@ pub(super) struct Command {
 }
 
 pub(super) fn connection(view: &View, session: &Session) -> Markup {
+    if !view.accounts.is_empty() {
+        return accounts::cards(view, session);
+    }
     let Some(google) = &view.record.google else {
         if view.has_operator_client {
             return in_the_browser(session);
@@ -75,6 +79,7 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
                 button id="disconnect" class="danger" { "Disconnect this account" }
             }
         }
+        (accounts::connect_another(view, session))
     }
 }
 

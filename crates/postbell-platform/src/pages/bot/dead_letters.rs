@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use postbell_core::DeadLetter;
 use tracing::info;
 
+use super::accounts::records_of;
 use super::view::{Mail, View};
 use crate::pages::csrf_form::CsrfForm;
 use crate::pages::dead_letters::{Action, buttons, reason, title};
@@ -32,6 +33,9 @@ pub(super) fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Marku
                     span class="badge bad" { (reason(dead_letter)) }
                     span class="row-main" {
                         (title(dead_letter))
+                        @if let Some(account) = view.accounts.iter().find(|it| it.record.user == dead_letter.user) {
+                            " · " span class="address" { (account.label()) }
+                        }
                         span class="cause" { (dead_letter.cause) }
                     }
                     span class="row-side" {
@@ -70,8 +74,9 @@ pub(super) async fn replay(
 ) -> Result<Response, PageError> {
     let UserSession { session, record } = &form.session;
     let by = session.actor(origin, pages.now());
+    let users = records_of(&pages, record).await?;
     let toast = Action::Replay
-        .apply(&pages, Some(&record.user), number, &by)
+        .apply(&pages, Some(&users), number, &by)
         .await?;
     Ok(toast.redirect(&pages, SECTION))
 }
@@ -84,8 +89,9 @@ pub(super) async fn drop_one(
 ) -> Result<Response, PageError> {
     let UserSession { session, record } = &form.session;
     let by = session.actor(origin, pages.now());
+    let users = records_of(&pages, record).await?;
     let toast = Action::Drop
-        .apply(&pages, Some(&record.user), number, &by)
+        .apply(&pages, Some(&users), number, &by)
         .await?;
     Ok(toast.redirect(&pages, SECTION))
 }
@@ -100,8 +106,11 @@ pub(super) async fn drop_all(
     };
     let last = form.field("last").and_then(|last| last.parse().ok());
     let last = last.ok_or(PageError::InvalidForm)?;
-    let user = &form.session.record.user;
-    let dropped = relay.log.drop_dead_letters(user, last).await?;
+    let record = &form.session.record;
+    let (user, mut dropped) = (&record.user, 0);
+    for record in records_of(&pages, record).await? {
+        dropped += relay.log.drop_dead_letters(&record, last).await?;
+    }
     info!(user.id = %user.masked(), dropped, "Deleted the dead letters of {}", user.masked());
     let toast = if dropped > 0 {
         Toast::DroppedAll

@@ -16,14 +16,14 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
     html! {
         div class="card-head" {
             h2 { "Deliveries" }
-            @if view.record.as_instance().wants_notifications() {
+            @if view.wants_notifications() {
                 form method="post" action="/bot/test" {
                     (form_token(session))
                     button id="send-test" aria-describedby="test-help" { "Send a test" }
                 }
             }
         }
-        @if view.record.as_instance().wants_notifications() {
+        @if view.wants_notifications() {
             p id="test-help" class="hint" { "A test goes from Postbell to your bot's machine. Only real mail also tests the way from Gmail \
                 to Postbell." }
         }
@@ -38,14 +38,15 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
             p class="empty" { "No deliveries yet." }
         } @else {
             @let (latest, earlier) = mail.deliveries.split_at(mail.deliveries.len().min(VISIBLE));
+            @let label = |number: usize| mail.labels.get(number).map(String::as_str);
             ol class="rows" {
-                @for delivery in latest { (row(delivery, view)) }
+                @for (number, delivery) in latest.iter().enumerate() { (row(delivery, label(number), view)) }
             }
             @if !earlier.is_empty() {
                 details id="earlier" class="earlier" {
                     summary { "Earlier" }
                     ol class="rows" {
-                        @for delivery in earlier { (row(delivery, view)) }
+                        @for (number, delivery) in (VISIBLE..).zip(earlier) { (row(delivery, label(number), view)) }
                     }
                 }
             }
@@ -53,13 +54,14 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
     }
 }
 
-fn row(delivery: &DeliveryRecord, view: &View) -> Markup {
+fn row(delivery: &DeliveryRecord, account: Option<&str>, view: &View) -> Markup {
     let (class, text) = outcome(delivery);
     html! {
         li class="row" {
             span class={ "badge " (class) } { (text) }
             span class="row-main" {
                 (subject(&delivery.message_id))
+                @if let Some(account) = account { " · " span class="address" { (account) } }
                 @if delivery.outcome == Outcome::Unwanted { span class="hint" { " · notifications were off" } }
                 @if delivery.attempt > 0 { span class="hint" { " · attempt " (delivery.attempt + 1) } }
                 @if let Some(cause) = &delivery.cause { span class="cause" { (cause) } }

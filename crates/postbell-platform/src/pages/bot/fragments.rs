@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::advice::{
-    Advice, configuration_advice, delivery_advice, machine_advice, no_problem, problem_advice,
+    Advice, Severity, configuration_advice, delivery_advice, machine_advice, no_problem,
+    problem_advice,
 };
 use super::alerts;
 use super::chart::chart;
@@ -75,7 +76,9 @@ pub(super) fn live(view: &View, session: &Session) -> Vec<Fragment> {
 fn announcement(view: &View) -> String {
     let deliveries = view.mail.as_ref().map(|mail| &mail.deliveries);
     let last = deliveries.and_then(|deliveries| deliveries.first());
-    match last.filter(|_| view.record.problem.is_none()) {
+    let has_problem = |view: &View| view.record.problem.is_some();
+    let has_problem = has_problem(view) || view.accounts.iter().any(has_problem);
+    match last.filter(|_| !has_problem) {
         Some(delivery) => {
             let (_, text) = outcome(delivery);
             format!("Last delivery: {}, {text}", subject(&delivery.message_id))
@@ -97,15 +100,46 @@ fn state(view: &View) -> Markup {
     }
 }
 
-/// The most important problem, or the summary without one.
+/// The most important problem, or the summary without one: of several accounts, the worst.
 fn advice(view: &View) -> Advice {
+    let accounts = view
+        .accounts
+        .iter()
+        .map(|account| (account, known_advice(account)));
+    let of_accounts = accounts.filter_map(|(account, advice)| {
+        let advice = advice?;
+        let is_of_account = !matches!(advice.severity, Severity::Good);
+        Some(Advice {
+            title: if is_of_account && view.accounts.len() > 1 {
+                format!("{}: {}", account.label(), advice.title)
+            } else {
+                advice.title
+            },
+            ..advice
+        })
+    });
+    let worst = of_accounts.reduce(|worst, next| {
+        if next.severity > worst.severity {
+            next
+        } else {
+            worst
+        }
+    });
+    match (worst, &*view.accounts) {
+        (Some(worst), _) => worst,
+        (None, []) => known_advice(view).unwrap_or_else(|| no_problem(view)),
+        (None, _) => no_problem(view),
+    }
+}
+
+/// The most important problem.
+fn known_advice(view: &View) -> Option<Advice> {
     let mail = view.mail.as_ref();
     configuration_advice(view)
         .or_else(|| problem_advice(view))
         .or_else(|| mail.and_then(|mail| delivery_advice(view, mail)))
         .or_else(|| watch_advice(view))
         .or_else(|| machine_advice(view))
-        .unwrap_or_else(|| no_problem(view))
 }
 
 fn settings(view: &View, session: &Session) -> Markup {
@@ -113,13 +147,16 @@ fn settings(view: &View, session: &Session) -> Markup {
     html! {
         h2 { "Settings" }
         (pending_sync::notice(view, session))
-        @if record.google.is_some() {
+        @if !view.accounts.is_empty() {
+            p class="hint" { "Each Google account has its own switch below." }
+        } @else if record.google.is_some() {
             (Switch {
                 id: "switch-notifications",
                 action: "/bot/notifications",
                 label: "Gmail notifications",
                 help: notifications_help(record.notifications_enabled, view.is_managed),
                 is_on: record.notifications_enabled,
+                account: None,
             }.markup(session))
         } @else {
             p class="hint" { "Connect a Google account to turn on Gmail notifications." }
@@ -132,6 +169,7 @@ fn settings(view: &View, session: &Session) -> Markup {
                 label: "Wake on mail",
                 help: "New mail starts your machine when it is off, at most once in five minutes. You pay for the running time.",
                 is_on: record.wake_on_mail,
+                account: None,
             }.markup(session))
         }
     }
@@ -178,15 +216,17 @@ fn facts(view: &View) -> Markup {
                     }
                 } }
             }
-            div { dt { "Watch" } dd { (watch_expiry(view)) } }
-            @if record.mail_dead_letters > 0 {
-                div { dt { "Mails set aside" } dd { (record.mail_dead_letters) } }
+            @if view.accounts.is_empty() {
+                div { dt { "Watch" } dd { (watch_expiry(view)) } }
+            }
+            @if view.mail_dead_letters() > 0 {
+                div { dt { "Mails set aside" } dd { (view.mail_dead_letters()) } }
             }
         }
-        @if record.mail_dead_letters > 0 {
+        @if view.mail_dead_letters() > 0 {
             p class="hint" { "Your bot or Gmail refuses these mails; the others are delivered. On the machine, "
                 code { "postbell watch dead-letters list" } " shows why, and " code { "replay" } " delivers them again." }
         }
-        (watch_hint(view))
+        @if view.accounts.is_empty() { (watch_hint(view)) }
     }
 }

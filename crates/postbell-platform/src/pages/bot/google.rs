@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use postbell_core::{Actor, Timestamp, UserId, UserRecord};
+use postbell_core::{Actor, EmailAddress, MAX_ACCOUNTS_OF_USER, Timestamp, UserId, UserRecord};
 use postbell_google::{ConsentRequest, ConsentSecrets, Redirected};
 use postbell_http::constant_time_eq;
 use secrecy::ExposeSecret;
@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use url::Url;
 
-use crate::operator_client::{ConnectError, Consented};
+use super::accounts::{ACCOUNT, ANOTHER, named};
+use crate::operator_client::{ConnectError, Consented, Wanted, address};
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::CsrfForm;
 use crate::pages::extract::Origin;
@@ -45,6 +46,66 @@ struct Attempt {
     state: String,
     verifier: String,
     started_at: Timestamp,
+    #[serde(default)]
+    aim: Aim,
+}
+
+/// Which account is to be connected.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+enum Aim {
+    /// The one of the bot's own record.
+    #[default]
+    Own,
+    /// A further one again, by the id of its record.
+    Again(UserId),
+    /// One beside those that are connected.
+    Another,
+}
+
+impl Aim {
+    /// Reads the fields of a form.
+    fn of(form: &CsrfForm<UserSession>) -> Result<Self, PageError> {
+        let own = form.session.record.user.as_str();
+        match form.field(ACCOUNT).filter(|id| *id != own) {
+            _ if form.field(ANOTHER).is_some() => Ok(Self::Another),
+            Some(id) => id
+                .parse()
+                .map(Self::Again)
+                .map_err(|_| PageError::InvalidForm),
+            None => Ok(Self::Own),
+        }
+    }
+
+    /// The records in question; `None` if there is no such account any more.
+    async fn wanted(
+        &self,
+        pages: &Pages,
+        record: &UserRecord,
+    ) -> Result<Option<Wanted>, PageError> {
+        Ok(match self {
+            Self::Own => Some(Wanted::Of(record.clone())),
+            Self::Again(account) => {
+                let found = named(pages, record, Some(account.as_str())).await?;
+                found.map(Wanted::Of)
+            }
+            Self::Another => {
+                let accounts = pages.users().fleet.accounts_of(record).await?;
+                let records = std::iter::once(record.clone()).chain(accounts);
+                Some(Wanted::Another(records.collect()))
+            }
+        })
+    }
+
+    /// The fields of a form.
+    fn fields(&self) -> Markup {
+        html! {
+            @match self {
+                Self::Own => {},
+                Self::Again(account) => input type="hidden" name=(ACCOUNT) value=(account);,
+                Self::Another => input type="hidden" name=(ANOTHER) value="1";,
+            }
+        }
+    }
 }
 
 impl Attempt {
@@ -63,8 +124,12 @@ enum Problem {
     Expired,
     /// Another account was connected meanwhile.
     OtherAccount,
-    Connect(ConnectError),
+    /// The connected account that is to be connected again, and what happened.
+    Connect(Option<EmailAddress>, ConnectError),
     TooManyUsers,
+    /// Another account of the bot has the mailbox.
+    AlreadyConnected,
+    TooManyAccounts,
 }
 
 /// Redirects to Google's consent page.
@@ -73,7 +138,11 @@ pub(super) async fn start(
     form: CsrfForm<UserSession>,
 ) -> Result<Response, PageError> {
     let client = operator_client(&pages)?;
+    let aim = Aim::of(&form)?;
     let UserSession { session, record } = form.session;
+    let Some(wanted) = aim.wanted(&pages, &record).await? else {
+        return Ok(Toast::AccountMissing.redirect(&pages, super::actions::CONNECTION));
+    };
     let secrets = client.new_secrets();
     let attempt = Attempt {
         user: record.user.clone(),
@@ -81,10 +150,11 @@ pub(super) async fn start(
         state: secrets.state.clone(),
         verifier: secrets.verifier.expose_secret().to_owned(),
         started_at: pages.now(),
+        aim,
     };
     let cookies = pages.cookies();
     let cookie = cookies.set(CookieName::ConnectAttempt, &attempt, ATTEMPT_LIFETIME);
-    let request = request(&pages, client, secrets, &record)?;
+    let request = request(&pages, client, secrets, &wanted)?;
     let page = request.url(client.auth_url());
     Ok((cookie, Redirect::to(page.as_str())).into_response())
 }
@@ -100,12 +170,15 @@ pub(super) async fn callback(
     let client = operator_client(&pages)?;
     let attempt: Option<Attempt> = pages.cookies().read(CookieName::ConnectAttempt, &headers);
     let attempt = attempt.filter(|attempt| attempt.is_of(&session, &record, pages.now()));
-    let connected = match attempt {
-        Some(attempt) => {
+    let aim = attempt.as_ref().map(|attempt| attempt.aim.clone());
+    let aim = aim.unwrap_or_default();
+    let wanted = aim.wanted(&pages, &record).await?;
+    let connected = match attempt.zip(wanted) {
+        Some((attempt, wanted)) => {
             pages.count_change(&session.principal)?;
             let query = uri.query().unwrap_or_default();
             let by = session.actor(origin, pages.now());
-            connect(&pages, client, attempt, &record, query, &by).await?
+            connect(&pages, client, attempt, &wanted, query, &by).await?
         }
         None => Err(Problem::Expired),
     };
@@ -116,7 +189,7 @@ pub(super) async fn callback(
         Ok(toast) => toast.redirect(&pages, super::actions::CONNECTION),
         Err(problem) => {
             log(&record, &problem);
-            problem_page(&session, &record, &problem)
+            problem_page(&session, &aim, &problem)
         }
     };
     Ok((remove, page).into_response())
@@ -131,20 +204,24 @@ fn request(
     pages: &Pages,
     client: &OperatorClient,
     secrets: ConsentSecrets,
-    record: &UserRecord,
+    wanted: &Wanted,
 ) -> Result<ConsentRequest, PageError> {
     let url = &pages.parts().links.url;
     let redirect = url.join(CALLBACK).map_err(|_| PageError::Internal)?;
-    let google = record.google.as_ref();
-    let account = google.and_then(|google| google.email.as_ref());
-    Ok(client.request(redirect, secrets, account))
+    Ok(match wanted {
+        Wanted::Of(record) => client.request(redirect, secrets, address(record)),
+        Wanted::Another(_) => {
+            let request = client.request(redirect, secrets, None);
+            request.for_another_account()
+        }
+    })
 }
 
 async fn connect(
     pages: &Pages,
     client: &OperatorClient,
     attempt: Attempt,
-    record: &UserRecord,
+    wanted: &Wanted,
     query: &str,
     by: &Actor,
 ) -> Result<Result<Toast, Problem>, PageError> {
@@ -152,7 +229,7 @@ async fn connect(
         state: attempt.state,
         verifier: attempt.verifier.into(),
     };
-    let request = request(pages, client, secrets, record)?;
+    let request = request(pages, client, secrets, wanted)?;
     let mut redirected: Url = pages.parts().links.url.clone();
     redirected.set_query(Some(query));
     let code = match request.read(&redirected) {
@@ -164,17 +241,21 @@ async fn connect(
         Redirected::Stranger => return Ok(Err(Problem::Expired)),
     };
     let users = pages.users();
-    let consented = client.connect(request, code, record, &users.commands);
+    let consented = client.connect(request, code, wanted, &users.commands);
     let Consented {
         new,
         unused,
         ends_in,
     } = match consented.await {
         Ok(consented) => consented,
-        Err(error) => return Ok(Err(Problem::Connect(error))),
+        Err(error) => {
+            let connected = address(wanted.user()).cloned();
+            return Ok(Err(Problem::Connect(connected, error)));
+        }
     };
     let mailboxes = &pages.parts().mailboxes;
-    let error = match mailboxes.connect(users, &record.user, new, by).await {
+    let user = &wanted.user().user;
+    let error = match mailboxes.connect(users, user, new, by).await {
         Ok(changed) => {
             unused.keep();
             return Ok(Ok(Toast::Connected(changed.machine, ends_in)));
@@ -185,7 +266,9 @@ async fn connect(
     match error {
         ChangeError::AddressTaken => Ok(Err(Problem::TooManyUsers)),
         ChangeError::OtherAccount => Ok(Err(Problem::OtherAccount)),
-        ChangeError::GrantRevoked => Ok(Err(Problem::Connect(ConnectError::CodeRefused))),
+        ChangeError::AccountConnected => Ok(Err(Problem::AlreadyConnected)),
+        ChangeError::TooManyAccounts => Ok(Err(Problem::TooManyAccounts)),
+        ChangeError::GrantRevoked => Ok(Err(Problem::Connect(None, ConnectError::CodeRefused))),
         error => Err(error.into()),
     }
 }
@@ -193,11 +276,11 @@ async fn connect(
 fn log(record: &UserRecord, problem: &Problem) {
     let user = record.user.masked();
     match problem {
-        Problem::Connect(error @ (ConnectError::Operator(_) | ConnectError::NotEncrypted)) => {
+        Problem::Connect(_, error @ (ConnectError::Operator(_) | ConnectError::NotEncrypted)) => {
             let error = error as &dyn std::error::Error;
             warn!(user.id = %user, error, "Google refuses to connect an account to {user}: see [google.client]");
         }
-        Problem::Connect(error) => {
+        Problem::Connect(_, error) => {
             let error = error as &dyn std::error::Error;
             info!(user.id = %user, error, "No account was connected to {user}");
         }
@@ -206,14 +289,15 @@ fn log(record: &UserRecord, problem: &Problem) {
 }
 
 /// Shows what happened and what to do next. Every attempt can be repeated.
-fn problem_page(session: &Session, record: &UserRecord, problem: &Problem) -> Response {
-    let (status, title, text) = problem.shown(record);
+fn problem_page(session: &Session, aim: &Aim, problem: &Problem) -> Response {
+    let (status, title, text) = problem.shown();
     let page = plain_page(
         title,
         html! {
             (text)
             form method="post" action=(START) {
                 (form_token(session))
+                (aim.fields())
                 button class="primary wide" { "Try again" }
             }
             p { a href=(super::PAGE) { "Back to My bot" } }
@@ -228,7 +312,7 @@ fn problem_page(session: &Session, record: &UserRecord, problem: &Problem) -> Re
 }
 
 impl Problem {
-    fn shown(&self, record: &UserRecord) -> (StatusCode, &'static str, Markup) {
+    fn shown(&self) -> (StatusCode, &'static str, Markup) {
         const NOTHING: &str = "Nothing was connected";
         match self {
             Self::Cancelled => (
@@ -262,12 +346,25 @@ impl Problem {
                 NOTHING,
                 html! { p { "This mailbox is connected to too many bots already. Disconnect one of them, or choose another account." } },
             ),
-            Self::Connect(error) => shown_error(error, record),
+            Self::AlreadyConnected => (
+                StatusCode::CONFLICT,
+                NOTHING,
+                html! { p { "This account is connected to your bot already. Choose another one." } },
+            ),
+            Self::TooManyAccounts => (
+                StatusCode::CONFLICT,
+                NOTHING,
+                html! { p { "A bot has at most " (MAX_ACCOUNTS_OF_USER) " Google accounts. Disconnect one to connect another." } },
+            ),
+            Self::Connect(connected, error) => shown_error(error, connected.as_ref()),
         }
     }
 }
 
-fn shown_error(error: &ConnectError, record: &UserRecord) -> (StatusCode, &'static str, Markup) {
+fn shown_error(
+    error: &ConnectError,
+    connected: Option<&EmailAddress>,
+) -> (StatusCode, &'static str, Markup) {
     const NOTHING: &str = "Nothing was connected";
     match error {
         ConnectError::ScopesMissing(scopes) => (
@@ -291,11 +388,9 @@ fn shown_error(error: &ConnectError, record: &UserRecord) -> (StatusCode, &'stat
             StatusCode::CONFLICT,
             "This is another account",
             html! {
-                @let google = record.google.as_ref();
-                @let email = google.and_then(|google| google.email.as_ref());
-                @if let Some(email) = email {
+                @if let Some(email) = connected {
                     p { "Your bot has " strong class="address" { (email.as_str()) } ". Choose that account on Google's page. \
-                        For another one, disconnect this account first." }
+                        For a further one, go back and connect another account." }
                 }
             },
         ),

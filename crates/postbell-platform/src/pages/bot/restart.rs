@@ -15,7 +15,7 @@ pub(super) fn notice(view: &View) -> Markup {
 }
 
 fn text(view: &View) -> Option<&'static str> {
-    if view.record.google.is_none() || view.is_off() {
+    if !view.is_connected() || view.is_off() {
         return None;
     }
     if view.record.config_fetched_at.is_some() {

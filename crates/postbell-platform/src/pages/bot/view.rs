@@ -1,5 +1,6 @@
 //! The data of *My bot*.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use postbell_core::{
@@ -30,6 +31,9 @@ pub(super) struct View {
     pub(super) has_operator_client: bool,
     /// Whether the account was connected so: then the platform renews the watch.
     pub(super) is_renewed_here: bool,
+    /// The connected accounts, each as if it were the only one, if the user has several: the record's own, if it is connected,
+    /// and the further ones. `mail` is then that of all.
+    pub(super) accounts: Vec<Self>,
 }
 
 /// The user's notifications and deliveries.
@@ -41,6 +45,8 @@ pub(super) struct Mail {
     /// The latest ones.
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) dead_letter_count: u64,
+    /// Of which account each delivery is, if the user has several.
+    pub(super) labels: Vec<String>,
 }
 
 /// When Gmail sent the last notification.
@@ -51,9 +57,76 @@ pub(super) enum LastPush {
     Unknown,
 }
 
+impl Mail {
+    /// That of all accounts in one, the deliveries labelled. Takes nothing from the accounts but copies.
+    fn of_all(all: &[View]) -> Option<Self> {
+        let mut deliveries = Vec::new();
+        let mut merged = Self {
+            deliveries: Vec::new(),
+            hours: Vec::new(),
+            pending: None,
+            dead_letters: Vec::new(),
+            dead_letter_count: 0,
+            labels: Vec::new(),
+        };
+        for view in all {
+            let label = view.label();
+            let mail = view.mail.as_ref()?;
+            let own = mail.deliveries.iter().cloned();
+            deliveries.extend(own.map(|delivery| (delivery, label.clone())));
+            for hour in &mail.hours {
+                let mut known = merged.hours.iter_mut();
+                match known.find(|it| it.begins_at == hour.begins_at) {
+                    Some(known) => {
+                        known.delivered += hour.delivered;
+                        known.failed += hour.failed;
+                    }
+                    None => merged.hours.push(*hour),
+                }
+            }
+            let pending = merged
+                .pending
+                .take()
+                .into_iter()
+                .chain(mail.pending.clone());
+            merged.pending = pending.min_by_key(|pending| (!pending.in_progress, pending.due_at));
+            merged
+                .dead_letters
+                .extend(mail.dead_letters.iter().cloned());
+            merged.dead_letter_count += mail.dead_letter_count;
+        }
+        deliveries.sort_by_key(|(delivery, _)| Reverse(delivery.settled_at));
+        deliveries.truncate(DELIVERIES_KEPT);
+        (merged.deliveries, merged.labels) = deliveries.into_iter().unzip();
+        merged.hours.sort_by_key(|hour| hour.begins_at);
+        merged.dead_letters.sort_by_key(|letter| Reverse(letter.id));
+        merged.dead_letters.truncate(DEAD_LETTERS);
+        Some(merged)
+    }
+}
+
 impl View {
-    /// Reads the data.
+    /// Reads the data of a user.
     pub(super) async fn load(pages: &Pages, record: UserRecord) -> Result<Self, PageError> {
+        let further = pages.users().fleet.accounts_of(&record).await?;
+        let targets = alerts::load(pages, &record.user).await?;
+        let mut view = Self::of_record(pages, record).await?;
+        view.targets = targets;
+        if further.is_empty() {
+            return Ok(view);
+        }
+        let mut all = vec![Self::of_record(pages, view.record.clone()).await?];
+        for account in further {
+            all.push(Self::of_record(pages, account).await?);
+        }
+        view.mail = Mail::of_all(&all);
+        all.retain(|account| account.record.google.is_some());
+        view.accounts = all;
+        Ok(view)
+    }
+
+    /// Reads the data of one record.
+    async fn of_record(pages: &Pages, record: UserRecord) -> Result<Self, PageError> {
         let now = pages.now();
         let user = &record.user;
         let mail = match &pages.parts().relay {
@@ -66,10 +139,10 @@ impl View {
                     pending: log.pending(user).await?,
                     dead_letters: log.dead_letters(Some(user), None, DEAD_LETTERS).await?,
                     dead_letter_count: log.count_dead_letters(user).await?,
+                    labels: Vec::new(),
                 })
             }
         };
-        let targets = alerts::load(pages, user).await?;
         let is_managed = pages.users().fleet.managed_machine(&record).is_some();
         let client = pages.users().operator_client.as_deref();
         let google = record.google.as_ref();
@@ -82,10 +155,41 @@ impl View {
             record,
             now,
             mail,
-            targets,
+            targets: Vec::new(),
             refused_target: None,
             is_managed,
+            accounts: Vec::new(),
         })
+    }
+
+    /// Whether an account is connected.
+    pub(super) fn is_connected(&self) -> bool {
+        self.record.google.is_some() || !self.accounts.is_empty()
+    }
+
+    /// Whether notifications of an account are on.
+    pub(super) fn wants_notifications(&self) -> bool {
+        let mut records =
+            std::iter::once(&self.record).chain(self.accounts.iter().map(|it| &it.record));
+        records.any(|record| record.as_instance().wants_notifications())
+    }
+
+    /// How many mails the watchers have set aside.
+    pub(super) fn mail_dead_letters(&self) -> u64 {
+        match &*self.accounts {
+            [] => self.record.mail_dead_letters,
+            all => all.iter().map(|it| it.record.mail_dead_letters).sum(),
+        }
+    }
+
+    /// What the page calls the account.
+    pub(super) fn label(&self) -> String {
+        let google = self.record.google.as_ref();
+        let email = google.and_then(|google| google.email.as_ref());
+        email.map_or_else(
+            || "first account".to_owned(),
+            |email| email.as_str().to_owned(),
+        )
     }
 
     /// Returns whether the machine can be started.
@@ -138,7 +242,10 @@ impl View {
 
     /// Returns how long Gmail has sent nothing since the account was connected.
     pub(super) fn silent_for(&self) -> Option<Duration> {
-        let connected = self.record.google.as_ref()?.connected_at;
+        let records =
+            std::iter::once(&self.record).chain(self.accounts.iter().map(|it| &it.record));
+        let connected = records.filter_map(|record| Some(record.google.as_ref()?.connected_at));
+        let connected = connected.max()?;
         match self.last_push() {
             LastPush::At(at) => Some(self.now - at.max(connected)),
             LastPush::None => Some(self.now - connected),

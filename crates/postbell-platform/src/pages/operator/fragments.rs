@@ -68,8 +68,8 @@ fn numbers(view: &View, pages: &Pages) -> Markup {
     let revoked = ProblemCode::GrantRevoked;
     html! {
         (number("users", &view.users.to_string(), ""))
-        (filter("bots get no mail", view.counts.without_mail, UserFilter::WithoutMail))
-        (filter("users with a problem", view.with_problem(), UserFilter::Problem(None)))
+        (filter("accounts get no mail", view.counts.without_mail, UserFilter::WithoutMail))
+        (filter("accounts with a problem", view.with_problem(), UserFilter::Problem(None)))
         (filter("dead grants", view.with(revoked), UserFilter::Problem(Some(revoked))))
         (filter("watches end within a day", view.counts.watch_ends, UserFilter::WatchEnds))
         (filter("machines do not answer", view.counts.unreachable, UserFilter::Unreachable))
@@ -222,13 +222,18 @@ fn users(view: &View, pages: &Pages) -> Markup {
             div class="scroll" tabindex="0" role="region" aria-label="Users" {
                 table {
                     thead { tr { th scope="col" { "User" } th scope="col" { "Machine" } th scope="col" { "Problem" } th scope="col" { "Google account" } th scope="col" { "Notifications" } th scope="col" { "Changed" } } }
-                    tbody { @for record in &view.records { (user(record, view, pages)) } }
+                    tbody {
+                        @for (record, accounts) in &view.records {
+                            (user(record, view, pages))
+                            @for account in accounts { (user(account, view, pages)) }
+                        }
+                    }
                 }
             }
         }
         nav class="paging" aria-label="Pages of users" {
             @if !view.query.is_first() { a href=(users_url(pages, &view.query.first())) { "First page" } }
-            @if let (true, Some(last)) = (view.has_more, view.records.last()) {
+            @if let (true, Some((last, _))) = (view.has_more, view.records.last()) {
                 a rel="next" href=(users_url(pages, &view.query.after(last, view.now))) { "Next page" }
             }
         }
@@ -240,7 +245,10 @@ fn user(record: &UserRecord, view: &View, pages: &Pages) -> Markup {
     let (class, text) = machine_status(record);
     html! {
         tr {
-            th scope="row" { a href=(user_url(pages, &record.user)) { (record.user) } }
+            th scope="row" {
+                a href=(user_url(pages, record.bot())) { (record.bot()) }
+                @if record.owner.is_some() { " " span class="hint" { "further account" } }
+            }
             td { span class={ "badge " (class) } { (text) } }
             td {
                 @match record.problem {

@@ -3,6 +3,7 @@
 mod actions;
 mod fragments;
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,8 +14,8 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::{get, post};
 use postbell_core::{
-    AuditEntry, Changes, DeadLetter, DeliveryRecord, Listener, PendingDelivery, Timestamp, UserId,
-    UserRecord,
+    AuditEntry, Changes, DELIVERIES_KEPT, DeadLetter, DeliveryLog, DeliveryRecord, Listener,
+    PendingDelivery, Timestamp, UserId, UserRecord,
 };
 use serde::Deserialize;
 
@@ -73,14 +74,22 @@ impl FromRequestParts<Pages> for ShownUser {
         let Path(InPath { user }) = path.map_err(|_| PageError::NotFound)?;
         let user: Option<UserId> = pages.parts().cipher.decrypt_link(PURPOSE, &user);
         let user = user.ok_or(PageError::NotFound)?;
-        let record = pages.users().fleet.get(&user).await?;
-        record.map(Self).ok_or(PageError::NotFound)
+        let fleet = &pages.users().fleet;
+        let record = fleet.get(&user).await?.ok_or(PageError::NotFound)?;
+        // The page of a further account is that of its user.
+        let record = match &record.owner {
+            Some(owner) => fleet.get(owner).await?.ok_or(PageError::NotFound)?,
+            None => record,
+        };
+        Ok(Self(record))
     }
 }
 
 /// The data that the page shows.
 struct View {
     record: UserRecord,
+    /// Their further accounts.
+    accounts: Vec<UserRecord>,
     now: Timestamp,
     /// `None` if the relay runs in another process.
     mail: Option<Mail>,
@@ -95,17 +104,44 @@ struct Mail {
     dead_letter_count: u64,
 }
 
+impl Mail {
+    async fn of(log: &dyn DeliveryLog, user: &UserId) -> Result<Self, PageError> {
+        Ok(Self {
+            pending: log.pending(user).await?,
+            deliveries: log.deliveries(user).await?,
+            dead_letters: log.dead_letters(Some(user), None, SHOWN).await?,
+            dead_letter_count: log.count_dead_letters(user).await?,
+        })
+    }
+
+    /// Adds that of another account.
+    fn add(&mut self, other: Self) {
+        let pending = self.pending.take().into_iter().chain(other.pending);
+        self.pending = pending.min_by_key(|pending| (!pending.in_progress, pending.due_at));
+        self.deliveries.extend(other.deliveries);
+        let latest = |delivery: &DeliveryRecord| Reverse(delivery.settled_at);
+        self.deliveries.sort_by_key(latest);
+        self.deliveries.truncate(DELIVERIES_KEPT);
+        self.dead_letters.extend(other.dead_letters);
+        self.dead_letters.sort_by_key(|letter| Reverse(letter.id));
+        self.dead_letters.truncate(SHOWN);
+        self.dead_letter_count += other.dead_letter_count;
+    }
+}
+
 impl View {
     async fn load(pages: &Pages, record: UserRecord) -> Result<Self, PageError> {
         let user = &record.user;
+        let accounts = pages.users().fleet.accounts_of(&record).await?;
         let mail = match &pages.parts().relay {
             None => None,
-            Some(relay) => Some(Mail {
-                pending: relay.log.pending(user).await?,
-                deliveries: relay.log.deliveries(user).await?,
-                dead_letters: relay.log.dead_letters(Some(user), None, SHOWN).await?,
-                dead_letter_count: relay.log.count_dead_letters(user).await?,
-            }),
+            Some(relay) => {
+                let mut mail = Mail::of(&*relay.log, user).await?;
+                for account in &accounts {
+                    mail.add(Mail::of(&*relay.log, &account.user).await?);
+                }
+                Some(mail)
+            }
         };
         let operator = &pages.parts().operator;
         Ok(Self {
@@ -113,6 +149,7 @@ impl View {
             now: pages.now(),
             mail,
             record,
+            accounts,
         })
     }
 }

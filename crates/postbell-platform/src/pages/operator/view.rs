@@ -5,7 +5,7 @@ use postbell_core::{
 };
 
 use super::listing::UserQuery;
-use crate::operator::WATCH_ENDS_SOON;
+use crate::operator::{WATCH_ENDS_SOON, with_accounts};
 use crate::pages::{PageError, Pages};
 
 /// How many users are on a page.
@@ -24,7 +24,8 @@ pub(super) struct View {
     /// The latest entries of the audit log.
     pub(super) entries: Vec<AuditEntry>,
     pub(super) query: UserQuery,
-    pub(super) records: Vec<UserRecord>,
+    /// Users with their further accounts, or accounts.
+    pub(super) records: Vec<(UserRecord, Vec<UserRecord>)>,
     pub(super) has_more: bool,
     /// `None` if the relay runs in another process.
     pub(super) mail: Option<Mail>,
@@ -74,7 +75,7 @@ impl View {
             users: store.count().await?,
             problems: store.count_problems().await?,
             query,
-            records,
+            records: with_accounts(&**store, records).await?,
             has_more,
             mail,
         })

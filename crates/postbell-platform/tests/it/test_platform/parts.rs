@@ -99,6 +99,8 @@ pub(super) fn reconciler_parts(
         controllers: Arc::new(controllers()),
         orphaned_machines: Arc::new(store.users.clone()),
         fleet: Arc::clone(fleet),
+        queue: Some(Arc::new(store.clone())),
+        random: system_random(),
         relays: Arc::clone(relays) as _,
         operator_client: operator_client.cloned(),
         clock: Arc::clone(clock),

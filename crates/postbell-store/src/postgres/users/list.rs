@@ -9,13 +9,17 @@ use crate::postgres::failure::Failure;
 use crate::postgres::parameter::Parameter;
 use crate::postgres::session::Session;
 
+const RECORDS: &str = "
+    SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
+    WHERE u.user_id > $1 ORDER BY u.user_id LIMIT $2";
+
 const USERS_FROM: &str = "
     SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
-    WHERE u.user_id >= $1 AND u.user_id < $2 ORDER BY u.user_id LIMIT $3";
+    WHERE u.user_id >= $1 AND u.user_id < $2 AND u.owner IS NULL ORDER BY u.user_id LIMIT $3";
 
 const USERS_AFTER: &str = "
     SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
-    WHERE u.user_id > $1 AND u.user_id < $2 ORDER BY u.user_id LIMIT $3";
+    WHERE u.user_id > $1 AND u.user_id < $2 AND u.owner IS NULL ORDER BY u.user_id LIMIT $3";
 
 const EMAILS_FROM: &str = "
     SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
@@ -72,6 +76,10 @@ pub(super) async fn list(
 ) -> Result<Vec<UserRecord>, Failure> {
     let limit = columns::limit(limit);
     match listing {
+        Listing::ByRecord { after } => {
+            let after = after.as_ref().map_or("", |user| user.as_str());
+            read(db, RECORDS, &[&after, &limit]).await
+        }
         // No stored text contains a zero byte, and PostgreSQL accepts none.
         Listing::ByUser { prefix, .. } | Listing::ByEmail { prefix, .. }
             if prefix.contains('\0') =>

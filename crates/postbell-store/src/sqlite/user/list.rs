@@ -8,11 +8,16 @@ use rusqlite::{Connection, Params, params};
 use super::Result;
 use crate::columns::{self, end_of, record};
 
+const RECORDS: &str = "
+    SELECT * FROM user_with_progress WHERE user > ?1 ORDER BY user LIMIT ?2";
+
 const USERS_FROM: &str = "
-    SELECT * FROM user_with_progress WHERE user >= ?1 AND user < ?2 ORDER BY user LIMIT ?3";
+    SELECT * FROM user_with_progress WHERE user >= ?1 AND user < ?2 AND owner IS NULL
+    ORDER BY user LIMIT ?3";
 
 const USERS_AFTER: &str = "
-    SELECT * FROM user_with_progress WHERE user > ?1 AND user < ?2 ORDER BY user LIMIT ?3";
+    SELECT * FROM user_with_progress WHERE user > ?1 AND user < ?2 AND owner IS NULL
+    ORDER BY user LIMIT ?3";
 
 const EMAILS_FROM: &str = "
     SELECT * FROM user_with_progress WHERE email >= ?1 AND email < ?2 ORDER BY email, user LIMIT ?3";
@@ -59,6 +64,10 @@ pub(in crate::sqlite) fn list(
 ) -> Result<Vec<UserRecord>> {
     let limit = columns::limit(limit);
     match listing {
+        Listing::ByRecord { after } => {
+            let after = after.as_ref().map_or("", |user| user.as_str());
+            read(db, RECORDS, params![after, limit])
+        }
         Listing::ByUser { prefix, after } => {
             let end = end_of(prefix);
             match after.as_ref().filter(|after| *after.as_str() >= **prefix) {
@@ -151,6 +160,7 @@ mod tests {
                 USERS_AFTER,
                 "SEARCH user_record USING PRIMARY KEY (user>? AND user<?)",
             ),
+            (RECORDS, "SEARCH user_record USING PRIMARY KEY (user>?)"),
             (
                 EMAILS_FROM,
                 "SEARCH user_record USING INDEX user_record_by_email (email>? AND email<?)",

@@ -124,7 +124,14 @@ async fn apply(
     form: &CsrfForm<ChangingOperator>,
 ) -> Result<Response, PageError> {
     let by = form.session.session.actor(origin, pages.now());
-    let toast = action.apply(pages, Some(user), number, &by).await?;
+    let accounts = pages
+        .users()
+        .store
+        .accounts_of(std::slice::from_ref(user))
+        .await?;
+    let further = accounts.into_iter().map(|account| account.user);
+    let users: Vec<_> = std::iter::once(user.clone()).chain(further).collect();
+    let toast = action.apply(pages, Some(&users), number, &by).await?;
     let page = format!("{}#dead-letters", user_url(pages, user));
     Ok(toast.redirect(pages, &page))
 }

@@ -1,7 +1,7 @@
 //! The fragments of a user's page.
 
 use maud::{Markup, html};
-use postbell_core::{MachineLocation, ManagedMachine};
+use postbell_core::{MachineLocation, ManagedMachine, UserRecord};
 
 use super::{Mail, View};
 use crate::pages::bot::{outcome, test_message::subject};
@@ -63,7 +63,17 @@ fn on_or_off(is_on: bool) -> Markup {
 }
 
 fn connection(view: &View) -> Markup {
-    let record = &view.record;
+    html! {
+        h2 { @if view.accounts.is_empty() { "Connection" } @else { "Connections" } }
+        (account(&view.record, view))
+        @for further in &view.accounts {
+            h3 { "Further account" }
+            (account(further, view))
+        }
+    }
+}
+
+fn account(record: &UserRecord, view: &View) -> Markup {
     let account = match &record.google {
         None => html! { "not connected" },
         Some(google) => html! {
@@ -72,7 +82,6 @@ fn connection(view: &View) -> Markup {
         },
     };
     html! {
-        h2 { "Connection" }
         @if let Some(problem) = record.problem {
             p class="pending" {
                 span class="badge bad" { (problem.code) }
@@ -81,6 +90,7 @@ fn connection(view: &View) -> Markup {
         }
         ol class="rows" {
             (fact("Google account", &account))
+            @if record.owner.is_some() { (fact("Record", &html! { (record.user) })) }
             (fact("Notifications", &on_or_off(record.notifications_enabled)))
             @if let Some(end) = record.watch_expires_at {
                 (fact("Gmail's watch ends", &date_and_distance(end, view.now)))

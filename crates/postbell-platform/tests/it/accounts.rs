@@ -1,0 +1,457 @@
+//! Several Google accounts of one user.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use bytes::Bytes;
+use postbell_core::{
+    DeliveryLog, DeliveryQueue, HistoryId, InstanceStatus, MachineLocation, Notification,
+    ProblemCode, UserRecord, Users,
+};
+use postbell_platform::{Perform, WatchRenewer};
+use postbell_protocol::api::operator::{
+    GooglePermission, IssueLink, ListUsers, RemoveUser, ShowUser,
+};
+use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
+use serde_json::{Value, json};
+
+use crate::connect::{assert_connected, assert_shows, come_back, connect, decide_with, pages};
+use crate::test_browser::{Answer, Browser, TestPages};
+use crate::test_platform::{TestPlatform, gateway_token, google_credentials, olga, sandbox};
+
+const ANN: &str = "ann@example.com";
+const TEAM: &str = "team@example.com";
+
+/// Connects another account of the browser's user.
+async fn connect_another(browser: &Browser, account: &str) -> Answer {
+    let fields = [("allow", "yes"), ("account", account)];
+    let back = decide_with(browser, &[("another", "1")], &fields).await;
+    come_back(browser, &back).await
+}
+
+async fn accounts(world: &TestPlatform, name: &str) -> Vec<UserRecord> {
+    let owner = name.parse().unwrap();
+    world.store.accounts_of(&[owner]).await.unwrap()
+}
+
+/// The only further account of `ann`.
+async fn team(world: &TestPlatform) -> UserRecord {
+    let mut all = accounts(world, "ann").await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+/// Pages of `ann`, who has connected both accounts.
+async fn both(sandbox: &Sandbox) -> (TestPages, Browser) {
+    let (pages, browser) = pages(sandbox).await;
+    assert_connected(&connect(&browser, ANN).await);
+    assert_connected(&connect_another(&browser, TEAM).await);
+    (pages, browser)
+}
+
+fn email(record: &UserRecord) -> &str {
+    let google = record.google.as_ref().unwrap();
+    google.email.as_ref().unwrap().as_str()
+}
+
+/// A machine fetches its configuration.
+async fn fetch(world: &TestPlatform, several: bool) -> Value {
+    let token = format!("Bearer {}", gateway_token("sandbox-of-ann"));
+    let mut headers = vec![
+        ("authorization", &*token),
+        ("x-postbell-sandbox-id", "sandbox-of-ann"),
+    ];
+    headers.extend(several.then_some(("x-postbell-accounts", "several")));
+    let path = "/api/controller/config";
+    let (status, config) = world.send(Method::GET, path, &headers, "").await;
+    assert_eq!(status, 200, "{config}");
+    config
+}
+
+/// What a relay learns of a record.
+async fn look_up(world: &TestPlatform, record: &UserRecord) -> Value {
+    let path = format!("/api/platform/lookup?userId={}", record.user.url_segment());
+    let (status, answer) = world.ask(Method::GET, &path, Value::Null).await;
+    assert_eq!(status, 200);
+    answer["user"].clone()
+}
+
+#[tokio::test]
+async fn a_second_account_has_a_record_and_a_card_of_its_own() {
+    let sandbox = sandbox().await;
+    let (pages, browser) = both(&sandbox).await;
+    let world = &pages.world;
+    let team = team(world).await;
+    let id = team.user.to_string();
+    assert!(id.starts_with("ann."), "{id}");
+    assert_eq!(email(&team), TEAM);
+    assert_eq!(email(&world.record("ann").await), ANN);
+    assert!(sandbox.gmail().watch(TEAM).is_some());
+    let credentials = world.credentials(&id, TEAM).await;
+    assert!(credentials.is_some());
+
+    let page = browser.get("/bot").await.body;
+    for text in [
+        ANN,
+        TEAM,
+        "Google accounts",
+        "Connect another Google account",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    // Each with forms of its own, and no element's id twice.
+    let ids: Vec<_> = page.split(" id=\"").skip(1).collect();
+    let mut ids: Vec<_> = ids.iter().map(|it| it.split('"').next()).collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "{page}");
+
+    let off = [("account", &*id), ("to", "off")];
+    let sent = browser.submit("/bot", "/bot/notifications", &off).await;
+    assert_eq!(sent.leads_to(), "/bot#connection", "{}", sent.body);
+    assert!(!crate::accounts::team(world).await.notifications_enabled);
+    assert!(world.record("ann").await.notifications_enabled);
+    sandbox.stop().await;
+}
+
+/// Whichever of the two it is, and also in two browsers at once.
+#[tokio::test]
+async fn an_account_that_is_connected_already_is_connected_again() {
+    let sandbox = sandbox().await;
+    let (pages, browser) = pages(&sandbox).await;
+    let world = &pages.world;
+    assert_connected(&connect(&browser, ANN).await);
+    let other = pages.signed_in(Some("ann"), false).await;
+    let fields = [("allow", "yes"), ("account", TEAM)];
+    let back = decide_with(&browser, &[("another", "1")], &fields).await;
+    let other_back = decide_with(&other, &[("another", "1")], &fields).await;
+    let (one, two) = tokio::join!(come_back(&browser, &back), come_back(&other, &other_back));
+    assert_connected(&one);
+    assert_connected(&two);
+    let first = team(world).await;
+
+    let history_id = HistoryId::new(7);
+    let raised = world.store.raise_history_id(&first.user, history_id);
+    assert!(raised.await.unwrap());
+    world.pass(Duration::from_secs(1));
+    assert_connected(&connect_another(&browser, "Team@Example.com").await);
+    assert_connected(&connect_another(&browser, ANN).await);
+    let again = team(world).await;
+    assert_eq!(again.user, first.user);
+    assert!(again.google.unwrap().connected_at > first.google.unwrap().connected_at);
+    assert_eq!(again.last_history_id, Some(history_id), "it is the same");
+    let state = world.watch_state(again.user.as_str(), TEAM).await;
+    assert!(state.history_id.unwrap() <= history_id);
+
+    // "Connect again" wants the same one.
+    let aim = [("account", again.user.as_str())];
+    let wrong = [("allow", "yes"), ("account", "eve@example.com")];
+    let back = decide_with(&browser, &aim, &wrong).await;
+    let answer = come_back(&browser, &back).await;
+    assert_shows(&answer, 409, TEAM);
+    assert!(answer.body.contains(again.user.as_str()), "{}", answer.body);
+    assert_eq!(sandbox.oauth().grants("eve@example.com"), 0);
+    sandbox.stop().await;
+}
+
+/// Whichever it is. What the queue has of a further account goes with it.
+#[tokio::test]
+async fn disconnecting_one_account_leaves_the_other() {
+    let sandbox = sandbox().await;
+    let (pages, browser) = both(&sandbox).await;
+    let world = &pages.world;
+    let team = team(world).await;
+    let notification = Notification {
+        trace: None,
+        user: team.user.clone(),
+        address: None,
+        message_id: "m1".parse().unwrap(),
+        published_at: None,
+        history_id: HistoryId::new(9),
+        body: Bytes::from_static(b"{}"),
+    };
+    let queue = &world.operated.deliveries;
+    queue.accept(notification, pages.now()).await.unwrap();
+    let form = [("account", team.user.as_str())];
+    let sent = browser.submit("/bot", "/bot/disconnect", &form).await;
+    assert_eq!(sent.status, 303, "{}", sent.body);
+    assert!(accounts(world, "ann").await.is_empty());
+    assert!(queue.pending(&team.user).await.unwrap().is_none());
+    assert_eq!(sandbox.oauth().grants(TEAM), 0);
+    assert!(sandbox.oauth().grants(ANN) > 0);
+    assert_eq!(email(&world.record("ann").await), ANN);
+    // A page that was rendered before.
+    let sent = browser.submit("/bot", "/bot/disconnect", &form).await;
+    assert_eq!(sent.status, 303, "{}", sent.body);
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("no longer connected"), "{page}");
+    assert_eq!(email(&world.record("ann").await), ANN);
+
+    assert_connected(&connect_another(&browser, TEAM).await);
+    let sent = browser.submit("/bot", "/bot/disconnect", &[]).await;
+    assert_eq!(sent.status, 303, "{}", sent.body);
+    assert!(world.record("ann").await.google.is_none());
+    assert_eq!(email(&crate::accounts::team(world).await), TEAM);
+    // The next one takes the place of the first.
+    let page = browser.get("/bot").await.body;
+    assert!(
+        page.contains(TEAM) && page.contains("Connect another"),
+        "{page}"
+    );
+    assert_connected(&connect_another(&browser, ANN).await);
+    assert_eq!(email(&world.record("ann").await), ANN);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_account_of_another_user_cannot_be_named() {
+    let sandbox = sandbox().await;
+    let (pages, ann) = both(&sandbox).await;
+    let world = &pages.world;
+    world.add_another("eve").await;
+    let eve = pages.signed_in(Some("eve"), false).await;
+    let team = team(world).await;
+    let form = [("account", team.user.as_str()), ("to", "off")];
+    for path in ["/bot/disconnect", "/bot/notifications", "/bot/google"] {
+        let sent = eve.submit("/bot", path, &form).await;
+        assert_eq!(
+            (sent.status, sent.leads_to()),
+            (303, "/bot#connection"),
+            "{path}"
+        );
+    }
+    let path = format!("/api/admin/google-credentials?account={}", team.user);
+    let refused = world
+        .ask_as("eve", Method::DELETE, &path, Value::Null)
+        .await;
+    assert_eq!(refused.0, 404);
+    assert_eq!(crate::accounts::team(world).await, team);
+    // Nor does a link to it open a page, or a machine of its own exist.
+    let by = olga();
+    let request = IssueLink {
+        user_id: team.user.clone(),
+        valid_for_seconds: None,
+    };
+    assert!(world.operator.perform(request, &by).await.is_err());
+    let own = team.sandbox_id.as_str();
+    let token = format!("Bearer {}", gateway_token(own));
+    let headers = [("authorization", &*token), ("x-postbell-sandbox-id", own)];
+    let path = "/api/controller/config";
+    assert_eq!(world.send(Method::GET, path, &headers, "").await.0, 410);
+    drop(ann);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_consent_that_arrives_after_the_user_was_removed_is_revoked() {
+    let sandbox = sandbox().await;
+    let (pages, browser) = both(&sandbox).await;
+    let fields = [("allow", "yes"), ("account", "late@example.com")];
+    let back = decide_with(&browser, &[("another", "1")], &fields).await;
+    let delayed = Kind::Delay { millis: 300 };
+    let faults = sandbox.faults();
+    faults.add(FaultPoint::GmailWatch, delayed, Frequency::Times(1));
+    let remove = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let user_id = "ann".parse().unwrap();
+        let by = olga();
+        let removal = pages.world.operator.perform(RemoveUser { user_id }, &by);
+        removal.await.unwrap()
+    };
+    let (answer, removed) = tokio::join!(come_back(&browser, &back), remove);
+    assert_ne!(answer.leads_to(), "/bot#connection", "{}", answer.body);
+    assert!(removed.removed);
+    assert_eq!(removed.google_permission, Some(GooglePermission::Revoked));
+    for account in [ANN, TEAM, "late@example.com"] {
+        for _ in 0..100 {
+            if sandbox.oauth().grants(account) == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(sandbox.oauth().grants(account), 0, "{account}");
+    }
+    assert!(accounts(&pages.world, "ann").await.is_empty());
+    assert_eq!(pages.world.store.count().await.unwrap(), 0);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_that_watches_several_accounts_gets_all_and_reports_on_each() {
+    let sandbox = sandbox().await;
+    let (pages, _browser) = both(&sandbox).await;
+    let world = &pages.world;
+    let url = MachineLocation::Url("https://bot.example.com".parse().unwrap());
+    world
+        .change("ann", |record| record.location = url.clone())
+        .await;
+    let held = look_up(world, &team(world).await).await;
+    assert_eq!(held["status"], "stopped", "its notifications wait: {held}");
+    assert_eq!(held["problem"]["code"], "accounts_unsupported");
+    assert_eq!(fetch(world, false).await.get("furtherAccounts"), None);
+    assert_eq!(
+        look_up(world, &team(world).await).await["status"],
+        "stopped"
+    );
+
+    let config = fetch(world, true).await;
+    let further = &config["furtherAccounts"];
+    assert_eq!(further.as_array().unwrap().len(), 1);
+    assert_eq!(further[0]["email"], TEAM);
+    assert_eq!(further[0]["gmailNotificationsEnabled"], true);
+    assert_eq!(config["account"]["email"], ANN);
+    assert_ne!(
+        config["account"]["gogConfigTarball"],
+        further[0]["gogConfigTarball"]
+    );
+    let found = look_up(world, &team(world).await).await;
+    for (field, expected) in [
+        ("status", json!("running")),
+        ("url", json!("https://bot.example.com/")),
+        ("sandboxId", json!("sandbox-of-ann")),
+        ("gatewayToken", json!(gateway_token("sandbox-of-ann"))),
+        ("googleAccountEmail", json!(TEAM)),
+        ("accountOf", json!("ann")),
+        ("problem", Value::Null),
+    ] {
+        assert_eq!(found[field], expected, "{field}: {found}");
+    }
+    assert_eq!(team(world).await.pending_sync, None);
+
+    world.relays.0.lock().clear();
+    let token = format!("Bearer {}", gateway_token("sandbox-of-ann"));
+    let report = json!({
+        "sandboxId": "sandbox-of-ann",
+        "accounts": [{"email": "Team@Example.com", "problem": {"code": "grant_revoked", "since": 7}}],
+    });
+    let headers = [("authorization", &*token)];
+    let path = "/api/controller/checkin";
+    let sent = world
+        .send(Method::POST, path, &headers, report.to_string())
+        .await;
+    assert_eq!(sent.0, 204);
+    let of_team = team(world).await;
+    assert_eq!(of_team.problem.unwrap().code, ProblemCode::GrantRevoked);
+    assert_eq!(world.record("ann").await.problem, None);
+    let up = |name: &str| format!("the machine of {name} is up");
+    let told = world.relays.0.lock().clone();
+    assert!(
+        told.contains(&up("ann")) && told.contains(&up(of_team.user.as_str())),
+        "{told:?}"
+    );
+
+    // An older controller again.
+    fetch(world, false).await;
+    assert_eq!(
+        look_up(world, &team(world).await).await["status"],
+        "stopped"
+    );
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_api_and_the_operators_page_show_accounts_below_their_user() {
+    let sandbox = sandbox().await;
+    let (pages, _browser) = both(&sandbox).await;
+    let world = &pages.world;
+    let team = team(world).await;
+    let by = olga();
+    let show = ShowUser {
+        user_id: "ann".parse().unwrap(),
+    };
+    let shown = world.operator.perform(show, &by).await.unwrap();
+    let further = shown.further_accounts;
+    assert_eq!(further.len(), 1);
+    assert_eq!(further[0].user_id, team.user.to_string());
+    assert_eq!(further[0].google_account_email.as_deref(), Some(TEAM));
+    let listed = world.operator.perform(ListUsers::default(), &by).await;
+    let listed = listed.unwrap().users;
+    assert_eq!((listed.len(), listed[0].further_accounts.len()), (1, 1));
+    let by_email = ListUsers {
+        search: "team@".to_owned(),
+        by: postbell_protocol::api::operator::SearchField::Email,
+        ..ListUsers::default()
+    };
+    let found = world.operator.perform(by_email, &by).await.unwrap().users;
+    assert_eq!(found[0].account_of.as_deref(), Some("ann"));
+    assert_eq!(found[0].sandbox_id, "sandbox-of-ann");
+
+    let operator = pages.signed_in(None, true).await;
+    let page = operator.get("/operator").await.body;
+    assert!(page.contains("further account"), "{page}");
+    let path = page
+        .split("href=\"")
+        .find(|it| it.starts_with("/operator/users/"));
+    let path = path.unwrap().split('"').next().unwrap();
+    let page = operator.get(path).await.body;
+    assert!(
+        page.contains("Further account") && page.contains(team.user.as_str()),
+        "{page}"
+    );
+    sandbox.stop().await;
+}
+
+fn offer(email: &str) -> Value {
+    let mut credentials = google_credentials();
+    credentials["email"] = email.into();
+    json!({ "googleCredentials": credentials, "furtherAccount": true })
+}
+
+/// By a setup tool, with a project of the user's own.
+#[tokio::test]
+async fn a_setup_tool_connects_and_disconnects_a_further_account() {
+    let sandbox = sandbox().await;
+    let (pages, _browser) = pages(&sandbox).await;
+    let world = &pages.world;
+    let path = "/api/admin/google-credentials";
+    let connected = world.ask_as("ann", Method::POST, path, offer(ANN)).await;
+    assert_eq!(connected.0, 200, "{}", connected.1);
+    let mut offer = offer(TEAM);
+    assert_eq!(
+        world
+            .ask_as("ann", Method::POST, path, offer.clone())
+            .await
+            .0,
+        200
+    );
+    let team = team(world).await;
+    let (_, shown) = world.ask_as("ann", Method::GET, path, Value::Null).await;
+    assert_eq!(shown["email"], ANN);
+    assert_eq!(shown["furtherAccounts"][0]["userId"], team.user.to_string());
+    offer["googleCredentials"]["email"] = Value::Null;
+    assert_eq!(world.ask_as("ann", Method::POST, path, offer).await.0, 400);
+
+    let one = format!("{path}?account={}", team.user);
+    assert_eq!(
+        world
+            .ask_as("ann", Method::DELETE, &one, Value::Null)
+            .await
+            .0,
+        200
+    );
+    assert!(accounts(world, "ann").await.is_empty());
+    assert!(world.record("ann").await.google.is_some());
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_watch_of_each_account_is_renewed() {
+    let sandbox = sandbox().await;
+    let (pages, _browser) = both(&sandbox).await;
+    let world = &pages.world;
+    let client = world.users.operator_client.clone().unwrap();
+    let renewer = WatchRenewer::new(client, world.fleet.clone());
+    // The second account's grant is dead: the first one's watch is renewed all the same.
+    sandbox.oauth().revoke(TEAM);
+    let before = world.record("ann").await.watch_expires_at;
+    let days = 3 * 24 * 60 * 60;
+    world.pass(Duration::from_secs(days));
+    sandbox.clock().set_skew(days.cast_signed());
+    renewer.renew_due().await.unwrap();
+    let (ann, team) = (world.record("ann").await, team(world).await);
+    assert!(ann.watch_expires_at > before && ann.problem.is_none());
+    assert_eq!(team.problem.unwrap().code, ProblemCode::GrantRevoked);
+    assert_eq!(ann.status, InstanceStatus::Running);
+    sandbox.stop().await;
+}
