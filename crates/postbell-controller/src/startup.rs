@@ -65,6 +65,8 @@ impl Startup {
         let started = if first.has_watcher { 2 } else { 1 };
         let endpoints = [gateway.endpoint, watcher.endpoint];
         let mail = self.mail;
+        // What the states say is known before the first check-in.
+        mail.refresh().await;
         let checking_in = self
             .checkin
             .map(|it| it.run(endpoints, started, mail, stop.clone()));

@@ -271,9 +271,10 @@ impl<O: OpenAccount> Accounts<O> {
         let servers = servers.map(|(_, running)| running.watcher.server.clone());
         let now = Instant::now();
         // Those whose opening has failed are not waited for.
-        let is_due = |slot: &&Slot| slot.retry_at().is_none_or(|at| at <= now);
-        let paused = self.slots.iter().filter(|slot| slot.running.is_none());
-        let paused = paused.filter(is_due);
+        let is_waited_for = |slot: &&Slot| {
+            slot.account.is_paused || (slot.running.is_none() && slot.retry_at <= now)
+        };
+        let paused = self.slots.iter().filter(is_waited_for);
         let paused = paused.map(|slot| slot.account.email.clone());
         self.servers.replace(servers.collect(), paused.collect());
         let monitors = running().map(|(account, running)| {
