@@ -193,11 +193,10 @@ async fn the_status_has_the_fields_of_the_protocol() {
 async fn users_are_found_by_address_and_by_sandbox() {
     let world = TestPlatform::new().await;
     world.connect("ann").await;
-    let ann = (200, json!({ "userId": "ann" }));
-    let only_ann = (200, json!({ "userId": "ann", "userIds": ["ann"] }));
+    let ann = (200, json!({ "userId": "ann", "userIds": ["ann"] }));
     let no_instance = (404, json!({ "error": "No instance" }));
     for (query, expected) in [
-        ("user-by-email?email=ANN%40example.com", only_ann),
+        ("user-by-email?email=ANN%40example.com", ann.clone()),
         ("user-by-email?email=bob@example.com", no_instance.clone()),
         ("user-by-email?email=no-address", no_instance.clone()),
         (

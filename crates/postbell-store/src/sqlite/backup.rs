@@ -300,6 +300,6 @@ mod tests {
                 .missing
                 .is_empty()
         );
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        assert!(!beside(&kept, ".part").exists());
     }
 }
