@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp as Moment;
 use maud::{Markup, html};
-use postbell_core::{InstanceStatus, Timestamp, UserRecord};
+use postbell_core::{InstanceStatus, MachineLocation, Timestamp, UserRecord};
 
 /// A time relative to now; the exact time is in its attributes.
 pub(super) fn relative(at: Timestamp, now: Timestamp) -> Markup {
@@ -78,7 +78,12 @@ pub(super) fn machine_status(record: &UserRecord) -> (&'static str, &'static str
     match record.status {
         InstanceStatus::Provisioned => ("quiet", "never started"),
         InstanceStatus::Starting => ("warn", "starting"),
-        InstanceStatus::Running if record.never_seen => ("quiet", "not seen yet"),
+        // Fly says by itself whether a machine runs.
+        InstanceStatus::Running
+            if record.never_seen && !matches!(record.location, MachineLocation::Managed(_)) =>
+        {
+            ("quiet", "not seen yet")
+        }
         InstanceStatus::Running => ("good", "running"),
         InstanceStatus::Stopped => ("quiet", "off"),
         InstanceStatus::Destroying => ("bad", "being removed"),

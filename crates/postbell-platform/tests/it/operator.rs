@@ -77,7 +77,7 @@ async fn users_are_filtered_by_their_problem() {
     }
     let operator = pages.signed_in(None, true).await;
     let page = operator.get("/operator").await.body;
-    assert!(page.contains("users with a problem"), "{page}");
+    assert!(page.contains("accounts with a problem"), "{page}");
     for name in ["With a problem (30)", "webhook_gone (30)"] {
         let page = operator.get("/operator").await.body;
         let first = operator.get(&link(&page, name)).await.body;
@@ -140,7 +140,7 @@ async fn the_counts_that_matter_are_filters() {
         assert_eq!(users, [found], "{name}");
     }
     for name in [
-        "bots get no mail",
+        "accounts get no mail",
         "dead grants",
         "watches end within a day",
         "machines do not answer",

@@ -201,7 +201,8 @@ fn status(user: &UserStatus) -> String {
 
 /// Whether a machine that should run was never heard of.
 fn is_unseen(user: &UserStatus) -> bool {
-    user.never_seen && user.status == InstanceStatus::Running
+    // Fly says by itself whether a machine runs.
+    user.never_seen && user.status == InstanceStatus::Running && user.fly_machine_id.is_none()
 }
 
 fn machine(user: &UserStatus) -> String {

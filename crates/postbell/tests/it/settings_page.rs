@@ -340,7 +340,7 @@ async fn a_problem_is_shown_and_alert_targets_are_managed() {
         .await;
     browser.press(&[ENTER]).await;
     browser.sees_toast("The alert target is added.").await;
-    browser.sees("webhook at 127.0.0.1").await;
+    browser.sees("webhook at localhost").await;
     look_at(&browser, "problem").await;
     browser.look(PHONE_BY_DAY, 700).await;
     browser.click("form[action$='/test'] button").await;
