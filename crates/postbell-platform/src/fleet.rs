@@ -160,7 +160,7 @@ impl Fleet {
             return Ok(Vec::new());
         };
         let mut records = Vec::new();
-        for account in self.store.accounts_of(&[user.clone()]).await? {
+        for account in self.store.accounts_of(std::slice::from_ref(user)).await? {
             let email = account.google.as_ref().and_then(|it| it.email.as_ref());
             let reported = accounts.iter().find(|reported| {
                 email.is_some_and(|email| email.is_same_mailbox(reported.email.as_str()))

@@ -111,7 +111,7 @@ pub(crate) enum ConnectError {
 /// Which account a user is to consent with.
 pub(crate) enum Wanted {
     /// That of this record; any if none is connected to it.
-    Of(UserRecord),
+    Of(Box<UserRecord>),
     /// One beside those of the user's records, of which the first is the user's own. One of theirs is connected again.
     Another(Vec<UserRecord>),
 }
@@ -138,7 +138,7 @@ impl Wanted {
     /// Up to where the mail of the mailbox was delivered.
     fn last_history_id(&self, email: &EmailAddress) -> Option<HistoryId> {
         let records = match self {
-            Self::Of(record) => std::slice::from_ref(record),
+            Self::Of(record) => std::slice::from_ref(&**record),
             Self::Another(records) => records,
         };
         let is_its = |record: &&UserRecord| {

@@ -82,6 +82,13 @@ impl PageError {
                 "A sign-in link works once and for a short time. If you have signed in with it on another device, open the page there. Otherwise ask your operator for a new link.",
             ),
             Self::SignInFailed(reason) => (StatusCode::FORBIDDEN, "You are not signed in", reason),
+            other => other.of_the_server(),
+        }
+    }
+
+    /// The same of an error that is not about what was requested.
+    const fn of_the_server(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
             Self::TooManyConnections => (StatusCode::TOO_MANY_REQUESTS, "Too many open pages", ""),
             Self::TooManyChanges => (
                 StatusCode::TOO_MANY_REQUESTS,
@@ -98,7 +105,7 @@ impl PageError {
                 "Temporarily unavailable",
                 "The service that confirms your identity could not be reached, so you are not signed in. Retry in a moment.",
             ),
-            Self::Internal => (
+            _ => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Internal error",
                 "Postbell could not do this. Its log has the reason; tell your operator.",

@@ -35,6 +35,7 @@ sessionStorage.removeItem(FOCUS);
 // The browser moves the focus itself when it scrolls to the section, up to the end of loading.
 addEventListener("load", () => requestAnimationFrame(() => {
   const refused = main?.querySelector("[aria-invalid=true]");
+  toast?.scrollIntoView({ block: "nearest" });
   if (toast) toast.tabIndex = -1;
   const target = refused ?? (former && toast && (find(main, former) ?? toast));
   if (target) target.focus({ preventScroll: true });

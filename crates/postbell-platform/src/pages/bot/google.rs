@@ -83,10 +83,10 @@ impl Aim {
         record: &UserRecord,
     ) -> Result<Option<Wanted>, PageError> {
         Ok(match self {
-            Self::Own => Some(Wanted::Of(record.clone())),
+            Self::Own => Some(Wanted::Of(Box::new(record.clone()))),
             Self::Again(account) => {
                 let found = named(pages, record, Some(account.as_str())).await?;
-                found.map(Wanted::Of)
+                found.map(|record| Wanted::Of(Box::new(record)))
             }
             Self::Another => {
                 let accounts = pages.users().fleet.accounts_of(record).await?;

@@ -76,10 +76,7 @@ pub(super) async fn list(
 ) -> Result<Vec<UserRecord>, Failure> {
     let limit = columns::limit(limit);
     match listing {
-        Listing::ByRecord { after } => {
-            let after = after.as_ref().map_or("", |user| user.as_str());
-            read(db, RECORDS, &[&after, &limit]).await
-        }
+        Listing::ByRecord { after } => by_user(db, RECORDS, after.as_ref(), limit).await,
         // No stored text contains a zero byte, and PostgreSQL accepts none.
         Listing::ByUser { prefix, .. } | Listing::ByEmail { prefix, .. }
             if prefix.contains('\0') =>

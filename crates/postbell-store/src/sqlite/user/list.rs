@@ -64,10 +64,7 @@ pub(in crate::sqlite) fn list(
 ) -> Result<Vec<UserRecord>> {
     let limit = columns::limit(limit);
     match listing {
-        Listing::ByRecord { after } => {
-            let after = after.as_ref().map_or("", |user| user.as_str());
-            read(db, RECORDS, params![after, limit])
-        }
+        Listing::ByRecord { after } => by_user(db, RECORDS, after.as_ref(), limit),
         Listing::ByUser { prefix, after } => {
             let end = end_of(prefix);
             match after.as_ref().filter(|after| *after.as_str() >= **prefix) {
