@@ -64,6 +64,10 @@ pub(crate) fn check_account(
     if accounts.len() + 1 >= MAX_ACCOUNTS_OF_USER {
         return Err(UsersError::TooManyAccounts);
     }
+    if new.record == new.owner {
+        let user = new.record.clone();
+        return Err(UsersError::AlreadyExists { user });
+    }
     Ok(())
 }
 

@@ -27,7 +27,8 @@ pub fn user_status(record: &UserRecord, accounts: &[UserRecord]) -> UserStatus {
         user_id: record.user.to_string(),
         account_of: record.owner.as_ref().map(UserId::to_string),
         sandbox_id: record.sandbox_id.to_string(),
-        status: record.status,
+        // Of a further account that the machine does not watch, a relay must not deliver.
+        status: record.as_instance().status,
         fly_app_name: app,
         fly_machine_id: machine,
         url,

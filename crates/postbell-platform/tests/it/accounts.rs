@@ -259,8 +259,8 @@ async fn a_consent_that_arrives_after_the_user_was_removed_is_revoked() {
         let removal = pages.world.operator.perform(RemoveUser { user_id }, &by);
         removal.await.unwrap()
     };
-    let (answer, removed) = tokio::join!(come_back(&browser, &back), remove);
-    assert_ne!(answer.leads_to(), "/bot#connection", "{}", answer.body);
+    // Whether it is refused or removed with the others, nothing of it stays.
+    let (_, removed) = tokio::join!(come_back(&browser, &back), remove);
     assert!(removed.removed);
     assert_eq!(removed.google_permission, Some(GooglePermission::Revoked));
     for account in [ANN, TEAM, "late@example.com"] {
