@@ -84,6 +84,43 @@ async fn notifications_in_a_batch_have_the_same_effect_as_one_by_one() {
     );
 }
 
+/// Another relay has added rows, and then changes others of the same group.
+#[tokio::test]
+async fn groups_of_several_relays_do_not_wait_for_each_other_in_a_circle() {
+    let database = Arc::new(PostgresDatabase::create());
+    let queue = open(&database).queue();
+    let accept_all = async |users: std::ops::Range<u64>, history_id| {
+        let pushes = users.map(|user| queue.accept(notification(user, "m", history_id), T0));
+        for accepted in futures_util::future::join_all(pushes).await {
+            accepted.unwrap();
+        }
+    };
+    // Those that are changed come first in the order of users, and last.
+    accept_all(0..4, 1).await;
+    accept_all(8..10, 1).await;
+    let other = Arc::clone(&database);
+    let changed = tokio::task::spawn_blocking(move || {
+        other.execute(
+            "BEGIN; INSERT INTO pending (user_id) SELECT 'user-' || n FROM generate_series(4, 7) n;
+            DO $$ BEGIN WHILE NOT EXISTS (
+                SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+                WHERE datname = current_database() AND NOT granted
+            ) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
+            UPDATE pending SET waiting_since = 1 WHERE message_id IS NOT NULL;
+            COMMIT",
+        );
+    });
+    let waits = "BEGIN; SET LOCAL lock_timeout = 1; INSERT INTO pending (user_id) VALUES ('user-4'); ROLLBACK";
+    while !database.refuses(waits) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    accept_all(0..10, 2).await;
+    changed.await.unwrap();
+    database.execute(
+        "SELECT 1 / (deadlocks = 0)::int FROM pg_stat_database WHERE datname = current_database()",
+    );
+}
+
 /// What the relays deliver, and what they have delivered.
 #[derive(Default)]
 struct Machines {

@@ -72,7 +72,8 @@ async fn a_database_of_each_earlier_version_keeps_its_content() {
     for version in 1..=LATEST {
         let migrations = MIGRATIONS[..version as usize].join(";");
         database.execute(&format!(
-            "SET ROLE {owner}; DROP SCHEMA public CASCADE; CREATE SCHEMA public; {migrations};
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION {owner};
+            SET ROLE {owner}; {migrations};
             UPDATE schema_version SET version = {version}, min_version = 1; {ROWS}"
         ));
         let url = url.clone();
