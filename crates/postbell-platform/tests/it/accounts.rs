@@ -318,7 +318,19 @@ async fn a_machine_that_watches_several_accounts_gets_all_and_reports_on_each() 
         assert_eq!(found[field], expected, "{field}: {found}");
     }
     assert_eq!(team(world).await.pending_sync, None);
+    assert_reports_on_each(world).await;
 
+    // An older controller again.
+    fetch(world, false).await;
+    assert_eq!(
+        look_up(world, &team(world).await).await["status"],
+        "stopped"
+    );
+    sandbox.stop().await;
+}
+
+/// A machine reports that the grant of the further account is revoked.
+async fn assert_reports_on_each(world: &TestPlatform) {
     world.relays.0.lock().clear();
     let token = format!("Bearer {}", gateway_token("sandbox-of-ann"));
     let report = json!({
@@ -340,14 +352,6 @@ async fn a_machine_that_watches_several_accounts_gets_all_and_reports_on_each() 
         told.contains(&up("ann")) && told.contains(&up(of_team.user.as_str())),
         "{told:?}"
     );
-
-    // An older controller again.
-    fetch(world, false).await;
-    assert_eq!(
-        look_up(world, &team(world).await).await["status"],
-        "stopped"
-    );
-    sandbox.stop().await;
 }
 
 #[tokio::test]

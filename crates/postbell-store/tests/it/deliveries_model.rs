@@ -223,16 +223,7 @@ impl<'a> Run<'a> {
                 relay,
                 most,
                 latest,
-            } => {
-                let (queue, relay) = (&deliveries.queue, RelayId::new(relay));
-                let claimed = if latest {
-                    queue.claim_latest(relay, now, LEASE, most).await.unwrap()
-                } else {
-                    queue.claim(relay, now, LEASE, most).await.unwrap()
-                };
-                self.claims.extend(claimed.claims.clone());
-                format!("{claimed:?}")
-            }
+            } => self.claim(RelayId::new(relay), most, latest, now).await,
             Step::Settle { back, settlement } => {
                 let Some(claim) = self.claims.iter().rev().nth(back) else {
                     return String::new();
@@ -255,6 +246,17 @@ impl<'a> Run<'a> {
             }
             step => self.log_step(step, now).await,
         }
+    }
+
+    async fn claim(&mut self, relay: RelayId, most: usize, latest: bool, now: Timestamp) -> String {
+        let queue = &self.processes[0].queue;
+        let claimed = if latest {
+            queue.claim_latest(relay, now, LEASE, most).await.unwrap()
+        } else {
+            queue.claim(relay, now, LEASE, most).await.unwrap()
+        };
+        self.claims.extend(claimed.claims.clone());
+        format!("{claimed:?}")
     }
 
     async fn log_step(&self, step: Step, now: Timestamp) -> String {

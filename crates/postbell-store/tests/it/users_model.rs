@@ -132,24 +132,8 @@ impl Run<'_> {
                 record,
                 email,
             } => {
-                let owner = user(owner);
-                let stored = store.users.get(&owner).await.unwrap();
-                let new = NewAccount {
-                    record: user(record),
-                    owner,
-                    owner_added: stored.map_or(now, |stored| stored.created_at),
-                    connection: GoogleConnection {
-                        email: Some(EMAILS[email].parse().unwrap()),
-                        push_account: None,
-                        connected_at: now,
-                    },
-                    watch_expires_at: None,
-                };
-                let credentials = StoredCredentials::from(now.to_string());
-                format!(
-                    "{:?}",
-                    store.users.add_account(new, &credentials, now).await
-                )
+                self.add_account(user(owner), user(record), EMAILS[email], now)
+                    .await
             }
             Step::Relocation(replacement) => self.replace(replacement, now).await,
             Step::Clear { machine: number } => {
@@ -179,6 +163,30 @@ impl Run<'_> {
                 format!("{:?}", store.users.remove(&user(number)).await)
             }
         }
+    }
+
+    async fn add_account(
+        &self,
+        owner: UserId,
+        record: UserId,
+        email: &str,
+        now: Timestamp,
+    ) -> String {
+        let stored = self.store.users.get(&owner).await.unwrap();
+        let new = NewAccount {
+            record,
+            owner,
+            owner_added: stored.map_or(now, |stored| stored.created_at),
+            connection: GoogleConnection {
+                email: Some(email.parse().unwrap()),
+                push_account: None,
+                connected_at: now,
+            },
+            watch_expires_at: None,
+        };
+        let credentials = StoredCredentials::from(now.to_string());
+        let added = self.store.users.add_account(new, &credentials, now);
+        format!("{:?}", added.await)
     }
 
     async fn replace(&self, replacement: Replacement, now: Timestamp) -> String {

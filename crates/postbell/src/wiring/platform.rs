@@ -346,12 +346,13 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let relays = all_relays(settings, &client, settings.api_key()?, relay);
     let platform_key = settings.platform_key()?.map(Arc::new);
     let google = operator_client(config, &store, platform_key.as_ref(), &client, &clock)?;
-    let renewer = google
-        .clone()
-        .map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
+    let renewer = google.clone();
+    let renewer = renewer.map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
     let machines = machines::parts(config, &store, platform_key.as_ref(), &client, &clock)?;
-    let shared = google.as_ref();
-    let ports = queue.as_ref().map(|queue| Arc::clone(&queue.ports));
+    let (shared, ports) = (
+        google.as_ref(),
+        queue.as_ref().map(|it| Arc::clone(&it.ports)),
+    );
     let (users, reconciler) =
         user_service(&store, fleet, &relays, &machines, shared, ports, &clock);
     let operator = operator::operator_of(settings, &store, queue, google, &relays, &clock)?;

@@ -123,6 +123,13 @@ fn no_controllers(gateway_tokens: GatewayTokens) -> HttpControllers {
 }
 
 /// The directory in process, and the routes of a platform on the same store.
+fn ports(store: &MemoryUsers) -> Arc<MemoryStore> {
+    Arc::new(MemoryStore {
+        users: store.clone(),
+        ..MemoryStore::default()
+    })
+}
+
 fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let users: Arc<dyn Users> = Arc::clone(&store) as _;
@@ -140,10 +147,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         credentials: Arc::clone(&store) as _,
         key: None,
     };
-    let ports = Arc::new(MemoryStore {
-        users: (*store).clone(),
-        ..MemoryStore::default()
-    });
+    let ports = ports(&store);
     let (commands, _reconciler) = Reconciler::new(ReconcilerParts {
         store: Arc::clone(&users),
         ports: Arc::clone(&ports) as _,

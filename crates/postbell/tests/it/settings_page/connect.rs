@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use postbell::demo::DemoStack;
 use postbell_sandbox::PROJECT;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -90,6 +91,31 @@ async fn assert_doctor_knows(home: &Path, variables: Vec<(&'static str, String)>
     );
 }
 
+/// A second account, by keyboard; it has a card of its own.
+async fn connect_another(world: &DemoStack, browser: &Browser) {
+    world.sandbox.oauth().sit_at_the_browser("team@example.com");
+    browser
+        .press_until(TAB, "document.activeElement.id === 'connect-another'")
+        .await;
+    browser.press(&[ENTER]).await;
+    browser.sees("Sign in to the sandbox").await;
+    browser.click("button[value=yes]").await;
+    browser
+        .sees_toast("Your Google account is connected.")
+        .await;
+    browser.sees("team@example.com").await;
+    look_at(&browser, "two-accounts").await;
+    browser
+        .click("[aria-label='Disconnect team@example.com…']")
+        .await;
+    browser
+        .click("[aria-label='Disconnect team@example.com']")
+        .await;
+    browser
+        .sees_toast("Google has taken the permission back.")
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_sets_up_a_user_connects_by_one_click_and_mail_arrives() {
     let ours = OurPlatform::new().await;
@@ -134,29 +160,7 @@ async fn an_operator_sets_up_a_user_connects_by_one_click_and_mail_arrives() {
     browser.sees("Notifications reach your bot").await;
     assert_doctor_knows(home.path(), variables).await;
 
-    // A second account, by keyboard; it has a card of its own.
-    world.sandbox.oauth().sit_at_the_browser("team@example.com");
-    browser
-        .press_until(TAB, "document.activeElement.id === 'connect-another'")
-        .await;
-    browser.press(&[ENTER]).await;
-    browser.sees("Sign in to the sandbox").await;
-    browser.click("button[value=yes]").await;
-    browser
-        .sees_toast("Your Google account is connected.")
-        .await;
-    browser.sees("team@example.com").await;
-    look_at(&browser, "two-accounts").await;
-    browser
-        .click("[aria-label='Disconnect team@example.com…']")
-        .await;
-    browser
-        .click("[aria-label='Disconnect team@example.com']")
-        .await;
-    browser
-        .sees_toast("Google has taken the permission back.")
-        .await;
-
+    connect_another(world, &browser).await;
     browser.click("#disconnecting summary").await;
     browser.click("#disconnect").await;
     browser
