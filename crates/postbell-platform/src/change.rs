@@ -106,7 +106,8 @@ impl NewConnection {
         if self.added.is_some_and(|added| added != record.created_at) {
             return Err(ChangeError::UnknownUser);
         }
-        let google = record.google.as_ref().filter(|_| self.grant.is_some());
+        let keeps_other = self.grant.is_some() || self.is_further;
+        let google = record.google.as_ref().filter(|_| keeps_other);
         let connected = google.and_then(|google| google.email.as_ref());
         let new = self.connection.email.as_ref();
         let both = connected.zip(new);

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use postbell_core::{SandboxId, UserRecord, update_user};
 use postbell_protocol::api::{FurtherAccount, MachineAccount, MachineConfig, Problem};
 use postbell_protocol::routes;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Platform;
 use super::auth::query;
@@ -145,7 +145,8 @@ async fn record_fetch(
     Ok(())
 }
 
-/// The further accounts with their credentials. One whose credentials cannot be read does not keep the machine from the others.
+/// The further accounts with their credentials. None is left out for an error: the machine would forget it, and the mail
+/// that it has set aside.
 async fn further_accounts(
     platform: &Platform,
     accounts: &[UserRecord],
@@ -156,8 +157,10 @@ async fn further_accounts(
         let Some(email) = google.and_then(|google| google.email.as_ref()) else {
             continue;
         };
-        match platform.parts().tarballs.of(record).await {
-            Ok(Tarball::Set(gog_config_tarball)) => further.push(FurtherAccount {
+        let tarball = platform.parts().tarballs.of(record).await;
+        let tarball = tarball.map_err(|error| ApiError::internal("config", &*error))?;
+        match tarball {
+            Tarball::Set(gog_config_tarball) => further.push(FurtherAccount {
                 account: MachineAccount {
                     email: email.as_str().to_owned(),
                     gog_config_tarball,
@@ -166,12 +169,8 @@ async fn further_accounts(
                 gmail_notifications_enabled: record.notifications_enabled,
             }),
             // The machine keeps what it has.
-            Ok(Tarball::Keep) => return Err(ApiError::NoKey),
-            Ok(Tarball::Remove) => (),
-            Err(error) => {
-                let (user, error) = (record.user.masked(), &*error as &dyn std::error::Error);
-                warn!(user.id = %user, error, "Could not read the credentials of {user} for the machine");
-            }
+            Tarball::Keep => return Err(ApiError::NoKey),
+            Tarball::Remove => (),
         }
     }
     Ok(further)

@@ -46,7 +46,12 @@ impl Worker {
                     };
                     let again = Change::Connect(Box::new(again), credentials.clone());
                     match self.store_record(&record.user, &again, by).await {
-                        Err(ChangeError::UnknownUser | ChangeError::AccountConnected) => continue,
+                        // Meanwhile the record has gone, or has another account.
+                        Err(
+                            ChangeError::UnknownUser
+                            | ChangeError::AccountConnected
+                            | ChangeError::OtherAccount,
+                        ) => continue,
                         stored => return stored,
                     }
                 }

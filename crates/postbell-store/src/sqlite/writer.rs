@@ -240,6 +240,11 @@ fn write_group(
         let changes = db.total_changes();
         if !group[next].run(db, mailboxes) {
             mailboxes.borrow_mut().forget_all();
+            // SQLite itself rolls everything back after some errors of the disk
+            // (https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction).
+            if db.is_autocommit() {
+                return write_one_by_one(db, mailboxes, group);
+            }
             if db.total_changes() != changes {
                 run(db, "ROLLBACK")?;
                 return write_one_by_one(db, mailboxes, group);

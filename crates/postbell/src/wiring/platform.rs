@@ -328,6 +328,10 @@ fn user_targets(store: &Store, clock: &Arc<dyn Clock>) -> anyhow::Result<UserTar
     })
 }
 
+fn renewer(google: Option<&Arc<OperatorClient>>, fleet: &Arc<Fleet>) -> Option<WatchRenewer> {
+    google.map(|google| WatchRenewer::new(Arc::clone(google), Arc::clone(fleet)))
+}
+
 fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformService> {
     let settings = &config.platform;
     let PlatformPorts {
@@ -346,13 +350,10 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let relays = all_relays(settings, &client, settings.api_key()?, relay);
     let platform_key = settings.platform_key()?.map(Arc::new);
     let google = operator_client(config, &store, platform_key.as_ref(), &client, &clock)?;
-    let renewer = google.clone();
-    let renewer = renewer.map(|it| WatchRenewer::new(it, Arc::clone(&fleet)));
+    let renewer = renewer(google.as_ref(), &fleet);
     let machines = machines::parts(config, &store, platform_key.as_ref(), &client, &clock)?;
-    let (shared, ports) = (
-        google.as_ref(),
-        queue.as_ref().map(|it| Arc::clone(&it.ports)),
-    );
+    let shared = google.as_ref();
+    let ports = queue.as_ref().map(|queue| Arc::clone(&queue.ports));
     let (users, reconciler) =
         user_service(&store, fleet, &relays, &machines, shared, ports, &clock);
     let operator = operator::operator_of(settings, &store, queue, google, &relays, &clock)?;
@@ -365,9 +366,8 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         operator: &operator,
     };
     let platform = operator::api(config, api)?;
-    let alert_targets = user_targets(&store, &clock)?;
     let issuer = pages::issuer(settings, client.clone(), Arc::clone(&clock))?;
-    let (google, keys) = pages::google(config, client, clock, keys)?;
+    let (google, keys) = pages::google(config, client, Arc::clone(&clock), keys)?;
     let parts = PagesParts {
         users: Arc::clone(&users),
         mailboxes,
@@ -379,7 +379,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         google,
         issuer,
         access: pages::access(settings),
-        alerts: alert_targets,
+        alerts: user_targets(&store, &clock)?,
     };
     Ok(PlatformService {
         users,
