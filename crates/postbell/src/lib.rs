@@ -114,8 +114,8 @@ fn raise_file_limit(command: &Command) {
 }
 
 /// The controller and the watcher run on one thread, because a bot's machine has one processor and little memory, and
-/// so does a health check, which runs every few seconds. The watcher waits for Gmail and its quota most of the time, and threads
-/// that wake one another cost it a seventh of its work. The servers use all processors.
+/// so does a health check, which runs every few seconds. The watcher waits for Gmail and its quota most of the time, and its few
+/// tasks wait for one another. The servers use all processors.
 fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
     let mut builder = match command {
         Command::Controller | Command::Healthcheck(_) | Command::Watch(_) => {
