@@ -239,10 +239,7 @@ async fn requests_cannot_be_smuggled() {
     assert!(is_one, "{answer}");
     let two_hosts = "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: close\r\n\r\n";
     let answer = raw(&controller, two_hosts).await;
-    assert!(
-        answer.contains(&format!("127.0.0.1:{}", gateway.port)),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     controller.shut_down().await;
 }
 
