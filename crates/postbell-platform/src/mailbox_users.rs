@@ -202,7 +202,11 @@ impl MailboxUsers {
     }
 
     /// Returns whether the credentials of a record have ever opened the mailbox with this address, as far as is stored.
-    async fn is_proven(&self, user: &UserId, email: &EmailAddress) -> Result<bool, StoreError> {
+    pub(crate) async fn is_proven(
+        &self,
+        user: &UserId,
+        email: &EmailAddress,
+    ) -> Result<bool, StoreError> {
         let stored = self.parts.credentials.credentials(user).await?;
         Ok(stored.is_some_and(|stored| is_proven(&stored, email)))
     }

@@ -235,6 +235,7 @@ impl UserRecord {
     pub fn rename_machine(&mut self, sandbox_id: SandboxId) {
         if self.sandbox_id != sandbox_id {
             self.sandbox_id = sandbox_id;
+            self.several_accounts = false;
             self.mark_pending_sync();
         }
     }

@@ -6,10 +6,11 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use maud::html;
-use postbell_core::{Principal, Timestamp, UserId};
+use postbell_core::{EmailAddress, Principal, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
+use super::google::revocable;
 use super::log_name;
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::SameOriginForm;
@@ -32,6 +33,8 @@ struct Choice {
     users: Vec<UserId>,
     /// Without a user.
     principal: Principal,
+    /// By which address they have signed in.
+    address: EmailAddress,
     /// In which way they have signed in.
     way: String,
     asked_at: Timestamp,
@@ -42,6 +45,7 @@ pub(super) fn ask(
     pages: &Pages,
     users: Vec<UserId>,
     principal: Principal,
+    address: EmailAddress,
     way: String,
 ) -> Response {
     let page = plain_page(
@@ -58,6 +62,7 @@ pub(super) fn ask(
     let choice = Choice {
         users,
         principal,
+        address,
         way,
         asked_at: pages.now(),
     };
@@ -79,6 +84,7 @@ pub(super) async fn choose(
     let Choice {
         users,
         mut principal,
+        address,
         way,
         ..
     } = choice.ok_or(EXPIRED)?;
@@ -86,7 +92,8 @@ pub(super) async fn choose(
     let user = users.find(|user| form.field("user") == Some(user.as_str()));
     principal.user = Some(user.ok_or(PageError::InvalidForm)?);
     let name = log_name(&principal);
-    let started = Session::start(&pages, principal, None, origin, &way).await?;
+    let allowed = revocable(&pages, principal.user.as_ref(), address).await?;
+    let started = Session::start(&pages, principal, allowed, origin, &way).await?;
     let started = started.ok_or(EXPIRED)?;
     info!(principal = name, way, "Signed in");
     let remove = pages.cookies().remove(CookieName::BotChoice);

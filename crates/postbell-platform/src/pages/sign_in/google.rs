@@ -207,7 +207,7 @@ async fn finish(
     let way = provider.way(pages);
     let remove = pages.cookies().remove(CookieName::SignInAttempt);
     if users.len() > 1 {
-        let choice = choice::ask(pages, users, principal, way);
+        let choice = choice::ask(pages, users, principal, address, way);
         return Ok((remove, choice).into_response());
     }
     principal.user = users.pop();
@@ -215,12 +215,24 @@ async fn finish(
         return Err(NO_ACCESS);
     }
     let name = log_name(&principal);
-    let allowed = pages.parts().access.allowed.contains_key(&address);
-    let allowed = allowed.then_some(address);
+    let allowed = revocable(pages, principal.user.as_ref(), address).await?;
     let started = Session::start(pages, principal, allowed, origin, &way).await?;
     let started = started.ok_or(NO_ACCESS)?;
     info!(principal = name, way, "Signed in");
     Ok((remove, started).into_response())
+}
+
+/// Returns the address if the session ends with what it is now: an address of the configuration, or a further account. Who signs
+/// in with the account of the user's own record may disconnect it, and connect it again.
+pub(super) async fn revocable(
+    pages: &Pages,
+    user: Option<&UserId>,
+    address: EmailAddress,
+) -> Result<Option<EmailAddress>, PageError> {
+    let Some(user) = user else { return Ok(None) };
+    let is_allowed = pages.parts().access.allowed.get(&address) == Some(user);
+    let is_own = !is_allowed && pages.parts().mailboxes.is_proven(user, &address).await?;
+    Ok(Some(address).filter(|_| !is_own))
 }
 
 /// Returns whose bots an address opens, by the connected accounts and the configuration, and what it is beside that.
