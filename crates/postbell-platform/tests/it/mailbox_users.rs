@@ -23,15 +23,36 @@ pub(crate) async fn connect(
     user: &str,
     opens: &str,
 ) -> u16 {
+    // They are called those of the address that the user names.
+    let named = "ann@example.com";
+    offer(world, sandbox, user, (opens, named), false).await
+}
+
+/// Connects another account of a user, by the credentials of its mailbox.
+pub(crate) async fn connect_further(
+    world: &TestPlatform,
+    sandbox: &Sandbox,
+    user: &str,
+    email: &str,
+) -> u16 {
+    offer(world, sandbox, user, (email, email), true).await
+}
+
+async fn offer(
+    world: &TestPlatform,
+    sandbox: &Sandbox,
+    user: &str,
+    (opens, named): (&str, &str),
+    is_further: bool,
+) -> u16 {
     let grant = sandbox.oauth().grant(opens);
     let credentials = GogCredentials {
         client_id: grant.client_id,
         client_secret: grant.client_secret.into(),
         refresh_token: grant.refresh_token.into(),
     };
-    // They are called those of the address that the user names.
     let state = WatchState {
-        account: "ann@example.com".to_owned(),
+        account: named.to_owned(),
         ..WatchState::default()
     };
     let path = "/api/admin/public-key";
@@ -43,10 +64,11 @@ pub(crate) async fn connect(
     let envelope = CredentialEnvelope::encrypt(tarball, key, &random).unwrap();
     let credentials = json!({
         "gogConfigTarball": envelope,
-        "email": "ann@example.com",
+        "email": named,
         "gmailPushOidcEmail": "push@p.iam.gserviceaccount.com",
     });
-    let body = json!({ "userId": user, "googleCredentials": credentials });
+    let body =
+        json!({ "userId": user, "googleCredentials": credentials, "furtherAccount": is_further });
     let path = "/api/platform/google-credentials";
     world.ask(Method::POST, path, body).await.0
 }

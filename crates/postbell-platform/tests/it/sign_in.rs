@@ -8,9 +8,10 @@ use postbell_google::{IdTokenVerifier, SignIn, SigningKeys};
 use postbell_platform::SignInAccess;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use reqwest::redirect::Policy;
+use serde_json::Value;
 use url::Url;
 
-use crate::mailbox_users::connect;
+use crate::mailbox_users::{connect, connect_further};
 use crate::test_browser::{Answer, Browser, SignInWays, TestPages};
 use crate::test_platform::{TestPlatform, sandbox};
 
@@ -118,6 +119,31 @@ async fn the_connected_account_signs_in_its_user() {
             }
         }
     }
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn who_signs_in_by_a_further_account_is_signed_out_when_it_is_disconnected() {
+    const TEAM: &str = "team@example.com";
+    let sandbox = sandbox().await;
+    let pages = with_google(&sandbox).await;
+    let world = &pages.world;
+    assert_eq!(connect_further(world, &sandbox, "ann", TEAM).await, 200);
+    let (ann, _) = sign_in(&pages, &sandbox).await;
+    let colleague = pages.browser();
+    let back = consent(&colleague, &sandbox, TEAM).await;
+    assert_eq!(come_back(&colleague, &back).await.leads_to(), "/bot");
+    assert_eq!(colleague.get("/bot").await.status, 200);
+
+    let owner = "ann".parse().unwrap();
+    let team = world.store.accounts_of(&[owner]).await.unwrap().remove(0);
+    let path = format!("/api/admin/google-credentials?account={}", team.user);
+    let disconnected = world
+        .ask_as("ann", Method::DELETE, &path, Value::Null)
+        .await;
+    assert_eq!(disconnected.0, 200, "{}", disconnected.1);
+    assert_eq!(colleague.get("/bot").await.leads_to(), "/sign-in");
+    assert_eq!(ann.get("/bot").await.status, 200);
     sandbox.stop().await;
 }
 

@@ -118,7 +118,8 @@ pub async fn a_user_has_a_mailbox_once(store: &UserStore) {
     let team = put_named(store, &ann, "team").await;
     let again = put(store, new(&ann, "x", "team@example.com"));
     assert!(is_of(again.await, "ann.team"));
-    assert_eq!(accounts_of(store, &["ann"]).await, [team.user.clone()]);
+    let accounts = accounts_of(store, &["ann"]).await;
+    assert_eq!(accounts, std::slice::from_ref(&team.user));
 
     let mut first = get(store, "ann").await.unwrap();
     first.connect(connection("Team@Example.com", T0));

@@ -12,20 +12,10 @@ pub(super) fn list(
     limit: usize,
 ) -> Vec<UserRecord> {
     match listing {
-        Listing::ByRecord { after } => rows
-            .iter()
-            .filter(|(user, _)| after.as_ref().is_none_or(|after| *user > after))
-            .map(|(_, row)| row.record.clone())
-            .take(limit)
-            .collect(),
-        Listing::ByUser { prefix, after } => rows
-            .iter()
-            .filter(|(_, row)| row.record.owner.is_none())
-            .filter(|(user, _)| user.as_str().starts_with(prefix))
-            .filter(|(user, _)| after.as_ref().is_none_or(|after| *user > after))
-            .map(|(_, row)| row.record.clone())
-            .take(limit)
-            .collect(),
+        Listing::ByRecord { after } => those(rows, after.as_ref(), limit, |_| true),
+        Listing::ByUser { prefix, after } => those(rows, after.as_ref(), limit, |record| {
+            record.owner.is_none() && record.user.as_str().starts_with(prefix)
+        }),
         Listing::ByEmail { prefix, after } => by_email(rows, prefix, after.as_ref(), limit),
         Listing::ByProblem { code, after } => {
             let key = |record: &UserRecord| {
@@ -58,31 +48,29 @@ pub(super) fn list(
             let records = found.into_iter().map(|(_, record)| record.clone());
             records.take(limit).collect()
         }
-        Listing::WithoutMail { now, after } => rows
-            .values()
-            .map(|row| &row.record)
-            .filter(|record| gets_no_mail(record, *now))
-            .filter(|record| after.as_ref().is_none_or(|after| record.user > *after))
-            .take(limit)
-            .cloned()
-            .collect(),
-        Listing::Unreachable { after } => rows
-            .values()
-            .map(|row| &row.record)
-            .filter(|record| record.unreachable_since.is_some())
-            .filter(|record| after.as_ref().is_none_or(|after| record.user > *after))
-            .take(limit)
-            .cloned()
-            .collect(),
-        Listing::NotConnected { after } => rows
-            .values()
-            .map(|row| &row.record)
-            .filter(|record| record.google.is_none())
-            .filter(|record| after.as_ref().is_none_or(|after| record.user > *after))
-            .take(limit)
-            .cloned()
-            .collect(),
+        Listing::WithoutMail { now, after } => those(rows, after.as_ref(), limit, |record| {
+            gets_no_mail(record, *now)
+        }),
+        Listing::Unreachable { after } => those(rows, after.as_ref(), limit, |record| {
+            record.unreachable_since.is_some()
+        }),
+        Listing::NotConnected { after } => those(rows, after.as_ref(), limit, |record| {
+            record.google.is_none()
+        }),
     }
+}
+
+/// The records after `after` that are wanted, by their id.
+fn those(
+    rows: &BTreeMap<UserId, Row>,
+    after: Option<&UserId>,
+    limit: usize,
+    is_wanted: impl Fn(&UserRecord) -> bool,
+) -> Vec<UserRecord> {
+    let records = rows.values().map(|row| &row.record);
+    let records = records.filter(|record| after.is_none_or(|after| record.user > *after));
+    let records = records.filter(|record| is_wanted(record));
+    records.take(limit).cloned().collect()
 }
 
 pub(super) fn gets_no_mail(record: &UserRecord, now: Timestamp) -> bool {
