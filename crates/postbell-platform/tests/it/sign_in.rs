@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
-use postbell_core::{Clock, SystemClock};
+use postbell_core::{Clock, SystemClock, Users};
 use postbell_google::{IdTokenVerifier, SignIn, SigningKeys};
 use postbell_platform::SignInAccess;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};

@@ -104,7 +104,7 @@ async fn connect_another(world: &DemoStack, browser: &Browser) {
         .sees_toast("Your Google account is connected.")
         .await;
     browser.sees("team@example.com").await;
-    look_at(&browser, "two-accounts").await;
+    look_at(browser, "two-accounts").await;
     browser
         .click("[aria-label='Disconnect team@example.com…']")
         .await;
