@@ -163,7 +163,9 @@ async fn a_check_in_makes_the_further_accounts_of_its_user_due_unless_a_problem_
     };
     let (tell, mut reported) = unbounded_channel();
     let running = async move |body: Json<Value>| tell.send(body.0).unwrap();
+    let token = async || Json(json!({ "gatewayToken": "t" }));
     let router = Router::new()
+        .route("/api/platform/gateway-token", get(token))
         .route("/api/platform/user-by-sandbox", get(async || Json(whose)))
         .route("/api/platform/lookup", get(lookup))
         .route("/api/platform/running", post(running));
