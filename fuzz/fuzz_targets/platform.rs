@@ -64,6 +64,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         controllers: Arc::new(controllers),
         orphaned_machines: Arc::clone(&memory) as _,
         fleet: Arc::clone(&fleet),
+        queue: None,
+        random: system_random(),
         relays: Arc::clone(&relays),
         operator_client: None,
         clock: Arc::clone(&shared),
