@@ -65,6 +65,7 @@ impl Filter {
 }
 
 /// A message before the filter.
+#[derive(Clone)]
 pub(crate) struct Candidate {
     pub(crate) message: WebhookMessage,
     pub(crate) received_at: Timestamp,

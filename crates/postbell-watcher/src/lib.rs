@@ -30,6 +30,7 @@ mod poster;
 mod problems;
 mod puller;
 mod push_auth;
+mod recently_read;
 mod redelivery;
 mod refusals;
 mod renewal;

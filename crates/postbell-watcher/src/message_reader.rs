@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::arrival::Arrival;
 use crate::extras::ExtrasReader;
 use crate::filter::Candidate;
+use crate::recently_read::RecentlyRead;
 use crate::settings::WatcherSettings;
 
 /// How many messages are read concurrently: Gmail allows about ten requests per user.
@@ -29,6 +30,7 @@ pub(crate) struct MessageReader {
     pub(crate) gmail: Arc<Gmail>,
     pub(crate) settings: Arc<WatcherSettings>,
     pub(crate) extras: ExtrasReader,
+    pub(crate) recent: RecentlyRead,
 }
 
 /// A message as Gmail gave it.
@@ -127,8 +129,15 @@ impl MessageReader {
         if arrival.is_deletion() {
             return Ok(Read::Deletion);
         }
-        match self.candidate(&arrival.message.id).await {
-            Ok(candidate) => Ok(Read::Message(Box::new(candidate))),
+        let id = &arrival.message.id;
+        if let Some(candidate) = self.recent.get(id) {
+            return Ok(Read::Message(Box::new(candidate)));
+        }
+        match self.candidate(id).await {
+            Ok(candidate) => {
+                self.recent.put(&candidate);
+                Ok(Read::Message(Box::new(candidate)))
+            }
             Err(GmailError::NotFound) => Ok(Read::Missing),
             Err(error) if is_of_one_message(&error) => Ok(Read::Failed(error)),
             Err(error) => Err(error),

@@ -16,6 +16,7 @@ use crate::message_reader::MessageReader;
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::poster::Poster;
+use crate::recently_read::RecentlyRead;
 use crate::refusals::Refusals;
 use crate::renewal::WatchRenewal;
 use crate::server::PushServer;
@@ -82,6 +83,7 @@ impl Watcher {
                         settings: Arc::clone(&settings),
                         clock: Arc::clone(&clock),
                     },
+                    recent: RecentlyRead::new(Arc::clone(&clock)),
                 },
                 settings: Arc::clone(&settings),
                 state: Arc::clone(&state),

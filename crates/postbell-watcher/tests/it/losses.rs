@@ -288,9 +288,6 @@ async fn an_accepted_call_ends_the_webhooks_problem_before_the_rest_of_the_backl
     let world = TestWatcher::with(|settings| settings.messages_per_hook = NonZeroUsize::MIN).await;
     let sent = world.deliver_many(2);
     let faults = world.sandbox.faults();
-    faults.add(FaultPoint::Hook, Kind::refuse(500), Frequency::Times(1));
-    world.sync().await.unwrap_err();
-    assert_eq!(world.state()["problemCode"], "webhook_failing");
     let unread = Kind::refuse(503);
     faults.add_for(
         FaultPoint::GmailMessage,
@@ -298,9 +295,26 @@ async fn an_accepted_call_ends_the_webhooks_problem_before_the_rest_of_the_backl
         unread,
         Frequency::Always,
     );
+    faults.add(FaultPoint::Hook, Kind::refuse(500), Frequency::Times(1));
+    world.sync().await.unwrap_err();
+    assert_eq!(world.state()["problemCode"], "webhook_failing");
     world.sync().await.unwrap_err();
     assert_eq!(world.hooks(), [[sent[0].clone()]]);
     assert_ne!(world.state()["problemCode"], "webhook_failing");
+}
+
+/// Gmail's quota counts each read.
+#[tokio::test]
+async fn a_webhook_call_is_repeated_without_reading_its_mails_again() {
+    let world = TestWatcher::new().await;
+    let sent = world.deliver_many(3);
+    let faults = world.sandbox.faults();
+    faults.add(FaultPoint::Hook, Kind::refuse(500), Frequency::Times(1));
+    world.sync().await.unwrap_err();
+    let unread = Kind::refuse(503);
+    faults.add(FaultPoint::GmailMessage, unread, Frequency::Always);
+    world.sync().await.unwrap();
+    assert_eq!(world.hooks(), [sent]);
 }
 
 #[tokio::test]
