@@ -44,7 +44,7 @@ struct Asked {
     user_id: String,
 }
 
-/// Measures how fast a backlog is delivered, and how long new mail takes meanwhile.
+/// Measures how fast a backlog is delivered, and how long new mail takes beside it.
 pub(crate) async fn all(time: Duration) -> anyhow::Result<()> {
     say(&format!(
         "{WAITING} mailboxes that have waited for an hour, beside 1 000 new mails a second to others"

@@ -36,7 +36,7 @@ pub(crate) struct ConfigSource {
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    /// The platform knows this machine's token, and no user has the machine any more.
+    /// The platform knows this machine's token, and no user has the machine.
     #[error(
         "no user has a machine with this KILOCLAW_SANDBOX_ID any more: `postbell users show` has the present one"
     )]

@@ -340,7 +340,7 @@ impl Configurator {
         replaced.is_ok()
     }
 
-    /// Ends the watcher and removes all credentials and the stored configuration: no user has this machine any more, or
+    /// Ends the watcher and removes all credentials and the stored configuration: no user has this machine, or
     /// the user has it under another id. The watchers' states stay: should it get an account again, nothing is delivered
     /// twice.
     async fn forget(&mut self, source: &ConfigSource) -> Reloaded {

@@ -52,7 +52,7 @@ impl Installation {
         }
     }
 
-    /// Unpacks what `wanted` changes, beside what is used. Watchers can run meanwhile.
+    /// Unpacks what `wanted` changes, beside what is used. Watchers can go on.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Installation {
         Ok(spawn_blocking(move || prepared.commit()).await?)
     }
 
-    /// Removes the credentials of all accounts, and keeps the watchers' states: no user has this machine any more, or the
+    /// Removes the credentials of all accounts, and keeps the watchers' states: no user has this machine, or the
     /// user has it under another id.
     pub(crate) async fn forget(&self) -> Result<(), BoxError> {
         let this = self.clone();

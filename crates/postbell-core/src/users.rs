@@ -296,7 +296,7 @@ pub enum UsersError {
         record: UserId,
     },
 
-    /// What was taken for a user is a further account of one.
+    /// The record is a further account of a user.
     #[error("{user} is a further account of {owner}, not a user")]
     IsAccount {
         /// The id.

@@ -92,7 +92,7 @@ pub struct NewConnection {
     pub watch_expires_at: Option<Timestamp>,
     /// Whether Gmail has said that the credentials open the account's mailbox.
     pub is_proven: bool,
-    /// When the user was added for whom the account is connected: another one may have the same id by now.
+    /// When the user was added for whom the account is connected: another one may have the same id.
     pub added: Option<Timestamp>,
     /// Whether it is connected beside the user's other accounts. If not, it replaces the account of the record.
     pub is_further: bool,
@@ -177,7 +177,7 @@ pub enum ChangeError {
     #[error("a user may connect at most {MAX_ACCOUNTS_OF_USER} accounts")]
     TooManyAccounts,
 
-    /// Google no longer accepts the new grant: it was revoked meanwhile.
+    /// Google no longer accepts the new grant: it has been revoked.
     #[error("the grant was revoked")]
     GrantRevoked,
 

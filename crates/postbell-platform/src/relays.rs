@@ -60,7 +60,7 @@ pub struct CheckIn {
     pub token: SecretString,
     /// What the machine said of the first account.
     pub report: MachineReport,
-    /// What it said of the further ones.
+    /// Its report on the further ones.
     pub accounts: Vec<AccountReport>,
 }
 

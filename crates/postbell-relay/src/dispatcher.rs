@@ -102,7 +102,7 @@ impl Dispatcher {
         let mut beside = self.start_beside(&aftermath, &no_more);
         Arc::clone(&self).deliver_until(stop, &aftermath).await;
         no_more.cancel();
-        // What is lost by then is reported with the next mail.
+        // A loss before that is reported with the next mail.
         let _ = timeout(REPORT_GRACE, join_all(&mut beside)).await;
     }
 

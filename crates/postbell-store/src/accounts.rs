@@ -10,7 +10,7 @@ pub(crate) fn email(record: &UserRecord) -> Option<&EmailAddress> {
 }
 
 /// Returns the address of a record that is to be written, if its mailbox is another one than that of the stored record. A mailbox
-/// that the stored record has already is kept, whoever has it, too.
+/// that the stored record has already is kept, even if another one has it.
 pub(crate) fn new_mailbox<'a>(
     record: &'a UserRecord,
     stored: &UserRecord,

@@ -201,7 +201,7 @@ pub async fn copy(
     };
     copy_tables(&mut *source, &mut *target, position, progress).await?;
     let tables = verify(&mut *source, &mut *target, progress).await?;
-    // One that has started meanwhile waits, and would use the source from then on.
+    // One that has started during the copy waits, and would use the source from then on.
     source.refuse_if_used().await?;
     target.finish().await?;
     Ok(Copied {

@@ -11,7 +11,7 @@ use postbell_core::{
 use crate::columns::{Columns, number, time_if_any};
 use crate::mailbox::{Effect, Mailbox, Next, Pending};
 
-/// What is stored of a mailbox, as far as the transaction needs it, and what it changes.
+/// The stored columns of a mailbox that the transaction needs, and those that it changes.
 pub(crate) struct LoadedMailbox<Place> {
     pub(crate) user: UserId,
     /// Where its row is, as the engine names it; `None` if there is none.

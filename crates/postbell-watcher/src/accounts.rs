@@ -157,7 +157,7 @@ impl<O: OpenAccount> Accounts<O> {
         self.close_unwanted().await;
     }
 
-    /// Ends the watchers that are not wanted any more, and opens the new ones. The others run on.
+    /// Ends the watchers that are no longer wanted, and opens the new ones. The others run on.
     async fn replace(&mut self, accounts: Vec<WatchedAccount>) {
         let mut before = std::mem::take(&mut self.slots);
         for account in accounts {

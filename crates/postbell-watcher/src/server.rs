@@ -121,7 +121,7 @@ struct Shared {
     is_of_accounts: bool,
 }
 
-/// What is watched now.
+/// The watched mailboxes.
 #[derive(Clone, Default)]
 struct Served {
     servers: Arc<[PushServer]>,
@@ -177,7 +177,7 @@ impl PushServers {
         });
     }
 
-    /// What is watched, once the watcher of `address` is not about to be started.
+    /// The watched mailboxes, once the watcher of `address` is not about to be started.
     async fn served_for(&self, address: &str) -> Served {
         let mut served = self.0.served.subscribe();
         let is_settled = |it: &Served| it.is_named(address) || !it.is_paused(address);

@@ -92,7 +92,7 @@ pub(super) fn body_kind(headers: &HeaderMap) -> BodyKind {
     }
 }
 
-/// Checks what a server must refuse, and the gateway cannot see any more.
+/// Checks what a server must refuse, and the gateway cannot see.
 ///
 /// # Errors
 ///

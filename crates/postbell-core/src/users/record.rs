@@ -117,7 +117,7 @@ pub struct NewAccount {
     pub record: UserId,
     /// The user.
     pub owner: UserId,
-    /// When the user was added: another one may have the same id by now.
+    /// When the user was added: another one may have the same id.
     pub owner_added: Timestamp,
     /// The account.
     pub connection: GoogleConnection,

@@ -18,7 +18,7 @@ pub const UNITS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6000).unwrap();
 /// (<https://developers.google.com/workspace/calendar/api/guides/quota>), and does not say how it counts for Gmail.
 const PERIOD: Duration = Duration::from_secs(61);
 
-/// What is spent within such a part of the time is kept together.
+/// Units spent within such a part of the time are kept together.
 const PART: Duration = Duration::from_millis(250);
 
 /// The cost of a call in units.

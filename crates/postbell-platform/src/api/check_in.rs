@@ -80,7 +80,7 @@ pub(super) async fn authenticated(
     Ok((user.ok_or(ApiError::Unauthorized)?, token))
 }
 
-/// Returns the sandbox id, and the token that is derived from it. A machine may have both, and no user any more.
+/// Returns the sandbox id, and the token that is derived from it. A machine may have both, and no user.
 pub(super) fn verified(
     platform: &Platform,
     sandbox_id: &str,

@@ -27,7 +27,7 @@ const ENTRIES_READ: usize = 100;
 const RANDOM_END: usize = 16;
 const LONGEST_BEGINNING: usize = 100;
 
-/// How often the removal of a user begins again because another account was connected meanwhile.
+/// How often the removal of a user begins again because another account was connected.
 const MOST_ROUNDS: usize = 10;
 
 /// A watch that ends within this time is one that ends soon: machines renew it each day.
@@ -232,7 +232,7 @@ impl Perform<RemoveUser> for Operator {
                 google_permission = worst(google_permission, permission);
             }
             match self.remove_record(&user, by).await {
-                // Another account was connected meanwhile, and its permission has to end, too.
+                // Another account has been connected, and its permission has to end, too.
                 Err(UsersError::HasAccounts { .. }) if rounds < MOST_ROUNDS => rounds += 1,
                 removed => {
                     let (removed, permission) = removed?;

@@ -133,7 +133,7 @@ impl OperatorClient {
         lock.ok_or_else(|| "too many changes of one mailbox wait".into())
     }
 
-    /// Returns a lock under which a new grant may be stored. `None` if it was revoked meanwhile, with an older one of the
+    /// Returns a lock under which a new grant may be stored. `None` if it has been revoked, with an older one of the
     /// same account.
     pub(crate) async fn reserve(
         &self,
@@ -254,7 +254,7 @@ impl OperatorClient {
         Ok(grants)
     }
 
-    /// Another process may have connected the account meanwhile: then its grant was revoked, too, and its user must know.
+    /// Another process may have connected the account: then its grant was revoked, too, and its user must know.
     async fn report_revoked(
         &self,
         email: &EmailAddress,

@@ -33,7 +33,7 @@ pub(super) trait HasSession: FromRequestParts<Pages, Rejection = PageError> + Se
 }
 
 impl HasSession for Session {
-    /// A session can always be ended, also while somebody else uses up the limit with another one.
+    /// A session can always be ended, also while another person uses up the limit with another one.
     const IS_LIMITED: bool = false;
 
     fn session(&self) -> &Session {

@@ -175,7 +175,7 @@ impl<P: LivePage> Connection<P> {
             }
             if self.page.audience() != audience {
                 self.changes = self.page.listen(&self.pages.parts().changes);
-                // What has changed before that is not announced again.
+                // Changes before that are not announced again.
                 self.is_first = true;
             }
         }

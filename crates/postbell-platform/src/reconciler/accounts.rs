@@ -14,7 +14,7 @@ use crate::random::random_text;
 const RANDOM_END: usize = 16;
 const LONGEST_BEGINNING: usize = 100;
 
-/// What was stored, and the grant of the operator's client that it replaces or ends.
+/// The stored record, and the grant of the operator's client that it replaces or ends.
 pub(super) type Stored = (UserRecord, Option<MailboxGrant>);
 
 impl Worker {
@@ -61,7 +61,7 @@ impl Worker {
                 },
             };
             match refused {
-                // Another browser has connected it meanwhile, or another record has the id.
+                // Another browser has connected it, or another record has the id.
                 UsersError::AccountConnected { .. } | UsersError::AlreadyExists { .. } => {
                     last = Some(refused);
                 }

@@ -13,7 +13,7 @@ use crate::columns::{Columns, in_order, parsed};
 
 /// Stores what [`Mailbox::effect_of`](crate::mailbox::Mailbox::effect_of) and
 /// [`Mailbox::restart`](crate::mailbox::Mailbox::restart) say of a pending notification with a lower history id, and a new
-/// row if there is none. A row that another transaction changes meanwhile has another version then, and is not returned; nor
+/// row if there is none. A row that another transaction changes has another version then, and is not returned; nor
 /// is a mailbox with a cursor that may cover the push. Rows are found by the index and changed by their place, whatever the
 /// statistics of the table say: it is empty one moment and large the next.
 ///

@@ -43,7 +43,7 @@ pub(super) fn read(db: &Connection, user: &UserId) -> Result<Cursors, Failure> {
     Ok(cursors)
 }
 
-/// Stores the cursor of an address, or deletes it if there is none any more.
+/// Stores the cursor of an address, or deletes it if there is none.
 pub(super) fn store(
     db: &Connection,
     user: &UserId,

@@ -44,7 +44,7 @@ impl Transaction<'_> {
         self.changed.borrow_mut().push(user.clone());
     }
 
-    /// What is remembered of mailboxes. Must not be held while another function runs.
+    /// The remembered mailboxes. Must not be held while another function runs.
     pub(super) fn mailboxes(&self) -> RefMut<'_, Mailboxes> {
         self.mailboxes.borrow_mut()
     }

@@ -76,7 +76,7 @@ impl Aim {
         }
     }
 
-    /// The records in question; `None` if there is no such account any more.
+    /// The records in question; `None` if the account was removed.
     async fn wanted(
         &self,
         pages: &Pages,
@@ -122,7 +122,7 @@ enum Problem {
     Refused(String),
     /// The redirect is not of the attempt that runs, if one does.
     Expired,
-    /// Another account was connected meanwhile.
+    /// Another account was connected first.
     OtherAccount,
     /// The connected account that is to be connected again, and what happened.
     Connect(Option<EmailAddress>, ConnectError),

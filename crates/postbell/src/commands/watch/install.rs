@@ -144,7 +144,7 @@ pub(crate) async fn uninstall(
 /// The service that the same arguments install; without an address and tables, also that of tables which are gone.
 fn to_uninstall(args: &UninstallArgs, env: &Env) -> anyhow::Result<Service> {
     let all = Service::of(ALL, env)?;
-    // A configuration that cannot be read any more keeps no service.
+    // A configuration that can no longer be read keeps no service.
     let has_tables = env.load().is_ok_and(|config| !config.watch.is_empty());
     if args.account.is_none() && has_tables {
         return Ok(all);
