@@ -16,6 +16,7 @@ use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use serde_json::{Value, json};
 
 use crate::connect::{assert_connected, assert_shows, come_back, connect, decide_with, pages};
+use crate::grants::{revoked, under_way};
 use crate::test_browser::{Answer, Browser, TestPages};
 use crate::test_platform::{TestPlatform, gateway_token, google_credentials, olga, sandbox};
 
@@ -253,7 +254,7 @@ async fn a_consent_that_arrives_after_the_user_was_removed_is_revoked() {
     let faults = sandbox.faults();
     faults.add(FaultPoint::GmailWatch, delayed, Frequency::Times(1));
     let remove = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        under_way(&sandbox, FaultPoint::GmailWatch).await;
         let user_id = "ann".parse().unwrap();
         let by = olga();
         let removal = pages.world.operator.perform(RemoveUser { user_id }, &by);
@@ -264,13 +265,7 @@ async fn a_consent_that_arrives_after_the_user_was_removed_is_revoked() {
     assert!(removed.removed);
     assert_eq!(removed.google_permission, Some(GooglePermission::Revoked));
     for account in [ANN, TEAM, "late@example.com"] {
-        for _ in 0..100 {
-            if sandbox.oauth().grants(account) == 0 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        assert_eq!(sandbox.oauth().grants(account), 0, "{account}");
+        revoked(&sandbox, account).await;
     }
     assert!(accounts(&pages.world, "ann").await.is_empty());
     assert_eq!(pages.world.store.count().await.unwrap(), 0);

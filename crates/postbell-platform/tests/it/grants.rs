@@ -31,14 +31,14 @@ fn delay(sandbox: &Sandbox, at: FaultPoint) {
 }
 
 /// Waits until the request that is delayed is under way.
-async fn under_way(sandbox: &Sandbox, at: FaultPoint) {
+pub(crate) async fn under_way(sandbox: &Sandbox, at: FaultPoint) {
     while sandbox.faults().occurred(at) == 0 {
         sleep(Duration::from_millis(5)).await;
     }
 }
 
 /// Waits until Google has revoked all grants of an account.
-async fn revoked(sandbox: &Sandbox, email: &str) {
+pub(crate) async fn revoked(sandbox: &Sandbox, email: &str) {
     for _ in 0..200 {
         if sandbox.oauth().grants(email) == 0 {
             return;
