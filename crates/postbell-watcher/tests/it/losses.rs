@@ -73,9 +73,9 @@ async fn a_message_that_gmail_lists_before_it_has_it_delays_no_other_and_arrives
         Frequency::Times(2),
     );
     let late = world.deliver_many(1);
+    let mut hooks = world.sandbox.bot().subscribe();
     assert_eq!(world.sync().await.unwrap(), SyncOutcome::NothingNew);
     assert_eq!(world.state()["problem"], Value::Null);
-    let mut hooks = world.sandbox.bot().subscribe();
     hooks.recv().await.unwrap();
     assert_eq!(world.hooks(), [late]);
     world.until(|_, state| state["failing"].is_null()).await;

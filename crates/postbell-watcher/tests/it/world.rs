@@ -24,7 +24,7 @@ pub(crate) const EMAIL: &str = "ann@example.com";
 pub(crate) const TOKEN: &str = "the-watchers-token";
 
 /// So long that it does not happen in a test.
-const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A sandbox, and a running watcher with a started watch. Without other settings, it syncs at its
 /// start and after notifications only.
