@@ -35,6 +35,7 @@ pub(crate) struct Machine {
     variables: Vec<(String, String)>,
     port: u16,
     client: Client,
+    token: String,
 }
 
 /// A running controller. Its log is in the home.
@@ -60,6 +61,7 @@ impl Machine {
             variables: Vec::new(),
             port,
             client: Client::new(),
+            token: TOKEN.to_owned(),
         };
         machine.program("openclaw", gateway);
         for (name, value) in [
@@ -88,6 +90,12 @@ impl Machine {
 
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Gives the machine the token that a platform derives for it.
+    pub(crate) fn set_token(&mut self, token: &str) {
+        self.set("OPENCLAW_GATEWAY_TOKEN", token);
+        token.clone_into(&mut self.token);
     }
 
     fn program(&self, name: &str, script: &str) {
@@ -149,8 +157,8 @@ impl Machine {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    async fn get(&self, path: &str) -> Option<Value> {
-        let request = self.client.get(self.url(path)).bearer_auth(TOKEN);
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
+        let request = self.client.get(self.url(path)).bearer_auth(&self.token);
         request.send().await.ok()?.json().await.ok()
     }
 
@@ -165,6 +173,22 @@ impl Machine {
             }
         })
         .await
+    }
+
+    /// The accounts and subjects of the mails that the sandbox's gateway has received.
+    pub(crate) async fn received(&self) -> Vec<(String, String)> {
+        let hooks = self.get("/sandbox/hooks").await.unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let hooks = hooks["hooks"].as_array().unwrap().iter();
+        let received = hooks.flat_map(|hook| {
+            let account = text(&hook["body"]["account"]);
+            let messages = hook["body"]["messages"].as_array().unwrap().iter();
+            let subjects = messages.map(|message| text(&message["subject"]));
+            subjects
+                .map(|subject| (account.clone(), subject))
+                .collect::<Vec<_>>()
+        });
+        received.collect()
     }
 
     /// Waits for a file that a child writes, and returns its content.

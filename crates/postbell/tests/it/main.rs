@@ -30,6 +30,7 @@ mod settings_page;
 mod setup;
 mod setup_answers;
 mod setup_platform;
+mod several_accounts;
 mod soak;
 mod support;
 mod telemetry;

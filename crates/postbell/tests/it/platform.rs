@@ -1,12 +1,15 @@
 //! Helpers for tests with a real platform, and relay and platform as two processes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use postbell::demo::DemoStack;
 use postbell_core::{Clock, SystemClock};
+use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -111,17 +114,21 @@ impl OurPlatform {
         format!("http://{}{path}", self.address)
     }
 
+    /// Signs a user in, without a browser.
+    pub(crate) async fn sign_in(&self, user: &str) -> Session {
+        let link = self.command(&["users", "link", user]).await;
+        let session = Session {
+            client: Client::builder().redirect(Policy::none()).build().unwrap(),
+            base: self.url(),
+            cookies: Mutex::default(),
+        };
+        session.send(session.client.post(link.trim())).await;
+        session
+    }
+
     /// Ada's page, without a browser.
     pub(crate) async fn my_bot(&self) -> String {
-        let link = self.command(&["users", "link", "ada"]).await;
-        let unled = Client::builder().redirect(Policy::none()).build().unwrap();
-        let sign_in = unled.post(link.trim());
-        let sign_in = sign_in.header("sec-fetch-site", "same-origin").send();
-        let answer = sign_in.await.unwrap();
-        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
-        let cookie = cookie.split(';').next().unwrap();
-        let page = unled.get(self.page("/bot")).header("cookie", cookie).send();
-        page.await.unwrap().text().await.unwrap()
+        self.sign_in("ada").await.page("/bot").await
     }
 
     /// Calls the platform with the internal key.
@@ -204,6 +211,63 @@ impl OurPlatform {
         let subscription = self.world.subscription();
         self.world.sandbox.pubsub().drained(&subscription).await;
     }
+}
+
+/// The session of somebody who has signed in.
+pub(crate) struct Session {
+    client: Client,
+    base: String,
+    cookies: Mutex<BTreeMap<String, String>>,
+}
+
+impl Session {
+    /// Sends a request as from one of our pages, and keeps the cookies of the answer.
+    async fn send(&self, request: RequestBuilder) -> Response {
+        let cookies = self.cookies.lock().clone();
+        let cookies: Vec<_> = cookies.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let request = request.header(COOKIE, cookies.join("; "));
+        let request = request.header("sec-fetch-site", "same-origin");
+        let answer = request.send().await.unwrap();
+        for cookie in answer.headers().get_all(SET_COOKIE) {
+            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            let kept = (name.to_owned(), value.to_owned());
+            self.cookies.lock().extend([kept]);
+        }
+        answer
+    }
+
+    /// The text of a page.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let page = self.send(self.client.get(format!("{}{path}", self.base)));
+        page.await.text().await.unwrap()
+    }
+
+    /// Sends a form of *My bot*, and returns where the answer leads.
+    pub(crate) async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> String {
+        let page = self.page("/bot").await;
+        let (_, token) = page.split_once("name=\"form_token\" value=\"").unwrap();
+        let token = token.split('"').next().unwrap();
+        let fields = [fields, &[("form_token", token)]].concat();
+        let form = self.client.post(format!("{}{path}", self.base));
+        leads_to(&self.send(form.form(&fields)).await)
+    }
+
+    /// Connects an account with the operator's client: one that `aim` names again, or another one.
+    pub(crate) async fn connect(&self, aim: &[(&str, &str)], account: &str) {
+        let consent = self.submit("/bot/google", aim).await;
+        let decision = [("allow", "yes"), ("account", account)];
+        let decided = self.client.post(consent).form(&decision).send();
+        let back = leads_to(&decided.await.unwrap());
+        let connected = leads_to(&self.send(self.client.get(back)).await);
+        assert_eq!(connected, "/bot#connection");
+    }
+}
+
+fn leads_to(answer: &Response) -> String {
+    let location = answer.headers().get(LOCATION);
+    let location = location.unwrap_or_else(|| panic!("{answer:?}"));
+    location.to_str().unwrap().to_owned()
 }
 
 #[tokio::test]

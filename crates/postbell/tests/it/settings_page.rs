@@ -1,7 +1,7 @@
 //! The pages in a real browser, served by `postbell serve`.
 
 mod browser;
-mod connect;
+pub(crate) mod connect;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

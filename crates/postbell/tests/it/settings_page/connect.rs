@@ -30,7 +30,7 @@ async fn access_token(ours: &OurPlatform) -> String {
 }
 
 /// Runs `postbell setup --operator` with a client from the console, and returns the printed configuration as variables.
-async fn set_up(ours: &OurPlatform, home: &Path) -> Vec<(&'static str, String)> {
+pub(crate) async fn set_up(ours: &OurPlatform, home: &Path) -> Vec<(&'static str, String)> {
     let sandbox = &ours.world.sandbox;
     let number = sandbox.cloud().put_project(PROJECT);
     let redirect = vec![ours.page("/bot/google/back")];

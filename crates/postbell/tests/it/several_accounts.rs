@@ -1,0 +1,173 @@
+//! Several Google accounts of one user on the whole way: operator's client, platform, relay, controller, watcher and one webhook.
+
+use std::fs;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::controller::{Machine, SANDBOX_GATEWAY};
+use crate::platform::{OurPlatform, Session};
+use crate::settings_page::connect::set_up;
+use crate::setup_platform::serve_with;
+use crate::support::{DEADLOCK, google_variables};
+
+const ANN: &str = "ann@example.com";
+const BOB: &str = "bob@example.com";
+
+/// Between two looks at what other processes have done: they need the processor.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The user `ann` of a platform, with a machine of her own.
+struct Ann<'a> {
+    ours: &'a OurPlatform,
+    machine: Machine,
+    session: Session,
+}
+
+impl<'a> Ann<'a> {
+    async fn new(ours: &'a OurPlatform) -> Self {
+        let sandbox = &ours.world.sandbox;
+        let mut machine = Machine::new(SANDBOX_GATEWAY).await;
+        machine.set_token(&sandbox.platform().gateway_token("ann"));
+        machine.set("KILOCLAW_SANDBOX_ID", "ann");
+        machine.set("POSTBELL_CONTROLLER__PLATFORM_URL", &ours.url());
+        for (name, value) in google_variables(sandbox.url()) {
+            machine.set(name, &value);
+        }
+        ours.command(&["users", "add", "ann", "--url", &machine.url("")])
+            .await;
+        let session = ours.sign_in("ann").await;
+        Self {
+            ours,
+            machine,
+            session,
+        }
+    }
+
+    async fn status(&self) -> Value {
+        let path = "/api/platform/status?userId=ann";
+        self.ours.ask(Method::GET, path, Value::Null).await
+    }
+
+    /// The id of the record of the further account.
+    async fn bob(&self) -> String {
+        let status = self.status().await;
+        let id = status["furtherAccounts"][0]["userId"].as_str();
+        id.unwrap().to_owned()
+    }
+
+    fn deliver(&self, email: &str, subject: &str) {
+        let mail = format!("From: c@example.org\nSubject: {subject}\n\nhello");
+        let gmail = self.ours.world.sandbox.gmail();
+        gmail.deliver(email, mail.as_bytes()).unwrap();
+    }
+
+    async fn has(&self, email: &str, subject: &str) -> bool {
+        let mail = (email.to_owned(), subject.to_owned());
+        self.machine.received().await.contains(&mail)
+    }
+
+    async fn gets(&self, email: &str, subject: &str) {
+        let arrives = async {
+            while !self.has(email, subject).await {
+                sleep(PAUSE).await;
+            }
+        };
+        let arrived = timeout(DEADLOCK, arrives).await;
+        arrived.unwrap_or_else(|_| panic!("{subject} is missing"));
+    }
+
+    async fn arrives(&self, email: &str, subject: &str) {
+        self.deliver(email, subject);
+        self.gets(email, subject).await;
+    }
+
+    async fn switch(&self, account: &str, to: &str) {
+        let form = [("account", account), ("to", to)];
+        self.session.submit("/bot/notifications", &form).await;
+    }
+
+    async fn watcher(&self) -> Value {
+        let version = self.machine.get("/_kilo/version").await.unwrap();
+        version["watcher"]["pid"].clone()
+    }
+
+    fn folders_of_further_accounts(&self) -> usize {
+        let folder = self.machine.home.path().join(".config/.postbell-accounts");
+        fs::read_dir(folder).unwrap().count()
+    }
+}
+
+/// Google revokes the grant of the further account, and its owner consents again.
+async fn lose_a_grant(ann: &Ann<'_>, bob: &str) {
+    ann.ours.world.sandbox.oauth().revoke(BOB);
+    ann.deliver(BOB, "without a grant");
+    ann.arrives(ANN, "beside a dead grant").await;
+    let shown = async {
+        loop {
+            let status = ann.status().await;
+            let account = &status["furtherAccounts"][0];
+            if account["problem"]["code"] == "grant_revoked" {
+                return status;
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    let status = timeout(DEADLOCK, shown).await.unwrap();
+    assert_eq!(status["problem"], Value::Null);
+    assert_eq!(status["status"], "running");
+    let page = ann.session.page("/bot").await;
+    assert!(page.contains("grant_revoked"), "{page}");
+    assert!(!ann.has(BOB, "without a grant").await);
+    ann.session.connect(&[("account", bob)], BOB).await;
+    ann.gets(BOB, "without a grant").await;
+    assert_eq!(
+        ann.status().await["furtherAccounts"][0]["problem"],
+        json!(null)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_account_of_a_user_comes_goes_and_fails_without_the_other() {
+    let ours = OurPlatform::new().await;
+    let operator = tempfile::tempdir().unwrap();
+    let mut variables = ours.variables();
+    variables.extend(google_variables(ours.world.sandbox.url()));
+    variables.extend(set_up(&ours, operator.path()).await);
+    variables.push(("POSTBELL_RELAY__RETRY__FIRST", "20ms".to_owned()));
+    let service = serve_with(&variables).await;
+    let ann = Ann::new(&ours).await;
+    let controller = ann.machine.start();
+    ann.machine.is("ready").await;
+
+    ann.session.connect(&[], ANN).await;
+    ann.arrives(ANN, "the first account").await;
+    let watcher = ann.watcher().await;
+    ann.session.connect(&[("another", "1")], BOB).await;
+    ann.arrives(BOB, "the second account").await;
+    ann.arrives(ANN, "beside a second account").await;
+
+    let bob = ann.bob().await;
+    ann.switch(&bob, "off").await;
+    ann.deliver(BOB, "while it was off");
+    ann.arrives(ANN, "beside one that is off").await;
+    assert!(!ann.has(BOB, "while it was off").await);
+    ann.switch(&bob, "on").await;
+    ann.gets(BOB, "while it was off").await;
+
+    lose_a_grant(&ann, &bob).await;
+    assert_eq!(ann.watcher().await, watcher, "the watcher has run on");
+
+    assert_eq!(ann.folders_of_further_accounts(), 1);
+    let form = [("account", &*bob)];
+    ann.session.submit("/bot/disconnect", &form).await;
+    assert_eq!(ann.folders_of_further_accounts(), 0);
+    assert_eq!(ours.world.sandbox.oauth().grants(BOB), 0);
+    assert_eq!(ann.status().await.get("furtherAccounts"), None);
+    ann.arrives(ANN, "without the second account").await;
+    assert_eq!(controller.terminate().await, Some(0));
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
