@@ -17,6 +17,9 @@ use crate::facts::{
 };
 use crate::report::CheckResult;
 
+/// Why the subscription of a watcher that was started without setup is not checked.
+pub(crate) const PUSHED: &str = "setup did not make the subscription that pushes to this watcher: `postbell watch test` tests it";
+
 /// What the checks use.
 pub struct Deps {
     /// HTTP client. Must not follow redirects, and must report TLS certificates.

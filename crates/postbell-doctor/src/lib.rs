@@ -14,6 +14,7 @@ mod facts;
 mod google_error;
 mod platform;
 mod probe;
+mod redacted;
 mod report;
 mod run;
 mod times;

@@ -4,6 +4,7 @@ use postbell_core::EmailAddress;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use crate::ask::{URL, ask_parsed, user_token};
 use crate::context::SetupContext;
 use crate::error::{Blocker, Result, SetupError};
 use crate::openclaw::{self, OpenClawHook};
@@ -11,9 +12,8 @@ use crate::operator;
 use crate::progress::SavedDestination;
 use crate::report::StepId;
 use crate::request::{Destination, Webhook, parse_endpoint, parse_url};
-use crate::ui::{Event, NoAnswer, Question, Ui};
+use crate::ui::{NoAnswer, Question, Ui};
 
-pub(crate) const URL: &str = "a URL, such as https://postbell.example.com";
 const WEBHOOK_URL: &str = "a URL, such as http://127.0.0.1:18789/hooks/gmail";
 
 /// Completes the request, and saves it to the progress file.
@@ -195,18 +195,6 @@ async fn complete_user_token(ctx: &mut SetupContext) -> Result<()> {
     Ok(())
 }
 
-/// The user token for the platform, from the request or the user.
-pub(crate) async fn user_token(ctx: &SetupContext) -> Result<SecretString> {
-    if let Some(given) = ctx.request.user_token.clone() {
-        return Ok(given);
-    }
-    let question = Question::new(
-        "User token for the platform (the operator gets it from: postbell users token USER)",
-        "POSTBELL_USER_TOKEN",
-    );
-    Ok(ctx.deps.ui.secret(&question).await?)
-}
-
 async fn ask_destination(ui: &dyn Ui) -> Result<Destination> {
     let question = Question::new(
         "Where does the bot run?",
@@ -249,22 +237,4 @@ async fn ask_mailbox(ui: &dyn Ui) -> Result<EmailAddress> {
     let question = Question::new("Address of the mailbox to watch", "--mailbox ADDRESS");
     let expected = "a mail address, such as you@example.com";
     ask_parsed(ui, &question, expected, |text| text.parse().ok()).await
-}
-
-/// Asks until the answer can be parsed, up to five times, and says what was expected.
-pub(crate) async fn ask_parsed<T>(
-    ui: &dyn Ui,
-    question: &Question,
-    expected: &str,
-    parse: impl Fn(&str) -> Option<T>,
-) -> Result<T> {
-    const ATTEMPTS: usize = 5;
-    for _ in 0..ATTEMPTS {
-        let answer = ui.text(question).await?;
-        if let Some(parsed) = parse(answer.trim()) {
-            return Ok(parsed);
-        }
-        ui.show(Event::Note(&format!("Expected {expected}.")));
-    }
-    Err(SetupError::new(Blocker::MissingInput(question.flag)))
 }

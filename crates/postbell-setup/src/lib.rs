@@ -7,6 +7,7 @@
 //! `steps.rs`, which lists them. `blocker.rs` and `remedy.rs` have the messages for users;
 //! `terminal.rs` shows them.
 
+mod ask;
 mod blocker;
 mod complete;
 mod consent;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::complete::{URL, ask_parsed};
+use crate::ask::{URL, ask_parsed};
 use crate::context::SetupContext;
 use crate::error::Result;
 use crate::progress::SavedDestination;

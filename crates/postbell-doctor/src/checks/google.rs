@@ -5,12 +5,9 @@ use std::sync::Arc;
 use postbell_google::{Api, PubSubAdmin, ServiceAccounts, TokenSource};
 
 use super::subscription;
-use crate::checker::{Checker, Project};
+use crate::checker::{Checker, PUSHED, Project};
 use crate::google_error::{RUN_SETUP, explain};
 use crate::report::{CheckResult, HopId};
-
-/// Why the subscription of a watcher that was started without setup is not checked.
-pub(super) const PUSHED: &str = "setup did not make the subscription that pushes to this watcher: `postbell watch test` tests it";
 
 /// Google Cloud as an administrator of the project.
 struct Admin<'a> {

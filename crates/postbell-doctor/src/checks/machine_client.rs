@@ -6,9 +6,9 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::endpoint::redacted;
 use crate::checker::Checker;
 use crate::facts::MachineFacts;
+use crate::redacted::redacted;
 use crate::report::CheckResult;
 
 pub(super) const HEALTH: &str = "/health";

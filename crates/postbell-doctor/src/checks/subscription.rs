@@ -3,9 +3,9 @@
 
 use postbell_google::{Delivery, PubSubAdmin, PushSubscription, RefusalKind, Subscription};
 
-use super::endpoint::redacted_text;
 use crate::checker::{Checker, Project};
 use crate::google_error::{RUN_SETUP, explain};
+use crate::redacted::redacted_text;
 use crate::report::CheckResult;
 
 pub(super) async fn check(

@@ -7,11 +7,11 @@ use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::ExposeSecret;
 
-use super::endpoint::redacted;
 use super::machine_client::Machine;
 use crate::checker::Checker;
 use crate::facts::Webhook;
 use crate::probe::send;
+use crate::redacted::redacted;
 use crate::report::CheckResult;
 
 /// Sends the webhook a test message. Returns `None` if no webhook is known.

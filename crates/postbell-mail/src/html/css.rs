@@ -2,6 +2,7 @@
 
 mod attribute;
 mod color;
+mod cost;
 mod declarations;
 mod geometry;
 mod length;

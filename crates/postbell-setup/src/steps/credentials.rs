@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::credentials_file;
-use crate::complete::user_token;
+use crate::ask::user_token;
 use crate::context::{MailboxAccess, SetupContext};
 use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::Resource;

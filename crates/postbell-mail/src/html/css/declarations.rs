@@ -3,12 +3,12 @@
 use super::super::tag::Tag;
 use super::super::tokens::Attributes;
 use super::color::{Color, ColorValue};
+use super::cost::MAX_COMPARISONS;
 use super::geometry::{
     is_empty_clip, is_empty_clip_path, is_out, rotation_hides, size, transform_hides,
 };
 use super::length::{EM, Length, share};
-use super::sheet::MAX_COMPARISONS;
-use super::syntax::{self, trim, words};
+use super::syntax::{self, is_default, trim, words};
 use super::worse::Worse;
 
 /// Properties whose value can hide text by what stands at its end.
@@ -37,6 +37,12 @@ pub(in super::super) enum Drawing {
     Visible,
     Inherited,
     Hidden,
+}
+
+impl Worse for Drawing {
+    fn worse(self, other: Self) -> Self {
+        if self == Self::Hidden { self } else { other }
+    }
 }
 
 macro_rules! declarations {
@@ -428,13 +434,6 @@ fn without_variable(value: &str) -> Option<ColorValue> {
         named
             .and_then(ColorValue::parse)
             .unwrap_or(ColorValue::Inherited),
-    )
-}
-
-pub(super) fn is_default(value: &str) -> bool {
-    matches!(
-        value,
-        "none" | "initial" | "unset" | "inherit" | "revert" | "revert-layer"
     )
 }
 

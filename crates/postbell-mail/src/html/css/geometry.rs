@@ -1,8 +1,7 @@
 //! Values that move, clip or turn a box so that it is not seen.
 
-use super::declarations::is_default;
 use super::length::{Length, share};
-use super::syntax::{trim, words};
+use super::syntax::{is_default, trim, words};
 
 /// Whether something that is moved by this length from a side of what is around it is not seen.
 pub(super) fn is_out(value: &str) -> Option<bool> {

@@ -7,7 +7,7 @@ use super::super::stack::Element;
 use super::super::tag::Tag;
 use super::super::tokens::{Attributes, MAX_NAME};
 use super::attribute::AttributeTest;
-use super::sheet::{BYTES_OF_STEP, MAX_COMPARISONS};
+use super::cost::{BYTES_OF_STEP, MAX_COMPARISONS};
 use super::syntax::{Scanner, is_space, trim, unescaped, with_short_escapes, without_comments};
 
 /// The longest selector, in bytes, and in compounds. Of a longer one the end counts.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::stack::Element;
 use super::super::tokens::Attributes;
+use super::cost::{BYTES_OF_STEP, MAX_COMPARISONS};
 use super::declarations::{Declarations, Styles};
 use super::media::{Holds, media_applies};
 use super::selector::{InvalidSelector, Key, Selector};
@@ -14,14 +15,8 @@ use super::syntax::{
 /// The largest number of selectors.
 const MAX_RULES: usize = 20_000;
 
-/// The largest number of comparisons of an element with a selector.
-pub(super) const MAX_COMPARISONS: u64 = 4_000_000;
-
 /// The cost of reading a selector.
 const STEPS_OF_SELECTOR: u64 = 4;
-
-/// The bytes of a text that cost as much as a comparison.
-pub(super) const BYTES_OF_STEP: u64 = 64;
 
 /// Of more doubtful rules of one element, only what all of them declare together is judged.
 const MAX_DOUBTFUL: usize = 16;

@@ -24,6 +24,14 @@ pub(super) fn preprocessed(css: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether a value asks for what a property is without a declaration.
+pub(super) fn is_default(value: &str) -> bool {
+    matches!(
+        value,
+        "none" | "initial" | "unset" | "inherit" | "revert" | "revert-layer"
+    )
+}
+
 pub(super) fn is_space(one: char) -> bool {
     matches!(one, ' ' | '\n' | '\t' | '\r' | '\u{c}')
 }

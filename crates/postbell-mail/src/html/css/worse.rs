@@ -1,7 +1,6 @@
 //! Values of doubtful rules.
 
 use super::color::ColorValue;
-use super::declarations::Drawing;
 use super::length::{EM, Length};
 
 /// Of two values, the one with which less is seen.
@@ -31,11 +30,5 @@ impl Worse for Length {
 impl Worse for ColorValue {
     fn worse(self, other: Self) -> Self {
         other
-    }
-}
-
-impl Worse for Drawing {
-    fn worse(self, other: Self) -> Self {
-        if self == Self::Hidden { self } else { other }
     }
 }
