@@ -6,6 +6,7 @@ mod failure;
 mod quota;
 mod types;
 
+use std::mem;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use self::chunks::Chunks;
 pub use self::failure::GmailError;
 use self::failure::Verdict;
 pub use self::quota::UNITS_PER_MINUTE;
-use self::quota::{Quota, units};
+use self::quota::{Cost, Quota, units};
 pub use self::types::{
     Body, Changed, Header, HistoryPage, HistoryRecord, HistoryType, Label, Message, MessageList,
     MessageRef, Part, Profile, Thread, WatchStarted,
@@ -69,6 +70,38 @@ impl Default for Patience {
         }
     }
 }
+
+/// A call that reads a message or a part of it, within the quota already.
+#[must_use]
+pub struct PrepaidRead<'a>(&'a Gmail);
+
+impl PrepaidRead<'_> {
+    /// [`Gmail::message`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn message(self, id: &str) -> Result<Message, GmailError> {
+        let path = ["messages", id];
+        self.0.get(&path, &[("format", "full")], PAID).await
+    }
+
+    /// [`Gmail::attachment`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn attachment(self, message: &str, id: &str) -> Result<Body, GmailError> {
+        let path = ["messages", message, "attachments", id];
+        self.0.get(&path, &[], PAID).await
+    }
+}
+
+/// A read whose units are spent; a repeat of it spends further ones.
+const PAID: Cost = Cost {
+    units: units::READ,
+    is_paid: true,
+};
 
 /// One user's mailbox.
 pub struct Gmail {
@@ -135,16 +168,28 @@ impl Gmail {
         } else {
             json!({ "topicName": topic, "labelIds": labels, "labelFilterBehavior": "INCLUDE" })
         };
-        self.call(Method::POST, &["watch"], &[], Some(body), units::WATCH)
-            .await
+        self.call(
+            Method::POST,
+            &["watch"],
+            &[],
+            Some(body),
+            units::WATCH.into(),
+        )
+        .await
     }
 
     /// Ends the watch.
     pub async fn stop(&self) -> Result<(), GmailError> {
         let path = ["stop"];
-        self.send_patiently(Method::POST, &path, &[], Some(json!({})), units::STOP)
-            .await
-            .map(drop)
+        self.send_patiently(
+            Method::POST,
+            &path,
+            &[],
+            Some(json!({})),
+            units::STOP.into(),
+        )
+        .await
+        .map(drop)
     }
 
     /// One page of the changes of these kinds after `start`, the oldest first.
@@ -183,13 +228,12 @@ impl Gmail {
     /// [`GmailError::NotFound`] if it no longer exists, [`GmailError::Unreadable`] if it is nested
     /// too deeply.
     pub async fn message(&self, id: &str) -> Result<Message, GmailError> {
-        self.get(&["messages", id], &[("format", "full")], units::MESSAGE)
-            .await
+        self.prepay_read().await.message(id).await
     }
 
     /// A message's headers only, for a message that is unreadable as a whole.
     pub async fn message_headers(&self, id: &str) -> Result<Message, GmailError> {
-        self.get(&["messages", id], &[("format", "metadata")], units::MESSAGE)
+        self.get(&["messages", id], &[("format", "metadata")], units::READ)
             .await
     }
 
@@ -200,9 +244,7 @@ impl Gmail {
     /// [`GmailError::Unreadable`] if it is too large.
     pub async fn raw(&self, id: &str) -> Result<Vec<u8>, GmailError> {
         let path = ["messages", id];
-        let message: RawMessage = self
-            .get(&path, &[("format", "raw")], units::MESSAGE)
-            .await?;
+        let message: RawMessage = self.get(&path, &[("format", "raw")], units::READ).await?;
         decode_base64(&message.raw).ok_or(GmailError::Unreadable)
     }
 
@@ -228,17 +270,26 @@ impl Gmail {
     ///
     /// [`GmailError::NotFound`] if the message no longer exists.
     pub async fn attachment(&self, message: &str, id: &str) -> Result<Body, GmailError> {
-        let path = ["messages", message, "attachments", id];
-        self.get(&path, &[], units::ATTACHMENT).await
+        self.prepay_read().await.attachment(message, id).await
+    }
+
+    /// Waits for the quota of a call that reads a message or a part of it, and spends it. What the call takes
+    /// after that is Gmail's time.
+    pub async fn prepay_read(&self) -> PrepaidRead<'_> {
+        // During a pause that Gmail asked for, the call itself is refused.
+        if self.quota.check_hold().is_ok() {
+            self.quota.take(units::READ).await;
+        }
+        PrepaidRead(self)
     }
 
     async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
-        units: u32,
+        cost: impl Into<Cost>,
     ) -> Result<T, GmailError> {
-        self.call(Method::GET, path, query, None, units).await
+        self.call(Method::GET, path, query, None, cost.into()).await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -247,9 +298,9 @@ impl Gmail {
         path: &[&str],
         query: &[(&str, &str)],
         body: Option<Value>,
-        units: u32,
+        cost: Cost,
     ) -> Result<T, GmailError> {
-        let sent = self.send_patiently(method, path, query, body, units);
+        let sent = self.send_patiently(method, path, query, body, cost);
         let mut answer = sent.await?;
         let mut body = Chunks::default();
         while let Some(chunk) = answer.chunk().await.map_err(failure::unavailable)? {
@@ -265,16 +316,17 @@ impl Gmail {
         path: &[&str],
         query: &[(&str, &str)],
         body: Option<Value>,
-        units: u32,
+        cost: Cost,
     ) -> Result<Response, GmailError> {
+        let mut is_paid = cost.is_paid;
         let mut wait = self.patience.first_wait;
         let mut tries = 1;
         let mut refused = false;
         loop {
-            self.quota.take(units).await;
-            if let Some(left) = self.quota.hold_left() {
-                let retry_after = Some(left);
-                return Err(GmailError::Quota { retry_after });
+            self.quota.check_hold()?;
+            if !mem::take(&mut is_paid) {
+                self.quota.take(cost.units).await;
+                self.quota.check_hold()?;
             }
             let (error, pause) = match self.send(&method, path, query, body.as_ref()).await? {
                 Verdict::Good(answer) => return Ok(answer),

@@ -30,8 +30,8 @@ pub use consent::{ConsentRequest, ConsentSecrets, Grant, Redirected};
 pub use credentials::{AuthorizedUser, Credentials, ServiceAccount};
 pub use gmail::{
     Body, Changed, Gmail, GmailError, Header, HistoryPage, HistoryRecord, HistoryType, Label,
-    Message, MessageList, MessageRef, Part, Patience, Profile, Thread, UNITS_PER_MINUTE,
-    WatchStarted,
+    Message, MessageList, MessageRef, Part, Patience, PrepaidRead, Profile, Thread,
+    UNITS_PER_MINUTE, WatchStarted,
 };
 pub use id_token::{Caller, IdTokenError, IdTokenVerifier};
 pub use issuer::Issuer;

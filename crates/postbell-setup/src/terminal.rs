@@ -131,7 +131,7 @@ impl TerminalUi {
             style,
             task: options.task,
             home: options.home,
-            initial_modes: is_prompting.then(disable_echo).flatten(),
+            initial_modes: is_prompting.then(|| set_echo(false)).flatten(),
             state: Mutex::default(),
         }
     }
@@ -387,12 +387,12 @@ fn columns() -> Option<usize> {
     (columns > 0).then(|| columns.into())
 }
 
-/// Disables echo, and returns the modes from before.
-fn disable_echo() -> Option<Termios> {
+/// Sets whether the terminal shows what is typed, and returns the modes from before.
+fn set_echo(is_on: bool) -> Option<Termios> {
     let initial = tcgetattr(stdin()).ok()?;
-    let mut silent = initial.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(stdin(), OptionalActions::Now, &silent).ok()?;
+    let mut modes = initial.clone();
+    modes.local_modes.set(LocalModes::ECHO, is_on);
+    tcsetattr(stdin(), OptionalActions::Now, &modes).ok()?;
     Some(initial)
 }
 

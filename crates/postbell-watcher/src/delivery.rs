@@ -65,9 +65,7 @@ impl Delivery {
             let delivering = self.deliver_batch(backlog, batch, read, reason, progress);
             let (delivered, next_read) = tokio::join!(delivering, self.reader.read(&next));
             delivered?;
-            let delivered = backlog.arrivals_of(batch);
-            let ids = delivered.iter().map(|arrival| &*arrival.message.id);
-            self.reader.recent.forget(ids);
+            self.reader.recent.forget(&backlog.arrivals_of(batch));
             read = next_read;
         }
         Ok(())

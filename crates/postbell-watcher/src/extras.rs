@@ -287,11 +287,17 @@ impl Default for FilesTime {
 }
 
 impl FilesTime {
-    /// Waits for a file of this size. None if it took too long.
-    async fn wait<T>(&mut self, size: u64, file: impl Future<Output = T>) -> Option<T> {
+    /// Waits for what reads a file of this size, which costs no time, and for the file. `None` if that took too long.
+    async fn wait<R, F: Future>(
+        &mut self,
+        size: u64,
+        reader: impl Future<Output = R>,
+        file: impl FnOnce(R) -> F,
+    ) -> Option<F::Output> {
         if self.left.is_zero() {
             return None;
         }
+        let file = file(reader.await);
         let needed = Duration::from_secs(size / BYTES_PER_SECOND);
         let started_at = Instant::now();
         let read = timeout(self.left + needed, file).await.ok();
@@ -333,14 +339,7 @@ impl FileSaver<'_> {
         if has_room.await != Some(true) {
             return Ok(Err(Skipped::Disk));
         }
-        let content = Self::content(
-            &self.reader.gmail,
-            &self.message,
-            &mut self.inline,
-            index,
-            attachment,
-        );
-        let content = match self.time.wait(size, content).await {
+        let content = match self.content(index, attachment).await {
             Some(Ok(Some(content))) => content,
             Some(Err(error)) => {
                 self.failures += 1;
@@ -362,24 +361,35 @@ impl FileSaver<'_> {
         Ok(written.await.ok_or(Skipped::Disk))
     }
 
-    /// The content of a file; `None` if the message says neither the content nor an id for it.
+    /// The content of a file. `None` if it took too long; `Some(Ok(None))` if the message says neither the content nor
+    /// an id for it.
     async fn content(
-        gmail: &Gmail,
-        message: &str,
-        inline: &mut Option<Vec<Option<Vec<u8>>>>,
+        &mut self,
         index: usize,
         attachment: &Attachment,
-    ) -> Result<Option<Vec<u8>>, GmailError> {
+    ) -> Option<Result<Option<Vec<u8>>, GmailError>> {
+        let (message, size) = (&self.message, attachment.size);
+        let gmail = &self.reader.gmail;
         if let Some(id) = &attachment.id {
-            let body = gmail.attachment(message, id).await?;
-            return Ok(body.first_bytes(usize::MAX));
+            let read = self.time.wait(size, gmail.prepay_read(), |read| {
+                read.attachment(message, id)
+            });
+            return Some(read.await?.map(|body| body.first_bytes(usize::MAX)));
         }
-        if inline.is_none() {
-            *inline = Some(attached_contents(&gmail.message(message).await?));
+        if self.inline.is_none() {
+            let read = self
+                .time
+                .wait(size, gmail.prepay_read(), |read| read.message(message));
+            match read.await? {
+                Ok(read) => self.inline = Some(attached_contents(&read)),
+                Err(error) => return Some(Err(error)),
+            }
         }
-        let content = inline.as_mut().and_then(|all| all.get_mut(index));
-        let is_empty = attachment.size == 0;
-        Ok(content.and_then(Option::take).or(is_empty.then(Vec::new)))
+        let content = self.inline.as_mut().and_then(|all| all.get_mut(index));
+        let is_empty = size == 0;
+        Some(Ok(content
+            .and_then(Option::take)
+            .or(is_empty.then(Vec::new))))
     }
 
     async fn on_disk<T: Send + 'static>(
@@ -417,6 +427,8 @@ fn skipped(id: &str, what: &str, error: GmailError) -> Result<Skipped, GmailErro
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use tokio::time::sleep;
 
     use super::*;
@@ -425,12 +437,17 @@ mod tests {
     async fn files_that_gmail_does_not_give_take_two_minutes_in_all() {
         let mut time = FilesTime::default();
         // A large file at more than a megabyte a second costs nothing.
-        let read = time.wait(40_000_000, sleep(Duration::from_secs(39))).await;
+        let large = |()| sleep(Duration::from_secs(39));
+        let read = time.wait(40_000_000, ready(()), large).await;
+        assert!(read.is_some() && time.left == FILES_TIME);
+        // Nor does the wait for Gmail's quota.
+        let quota = sleep(2 * FILES_TIME);
+        let read = time.wait(10, quota, |()| ready(())).await;
         assert!(read.is_some() && time.left == FILES_TIME);
         let begun = Instant::now();
         for _ in 0..100 {
             assert!(
-                time.wait(10, sleep(Duration::from_secs(50)))
+                time.wait(10, ready(()), |()| sleep(Duration::from_secs(50)))
                     .await
                     .is_none()
                     || !time.left.is_zero()

@@ -130,12 +130,12 @@ impl MessageReader {
             return Ok(Read::Deletion);
         }
         let id = &arrival.message.id;
-        if let Some(candidate) = self.recent.get(id) {
+        if let Some(candidate) = self.recent.get(arrival) {
             return Ok(Read::Message(Box::new(candidate)));
         }
         match self.candidate(id).await {
             Ok(candidate) => {
-                self.recent.put(&candidate);
+                self.recent.put(arrival, &candidate);
                 Ok(Read::Message(Box::new(candidate)))
             }
             Err(GmailError::NotFound) => Ok(Read::Missing),

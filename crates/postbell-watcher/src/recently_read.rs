@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use postbell_core::Clock;
 
+use crate::arrival::Arrival;
 use crate::filter::Candidate;
 
 /// How long a message is kept. Gmail's quota counts each read for a minute, and labels may change.
@@ -18,7 +19,7 @@ const MOST: usize = 200;
 /// The longest text that is kept, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// The messages of a failed webhook call, so that its repeat costs nothing of Gmail's quota.
+/// The messages of a failed webhook call, as they were at each change, so that its repeat does not read them again.
 pub(crate) struct RecentlyRead {
     clock: Arc<dyn Clock>,
     kept: Mutex<HashMap<String, (Duration, Candidate)>>,
@@ -32,15 +33,16 @@ impl RecentlyRead {
         }
     }
 
-    pub(crate) fn get(&self, id: &str) -> Option<Candidate> {
+    /// The message as it was read for this change. After a later change, of its labels, it is read again.
+    pub(crate) fn get(&self, arrival: &Arrival) -> Option<Candidate> {
         let now = self.clock.elapsed();
         let kept = self.kept.lock();
-        let (read_at, candidate) = kept.get(id)?;
+        let (read_at, candidate) = kept.get(&arrival.key())?;
         (now < *read_at + KEPT).then(|| candidate.clone())
     }
 
     /// Keeps a message, unless it is long, or was cut: a repeat may read more of it.
-    pub(crate) fn put(&self, candidate: &Candidate) {
+    pub(crate) fn put(&self, arrival: &Arrival, candidate: &Candidate) {
         let message = &candidate.message;
         let length = message.body.as_ref().map_or(0, String::len);
         if length > LONGEST || message.body_truncated.is_some() {
@@ -50,15 +52,15 @@ impl RecentlyRead {
         let mut kept = self.kept.lock();
         kept.retain(|_, (read_at, _)| now < *read_at + KEPT);
         if kept.len() < MOST {
-            kept.insert(message.id.clone(), (now, candidate.clone()));
+            kept.insert(arrival.key(), (now, candidate.clone()));
         }
     }
 
     /// Forgets messages that are delivered.
-    pub(crate) fn forget<'a>(&self, ids: impl Iterator<Item = &'a str>) {
+    pub(crate) fn forget(&self, delivered: &[Arrival]) {
         let mut kept = self.kept.lock();
-        for id in ids {
-            kept.remove(id);
+        for arrival in delivered {
+            kept.remove(&arrival.key());
         }
         if kept.is_empty() {
             kept.shrink_to_fit();

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use postbell_core::Clock;
 use tokio::time::sleep;
 
+use super::failure::GmailError;
+
 /// Units per minute and user of projects created after April 2026; older ones have 15,000.
 pub const UNITS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6000).unwrap();
 
@@ -23,16 +25,33 @@ const PART: Duration = Duration::from_millis(250);
 
 /// The cost of a call in units.
 pub(super) mod units {
-    pub(crate) const ATTACHMENT: u32 = 20;
     pub(crate) const HISTORY: u32 = 2;
     pub(crate) const LABELS: u32 = 1;
-    pub(crate) const MESSAGE: u32 = 20;
     pub(crate) const MESSAGES: u32 = 5;
     pub(crate) const PROFILE: u32 = 1;
+    /// A message, or an attachment.
+    pub(crate) const READ: u32 = 20;
     pub(crate) const SEND_AS: u32 = 1;
     pub(crate) const STOP: u32 = 50;
     pub(crate) const THREAD: u32 = 40;
     pub(crate) const WATCH: u32 = 100;
+}
+
+/// What a call costs.
+#[derive(Clone, Copy)]
+pub(super) struct Cost {
+    pub(super) units: u32,
+    /// Whether the first attempt spends nothing, because its units were spent before.
+    pub(super) is_paid: bool,
+}
+
+impl From<u32> for Cost {
+    fn from(units: u32) -> Self {
+        Self {
+            units,
+            is_paid: false,
+        }
+    }
 }
 
 /// Keeps calls within the quota.
@@ -67,8 +86,16 @@ impl Quota {
         *held_until = (self.clock.elapsed() + time).max(*held_until);
     }
 
+    /// Refuses a call during a pause that Gmail asked for.
+    pub(super) fn check_hold(&self) -> Result<(), GmailError> {
+        match self.hold_left() {
+            None => Ok(()),
+            retry_after => Err(GmailError::Quota { retry_after }),
+        }
+    }
+
     /// The remaining time of a pause that Gmail asked for.
-    pub(super) fn hold_left(&self) -> Option<Duration> {
+    fn hold_left(&self) -> Option<Duration> {
         let held_until = *self.held_until.lock();
         let left = held_until.saturating_sub(self.clock.elapsed());
         (!left.is_zero()).then_some(left)
@@ -140,7 +167,7 @@ mod tests {
         let quota = Quota::per_minute(UNITS_PER_MINUTE, clock.clone());
         for minute in 0..3 {
             for _ in 0..300 {
-                quota.take(units::MESSAGE).await;
+                quota.take(units::READ).await;
             }
             assert_eq!(clock.elapsed(), minute * PERIOD);
         }

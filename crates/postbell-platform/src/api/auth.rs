@@ -71,24 +71,24 @@ impl FromRequestParts<Platform> for SetupToolUser {
         }
         let record = platform.users().store.get(&user).await;
         let record = record.map_err(|error| ApiError::from_change("authentication", error))?;
+        if record.is_some_and(|record| record.created_at != added) {
+            // The token belongs to a former user with the same id.
+            return Err(ApiError::Unauthorized);
+        }
         if !parts.method.is_safe() {
             let elapsed = platform.users().clock.elapsed();
             let is_allowed = platform.0.changes.take(&user, elapsed);
             is_allowed.then_some(()).ok_or(ApiError::TooMany)?;
         }
-        match record {
-            // The token belongs to a former user with the same id.
-            Some(record) if record.created_at != added => Err(ApiError::Unauthorized),
-            Some(_) | None => Ok(Self {
-                by: Actor {
-                    name: format!("setup token of {user}"),
-                    origin: origin(parts),
-                    at: now,
-                },
-                user,
-                added,
-            }),
-        }
+        Ok(Self {
+            by: Actor {
+                name: format!("setup token of {user}"),
+                origin: origin(parts),
+                at: now,
+            },
+            user,
+            added,
+        })
     }
 }
 

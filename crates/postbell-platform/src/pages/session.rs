@@ -22,7 +22,7 @@ const OPERATOR_SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Session {
     pub(super) principal: Principal,
-    /// The address in `allowed` that gives access to the user, if access depends on it.
+    /// The address that gives access to the user, if access depends on it: one in the configuration, or a further account's.
     #[serde(default)]
     allowed: Option<EmailAddress>,
     /// The epoch of the principal. The session ends when the stored epoch is greater.
@@ -52,7 +52,7 @@ pub(super) struct OperatorSession {
 impl Session {
     /// Starts a session and redirects to its first page. Returns `None` if the principal has no page.
     ///
-    /// `allowed` is the address in the configuration that gives access, if there is one. The audit log says in
+    /// `allowed` is the address that gives access as long as it is in the configuration, or is a further account's. The audit log says in
     /// which `way` the principal has signed in.
     pub(super) async fn start(
         pages: &Pages,
@@ -78,7 +78,6 @@ impl Session {
         let cookie = pages.cookies().set(CookieName::Session, &session, lifetime);
         let first = session.first_page(pages).await?;
         if first.is_some() {
-            pages.count_change(&session.principal)?;
             let by = session.actor(origin, now);
             let user = session.principal.user.as_ref();
             let audit = pages.parts().operator.ports.audit_log();

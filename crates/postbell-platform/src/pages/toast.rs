@@ -163,7 +163,9 @@ impl Toast {
             Self::TestAlertFailed(reason) => {
                 return format!("The test alert was not accepted: {reason}.");
             }
-            Self::TooManyTestAlerts => "Too many test alerts: send the next one in an hour.",
+            Self::TooManyTestAlerts => {
+                "Too many test alerts: the next one can be sent in six minutes."
+            }
         };
         text.to_owned()
     }

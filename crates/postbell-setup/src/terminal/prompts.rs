@@ -23,6 +23,7 @@ use secrecy::SecretString;
 use tokio::sync::oneshot;
 use unicode_width::UnicodeWidthStr;
 
+use super::set_echo;
 use super::style::Style;
 use crate::ui::{NoAnswer, Question};
 
@@ -34,7 +35,7 @@ const LOOK_INTERVAL: Timespec = Timespec {
 
 /// The columns that follow a question: the brackets, blanks and cursor around a default,
 const BRACKETS: usize = 4;
-/// the stars in place of a secret,
+/// the blanks in place of a secret,
 const HIDDEN: usize = 9;
 /// and ` (y/N) ` with an answer.
 const YES_OR_NO: usize = 10;
@@ -218,12 +219,16 @@ fn edit(question: &str, style: Style, line: Line, flag: &'static str) -> Result<
     } else {
         plain.clone()
     };
-    editor
-        .readline(&(plain, coloured))
-        .map_err(|error| match error {
-            ReadlineError::Interrupted | ReadlineError::Eof => NoAnswer::Cancelled,
-            error => unusable(error),
-        })
+    // What rustyline cannot edit, such as `TERM=dumb`, is shown by the terminal itself.
+    let echo = (line == Line::Shown).then(|| set_echo(true)).flatten();
+    let answer = editor.readline(&(plain, coloured));
+    if echo.is_some() {
+        set_echo(false);
+    }
+    answer.map_err(|error| match error {
+        ReadlineError::Interrupted | ReadlineError::Eof => NoAnswer::Cancelled,
+        error => unusable(error),
+    })
 }
 
 /// Finds an option by its number or a unique prefix.

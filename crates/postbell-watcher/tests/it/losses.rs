@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::HistoryId;
+use postbell_google::HistoryType;
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_watcher::{NotSynced, SyncError, SyncOutcome, WatcherSettings};
 use serde_json::{Value, json};
@@ -315,6 +316,24 @@ async fn a_webhook_call_is_repeated_without_reading_its_mails_again() {
     faults.add(FaultPoint::GmailMessage, unread, Frequency::Always);
     world.sync().await.unwrap();
     assert_eq!(world.hooks(), [sent]);
+}
+
+#[tokio::test]
+async fn labels_that_changed_after_a_failed_webhook_call_are_read_again() {
+    let world = TestWatcher::with(|settings| {
+        settings.history_types = vec![HistoryType::MessageAdded, HistoryType::LabelRemoved];
+    })
+    .await;
+    let gmail = world.sandbox.gmail();
+    let spam = gmail.deliver_with_labels(EMAIL, b"Subject: x\n\n", &["SPAM"]);
+    let spam = spam.unwrap().message_id;
+    let sent = world.deliver_many(1);
+    let faults = world.sandbox.faults();
+    faults.add(FaultPoint::Hook, Kind::refuse(500), Frequency::Times(1));
+    world.sync().await.unwrap_err();
+    assert!(gmail.relabel(EMAIL, &spam, &["INBOX"], &["SPAM"]));
+    world.sync().await.unwrap();
+    assert_eq!(world.hooks().concat(), [sent[0].clone(), spam]);
 }
 
 #[tokio::test]

@@ -86,7 +86,11 @@ pub(crate) async fn run(
         }
     };
     let service = match &outcome {
-        Ok(report) if task == Task::Apply => wanted_service(&args, &*ui, report).await,
+        Ok(report) if task == Task::Apply => tokio::select! {
+            wanted = wanted_service(&args, &*ui, report) => wanted,
+            // Setup itself is complete.
+            signal = wiring::stop_signal() => signal.map(|()| None)?,
+        },
         _ => None,
     };
     ui.restore();

@@ -63,9 +63,11 @@ async fn what_is_known_is_found_and_what_was_entered_survives_an_interruption() 
 
     let mut terminal = world.terminal(&[], &[]);
     terminal.answer("Apply these changes?", "").await;
+    // A terminal that is closed at the last question ends setup, which is complete.
     terminal
-        .answer("Run the watcher as a service of your user", "n")
+        .wait_for("Run the watcher as a service of your user")
         .await;
+    terminal.hang_up();
     let (code, seen) = terminal.ended().await;
     assert_eq!(code, 0, "{}", seen.screen);
     assert!(seen.screen.contains(&hook), "{}", seen.screen);

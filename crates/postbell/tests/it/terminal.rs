@@ -111,10 +111,19 @@ impl Terminal {
 
     /// Kills the program with SIGKILL.
     pub(crate) async fn kill(mut self) -> Seen {
+        self.signal(Signal::KILL);
+        self.end().await.1
+    }
+
+    /// Sends SIGHUP, as a terminal that is closed does.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    fn signal(&self, signal: Signal) {
         let id = self.child.process_id().unwrap();
         let id = Pid::from_raw(id.try_into().unwrap()).unwrap();
-        kill_process(id, Signal::KILL).unwrap();
-        self.end().await.1
+        kill_process(id, signal).unwrap();
     }
 
     /// Waits for the end of the program. Returns its exit code and output.

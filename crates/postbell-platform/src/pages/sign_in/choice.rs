@@ -92,6 +92,7 @@ pub(super) async fn choose(
     let user = users.find(|user| form.field("user") == Some(user.as_str()));
     principal.user = Some(user.ok_or(PageError::InvalidForm)?);
     let name = log_name(&principal);
+    pages.count_change(&principal)?;
     let allowed = revocable(&pages, principal.user.as_ref(), address).await?;
     let started = Session::start(&pages, principal, allowed, origin, &way).await?;
     let started = started.ok_or(EXPIRED)?;

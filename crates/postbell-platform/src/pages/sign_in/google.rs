@@ -215,6 +215,7 @@ async fn finish(
         return Err(NO_ACCESS);
     }
     let name = log_name(&principal);
+    pages.count_change(&principal)?;
     let allowed = revocable(pages, principal.user.as_ref(), address).await?;
     let started = Session::start(pages, principal, allowed, origin, &way).await?;
     let started = started.ok_or(NO_ACCESS)?;

@@ -66,7 +66,14 @@ pub(in crate::pages) async fn redeem(
     Origin(origin): Origin,
     _: SameOriginForm,
 ) -> Result<Response, PageError> {
-    let principal = pages.parts().links.redeem(&secret, pages.now()).await?;
+    let (links, now) = (&pages.parts().links, pages.now());
+    // A link that the limit refuses is not used up.
+    let link = links
+        .find(&secret, now)
+        .await?
+        .ok_or(PageError::InvalidLink)?;
+    pages.count_change(&link.principal)?;
+    let principal = links.redeem(&secret, now).await?;
     let principal = principal.ok_or(PageError::InvalidLink)?;
     let name = log_name(&principal);
     let started = Session::start(&pages, principal, None, origin, "by a link").await?;
