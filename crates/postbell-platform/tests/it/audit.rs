@@ -120,7 +120,7 @@ async fn a_user_cannot_fill_the_log_by_changing_something_again_and_again() {
         assert_eq!(answer.status, 303);
     }
     assert_eq!(ann.submit("/bot", "/sign-out", &[]).await.status, 303);
-    pages.world.pass(Duration::from_secs(60));
+    pages.world.pass(Duration::from_secs(40));
     let used = pages.browser().post(&refused, &[]).await;
     assert_eq!(
         used.status, 303,

@@ -324,16 +324,21 @@ async fn labels_that_changed_after_a_failed_webhook_call_are_read_again() {
         settings.history_types = vec![HistoryType::MessageAdded, HistoryType::LabelRemoved];
     })
     .await;
-    let gmail = world.sandbox.gmail();
-    let spam = gmail.deliver_with_labels(EMAIL, b"Subject: x\n\n", &["SPAM"]);
-    let spam = spam.unwrap().message_id;
-    let sent = world.deliver_many(1);
+    let id = world.deliver("Subject: x\n\n");
     let faults = world.sandbox.faults();
     faults.add(FaultPoint::Hook, Kind::refuse(500), Frequency::Times(1));
     world.sync().await.unwrap_err();
-    assert!(gmail.relabel(EMAIL, &spam, &["INBOX"], &["SPAM"]));
+    let gmail = world.sandbox.gmail();
+    assert!(gmail.relabel(EMAIL, &id, &["STARRED"], &["UNREAD"]));
     world.sync().await.unwrap();
-    assert_eq!(world.hooks().concat(), [sent[0].clone(), spam]);
+    assert_eq!(
+        world.hooks().concat(),
+        [id.as_str(); 2],
+        "the mail, and the change"
+    );
+    let last = &world.sandbox.bot().hooks().pop().unwrap().body["messages"];
+    let last = last.as_array().unwrap().last().unwrap();
+    assert_eq!(last["labels"], json!(["INBOX", "STARRED"]));
 }
 
 #[tokio::test]
