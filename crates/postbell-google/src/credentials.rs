@@ -122,6 +122,29 @@ impl Credentials {
     }
 }
 
+impl Credentials {
+    /// Whether both are the same grant or key.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::AuthorizedUser(one), Self::AuthorizedUser(other)) => {
+                let secrets = |user: &AuthorizedUser| {
+                    [&user.client_secret, &user.refresh_token]
+                        .map(|it| it.expose_secret().to_owned())
+                };
+                one.client_id == other.client_id && secrets(one) == secrets(other)
+            }
+            (Self::ServiceAccount(one), Self::ServiceAccount(other)) => {
+                (&one.client_email, &one.key_id, &one.subject)
+                    == (&other.client_email, &other.key_id, &other.subject)
+            }
+            (Self::AccessToken(one), Self::AccessToken(other)) => {
+                one.expose_secret() == other.expose_secret()
+            }
+            _ => false,
+        }
+    }
+}
+
 impl AuthorizedUser {
     /// Writes the file that [`Credentials::from_file`] reads, atomically and readable by its owner
     /// only. Blocks on the disk.

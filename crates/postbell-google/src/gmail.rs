@@ -133,6 +133,12 @@ impl Gmail {
         Self { quota, ..self }
     }
 
+    /// The source of its access tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &TokenSource {
+        &self.tokens
+    }
+
     /// The mailbox's address and its latest history id.
     ///
     /// # Errors

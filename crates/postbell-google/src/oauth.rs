@@ -1,6 +1,7 @@
 //! Access tokens (<https://developers.google.com/identity/protocols/oauth2>).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use postbell_core::{BoxError, Clock, Timestamp};
@@ -10,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 use url::Url;
 
 use crate::credentials::Credentials;
@@ -33,11 +35,19 @@ const REVOKED_PAUSE: Duration = Duration::from_secs(60);
 pub struct TokenSource {
     client: Client,
     url: Url,
-    credentials: Credentials,
-    clock: Arc<dyn Clock>,
     /// Locked during a refresh, so that concurrent calls cause one request.
     kept: Mutex<Kept>,
+    credentials: parking_lot::Mutex<Arc<Credentials>>,
+    stored: Option<Arc<Stored>>,
+    /// Whether Google has refused the credentials.
+    is_refused: AtomicBool,
+    /// How often the credentials were replaced.
+    replacements: AtomicU64,
+    clock: Arc<dyn Clock>,
 }
+
+/// Reads the credentials again from where they are stored. May block.
+type Stored = dyn Fn() -> Option<Credentials> + Send + Sync;
 
 enum Kept {
     Nothing,
@@ -109,9 +119,12 @@ impl TokenSource {
         Self {
             client,
             url,
-            credentials: credentials.into(),
-            clock,
             kept: Mutex::new(Kept::Nothing),
+            credentials: parking_lot::Mutex::new(Arc::new(credentials.into())),
+            stored: None,
+            is_refused: AtomicBool::new(false),
+            replacements: AtomicU64::new(0),
+            clock,
         }
     }
 
@@ -121,6 +134,57 @@ impl TokenSource {
         let expires_at = self.clock.elapsed() + expires_in.saturating_sub(MARGIN);
         let kept = Mutex::new(Kept::Token { token, expires_at });
         Self { kept, ..self }
+    }
+
+    /// Lets [`adopt_stored`](Self::adopt_stored) replace refused credentials by those that `stored` reads.
+    #[must_use]
+    pub fn with_stored(
+        self,
+        stored: impl Fn() -> Option<Credentials> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            stored: Some(Arc::new(stored)),
+            ..self
+        }
+    }
+
+    /// Whether Google has refused the credentials, and others are stored now.
+    pub async fn has_other_stored(&self) -> bool {
+        self.other_stored().await.is_some()
+    }
+
+    /// Replaces refused credentials by others that are stored. They may open another mailbox:
+    /// [`replacements`](Self::replacements) counts.
+    pub async fn adopt_stored(&self) {
+        let Some(other) = self.other_stored().await else {
+            return;
+        };
+        let mut kept = self.kept.lock().await;
+        *self.credentials.lock() = Arc::new(other);
+        *kept = Kept::Nothing;
+        self.is_refused.store(false, Ordering::Relaxed);
+        self.replacements.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Treats the credentials as refused: they open another mailbox.
+    pub fn refuse(&self) {
+        self.is_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// How often the credentials were replaced.
+    #[must_use]
+    pub fn replacements(&self) -> u64 {
+        self.replacements.load(Ordering::Relaxed)
+    }
+
+    async fn other_stored(&self) -> Option<Credentials> {
+        if !self.is_refused.load(Ordering::Relaxed) {
+            return None;
+        }
+        let stored = Arc::clone(self.stored.as_ref()?);
+        let stored = spawn_blocking(move || stored()).await.ok()??;
+        let is_other = !stored.is_same(&self.credentials.lock());
+        is_other.then_some(stored)
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
@@ -149,6 +213,8 @@ impl TokenSource {
             _ => (),
         }
         let answer = self.refresh().await;
+        let is_refused = answer.as_ref().is_err_and(TokenError::is_of_credentials);
+        self.is_refused.store(is_refused, Ordering::Relaxed);
         match &answer {
             Err(TokenError::GrantRevoked) => {
                 let ask_again_at = now + REVOKED_PAUSE;
@@ -184,7 +250,8 @@ impl TokenSource {
 
     async fn refresh(&self) -> Result<Answer, TokenError> {
         let request = self.client.post(self.url.clone()).timeout(TIMEOUT);
-        let request = match &self.credentials {
+        let credentials = Arc::clone(&self.credentials.lock());
+        let request = match &*credentials {
             Credentials::AccessToken(token) => {
                 return Ok(Answer {
                     access_token: token.clone(),
@@ -209,7 +276,7 @@ impl TokenSource {
                 ])
             }
         };
-        match (judge(request, self.clock.now()).await, &self.credentials) {
+        match (judge(request, self.clock.now()).await, &*credentials) {
             (Err(TokenError::GrantRevoked), Credentials::ServiceAccount(_)) => {
                 Err(TokenError::NotDelegated)
             }
@@ -287,6 +354,14 @@ fn word(error: &str, status: u16) -> String {
 }
 
 impl TokenError {
+    /// Whether only other credentials help.
+    fn is_of_credentials(&self) -> bool {
+        match self {
+            Self::GrantRevoked | Self::NotDelegated | Self::Refused { .. } => true,
+            Self::Unavailable { .. } => false,
+        }
+    }
+
     fn unavailable(source: impl Into<BoxError>) -> Self {
         Self::Unavailable {
             retry_after: None,

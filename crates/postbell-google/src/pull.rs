@@ -68,6 +68,21 @@ pub enum PullError {
     Unavailable(#[source] BoxError),
 }
 
+impl PullError {
+    /// Why there was no access token, if that is the reason.
+    #[must_use]
+    pub fn token_error(&self) -> Option<&TokenError> {
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            source = error.source();
+        }
+        None
+    }
+}
+
 impl PullSubscription {
     /// Opens the subscription `projects/P/subscriptions/S` at the API's base URL `endpoint`.
     ///

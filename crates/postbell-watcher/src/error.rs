@@ -117,10 +117,7 @@ impl SyncError {
                 Problem::new(code, format!("{reason}; {messages} messages wait"))
             }
             Self::EndlessPages => Problem::new(ProblemCode::GmailRefusing, self.to_string()),
-            Self::Gmail(GmailError::Token(TokenError::GrantRevoked)) => Problem::new(
-                ProblemCode::GrantRevoked,
-                "reconnect Google: the grant has been revoked or has expired",
-            ),
+            Self::Gmail(GmailError::Token(TokenError::GrantRevoked)) => grant_revoked(),
             Self::Gmail(error) => Problem::new(ProblemCode::GmailRefusing, with_causes(error)),
             Self::Hook(WebhookError::Gone) => Problem::new(
                 ProblemCode::WebhookGone,
@@ -131,6 +128,14 @@ impl SyncError {
             Self::State(error) => Problem::new(ProblemCode::StateUnwritable, with_causes(error)),
         })
     }
+}
+
+/// The problem of a grant that only the user's consent replaces.
+pub(crate) fn grant_revoked() -> Problem {
+    Problem::new(
+        ProblemCode::GrantRevoked,
+        "reconnect Google: the grant has been revoked or has expired",
+    )
 }
 
 /// An error with its causes in one line.

@@ -1,5 +1,6 @@
 //! The mailbox that a watcher reads: the configured address, and the one that Gmail names.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use postbell_core::EmailAddress;
@@ -21,6 +22,8 @@ struct Inner {
     configured: String,
     /// The mailbox's own address. Empty until Gmail has named it.
     confirmed: OnceLock<String>,
+    /// The replacement of the credentials that it was confirmed of.
+    replacement: AtomicU64,
 }
 
 /// How the configured address relates to the mailbox of the credentials.
@@ -64,6 +67,7 @@ impl MailboxIdentity {
         Self(Arc::new(Inner {
             configured: configured.to_owned(),
             confirmed: OnceLock::from(configured.to_owned()),
+            replacement: AtomicU64::new(0),
         }))
     }
 
@@ -73,6 +77,7 @@ impl MailboxIdentity {
         Self(Arc::new(Inner {
             configured: configured.to_owned(),
             confirmed: OnceLock::new(),
+            replacement: AtomicU64::new(0),
         }))
     }
 
@@ -83,8 +88,10 @@ impl MailboxIdentity {
         confirmed.unwrap_or(&self.0.configured)
     }
 
-    pub(crate) fn is_confirmed(&self) -> bool {
-        self.0.confirmed.get().is_some()
+    /// Whether the present credentials are known to open this mailbox.
+    pub(crate) fn is_confirmed(&self, gmail: &Gmail) -> bool {
+        let replacement = self.0.replacement.load(Ordering::Relaxed);
+        self.0.confirmed.get().is_some() && replacement == gmail.tokens().replacements()
     }
 
     /// Whether a notification names this mailbox.
@@ -92,22 +99,25 @@ impl MailboxIdentity {
         is_same(&self.0.configured, address) || is_same(self.address(), address)
     }
 
-    /// Asks Gmail whose mailbox the credentials open, once.
+    /// Asks Gmail whose mailbox the credentials open, once, and again after they were replaced.
     ///
     /// # Errors
     ///
     /// [`IdentityError`]; the next call asks again.
     pub async fn confirm(&self, gmail: &Gmail) -> Result<AddressMatch, IdentityError> {
-        if self.is_confirmed() {
+        if self.is_confirmed(gmail) {
             return Ok(AddressMatch::Same);
         }
+        let replacement = gmail.tokens().replacements();
         let found = gmail.profile().await?.email_address;
-        let configured = &self.0.configured;
+        // The mailbox stays the one that it was.
+        let configured = self.0.confirmed.get().unwrap_or(&self.0.configured);
         let kind = compare(configured, &found);
         let kind = match kind {
             Some(kind) => kind,
             None if is_alias(gmail, configured).await? => AddressMatch::Alias,
             None => {
+                gmail.tokens().refuse();
                 return Err(WrongAccount {
                     configured: masked(configured),
                     found: masked(&found),
@@ -116,6 +126,7 @@ impl MailboxIdentity {
             }
         };
         let _ = self.0.confirmed.set(found);
+        self.0.replacement.store(replacement, Ordering::Relaxed);
         Ok(kind)
     }
 
@@ -133,9 +144,10 @@ impl MailboxIdentity {
         }
     }
 
-    /// Confirms before a sync. An answer that does not come keeps no mail back: only the credentials of
-    /// another mailbox do.
+    /// Confirms before a sync, with credentials that were stored since Google refused the former ones. An answer that does
+    /// not come keeps no mail back: only the credentials of another mailbox do, and new ones that may be.
     pub(crate) async fn confirm_before_sync(&self, gmail: &Gmail) -> Result<(), SyncError> {
+        gmail.tokens().adopt_stored().await;
         match self.confirm(gmail).await {
             Ok(AddressMatch::Same) => Ok(()),
             Ok(AddressMatch::Alias) => {
@@ -143,6 +155,9 @@ impl MailboxIdentity {
                 Ok(())
             }
             Err(IdentityError::WrongAccount(wrong)) => Err(wrong.into()),
+            Err(IdentityError::Gmail(error)) if gmail.tokens().replacements() > 0 => {
+                Err(error.into())
+            }
             Err(IdentityError::Gmail(error)) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(

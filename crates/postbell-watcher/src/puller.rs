@@ -10,7 +10,8 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use postbell_core::{Backoff, ProblemCode};
 use postbell_google::{
-    MailboxChanged, PubSubAdmin, PullError, PullSubscription, Pulled, PushBody, TokenSource,
+    MailboxChanged, PubSubAdmin, PullError, PullSubscription, Pulled, PushBody, TokenError,
+    TokenSource,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
@@ -19,7 +20,7 @@ use tracing::{error, warn};
 use url::Url;
 
 use self::held::{Arrived, HeldNotifications};
-use crate::error::with_causes;
+use crate::error::{grant_revoked, with_causes};
 use crate::problems::{Problem, ProblemSource};
 use crate::server::PushServers;
 use crate::sync::SyncEngine;
@@ -27,7 +28,7 @@ use crate::verify::verify_subscription;
 
 /// First and longest delay after a failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// The time between two checks of a subscription that works: Pub/Sub says nothing about a subscription
 /// whose topic was deleted, and then there is nothing to pull.
@@ -263,6 +264,9 @@ impl Puller {
 }
 
 fn problem(error: &PullError) -> Problem {
+    if let Some(TokenError::GrantRevoked) = error.token_error() {
+        return grant_revoked();
+    }
     let code = match error {
         PullError::Missing(_) => ProblemCode::SubscriptionMissing,
         PullError::Denied(_) | PullError::Unavailable(_) => ProblemCode::PullFailing,

@@ -1,13 +1,14 @@
 //! The sync engine: reads what changed since the cursor, has it delivered, and moves the cursor.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use postbell_core::{Clock, HistoryId, ProblemCode, Timestamp, TraceContext};
 use postbell_google::GmailError;
 use postbell_protocol::watch_state::{Stage, WatchState};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -31,6 +32,9 @@ use crate::webhook::WebhookError;
 
 /// How many notifications wait for the sync loop. Further ones wait until they are taken.
 const WAITING_REQUESTS: usize = 64;
+
+/// How often the watcher looks for other credentials, while Google refuses those that it has.
+const CREDENTIALS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The result of a sync.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -126,7 +130,7 @@ impl SyncEngine {
     ///
     /// [`SyncError`] if Gmail did not answer, or the credentials belong to another mailbox.
     pub(crate) async fn confirm_account(&self) -> Result<(), SyncError> {
-        if self.settings.identity.is_confirmed() {
+        if self.settings.identity.is_confirmed(&self.mailbox.gmail) {
             return Ok(());
         }
         let confirmed = self.settings.identity.confirm(&self.mailbox.gmail).await;
@@ -203,7 +207,20 @@ impl SyncEngine {
     /// until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let requests = carry_out_requests(&self.delivery.poster, &self.signals.sync_again, &stop);
-        tokio::join!(sync_until_stopped(&self, &stop), requests);
+        let credentials = self.notice_new_credentials();
+        let credentials = stop.run_until_cancelled(credentials);
+        tokio::join!(sync_until_stopped(&self, &stop), requests, credentials);
+    }
+
+    /// Requests a sync once other credentials are stored than those that Google has refused. The sync adopts them.
+    async fn notice_new_credentials(&self) {
+        loop {
+            sleep(CREDENTIALS_INTERVAL).await;
+            if self.mailbox.gmail.tokens().has_other_stored().await {
+                info!("Other credentials are stored: trying them");
+                self.signals.sync_again.notify_one();
+            }
+        }
     }
 
     /// Syncs once. Only the sync loop calls this.

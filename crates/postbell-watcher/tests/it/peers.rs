@@ -36,6 +36,36 @@ async fn a_revoked_grant_is_reported_until_it_is_renewed() {
 }
 
 #[tokio::test]
+async fn a_watcher_whose_grant_was_revoked_takes_the_one_that_is_stored_since() {
+    let world = TestWatcher::new().await;
+    let sent = world.deliver_many(1);
+    world.sandbox.oauth().revoke(EMAIL);
+    world.sync().await.unwrap_err();
+    world.store_grant(EMAIL);
+    world.until(|_, state| state["problem"].is_null()).await;
+    assert_eq!(world.hooks(), [sent]);
+}
+
+#[tokio::test]
+async fn a_watcher_takes_no_grant_of_another_mailbox() {
+    let world = TestWatcher::new().await;
+    let sent = world.deliver_many(1);
+    let gmail = world.sandbox.gmail();
+    gmail
+        .deliver("bob@example.com", b"Subject: secret\n\n.")
+        .unwrap();
+    world.sandbox.oauth().revoke(EMAIL);
+    world.sync().await.unwrap_err();
+    world.store_grant("bob@example.com");
+    let failed = world.sync().await.unwrap_err();
+    assert!(failed.to_string().contains("belong to b…@"), "{failed}");
+    assert!(world.hooks().is_empty());
+    world.store_grant(EMAIL);
+    world.sync().await.unwrap();
+    assert_eq!(world.hooks(), [sent]);
+}
+
+#[tokio::test]
 async fn each_of_several_messages_in_one_push_has_its_own_request() {
     let world = TestWatcher::with(|settings| settings.messages_per_hook = NonZeroUsize::MIN).await;
     let sent = world.deliver_many(3);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postbell_core::{Clock, HistoryId, SystemClock, Tasks};
 use postbell_google::{
-    AuthorizedUser, Gmail, Patience, PubSubAdmin, TokenSource, UNITS_PER_MINUTE,
+    AuthorizedUser, Credentials, Gmail, Patience, PubSubAdmin, TokenSource, UNITS_PER_MINUTE,
 };
 use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{PROJECT, Sandbox};
@@ -22,6 +22,9 @@ use url::Url;
 
 pub(crate) const EMAIL: &str = "ann@example.com";
 pub(crate) const TOKEN: &str = "the-watchers-token";
+
+/// The file with the grant that was stored last.
+const GRANT: &str = "google.json";
 
 /// So long that it does not happen in a test.
 pub(crate) const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -82,7 +85,11 @@ impl TestWatcher {
         let watcher = watcher(&sandbox, EMAIL, folder.path(), &change, &limits);
         let topic = format!("projects/{PROJECT}/topics/gmail");
         let (client, base) = (Client::new(), Url::parse(sandbox.url()).unwrap());
-        let admin = PubSubAdmin::new(client, base, tokens(&sandbox, EMAIL, &limits));
+        let admin = PubSubAdmin::new(
+            client,
+            base,
+            tokens(&sandbox, EMAIL, folder.path(), &limits),
+        );
         admin.create_topic(&topic).await.unwrap();
         admin.allow_gmail(&topic).await.unwrap();
         watcher.renewal.start(&topic, &[]).await.unwrap();
@@ -174,6 +181,12 @@ impl TestWatcher {
         HistoryId::new(self.sandbox.gmail().history_id(EMAIL))
     }
 
+    /// Stores a new grant of a user, as setup does.
+    pub(crate) fn store_grant(&self, email: &str) {
+        let file = self.folder.path().join(GRANT);
+        grant(&self.sandbox, email).write(&file).unwrap();
+    }
+
     /// The message ids of each request that the bot received.
     pub(crate) fn hooks(&self) -> Vec<Vec<String>> {
         let hooks = self.sandbox.bot().hooks();
@@ -207,12 +220,19 @@ fn ids(body: &Value) -> Vec<String> {
         .collect()
 }
 
-fn tokens(sandbox: &Sandbox, email: &str, limits: &Limits) -> Arc<TokenSource> {
-    let user = serde_json::to_value(sandbox.oauth().grant(email)).unwrap();
-    let user: AuthorizedUser = serde_json::from_value(user).unwrap();
+/// Tokens for a new grant, and then for what [`TestWatcher::store_grant`] stores.
+fn tokens(sandbox: &Sandbox, email: &str, folder: &Path, limits: &Limits) -> Arc<TokenSource> {
+    let user = grant(sandbox, email);
     let url = Url::parse(sandbox.url()).unwrap().join("/token").unwrap();
     let clock = Arc::clone(&limits.clock);
-    Arc::new(TokenSource::new(Client::new(), url, user, clock))
+    let (file, email) = (folder.join(GRANT), email.to_owned());
+    let stored = move || Credentials::from_file(&file, &email).ok();
+    Arc::new(TokenSource::new(Client::new(), url, user, clock).with_stored(stored))
+}
+
+fn grant(sandbox: &Sandbox, email: &str) -> AuthorizedUser {
+    let user = serde_json::to_value(sandbox.oauth().grant(email)).unwrap();
+    serde_json::from_value(user).unwrap()
 }
 
 /// Opens the watcher of a mailbox, which posts to the sandbox's bot.
@@ -234,7 +254,7 @@ pub(crate) fn watcher(
     let gmail = Gmail::new(
         Client::new(),
         base,
-        tokens(sandbox, email, limits),
+        tokens(sandbox, email, folder, limits),
         patience,
     );
     let gmail = gmail.with_units_per_minute(limits.units);

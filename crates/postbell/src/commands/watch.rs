@@ -11,9 +11,11 @@ mod mailboxes;
 mod pull;
 mod serve;
 mod status;
+pub(super) mod stored_credentials;
 mod test;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,7 @@ use serde_json::json;
 
 use self::account::Account;
 use crate::cli::{RenewArgs, StartArgs, StopArgs, WatchCommand};
-use crate::config::{BadSetting, Env};
+use crate::config::{BadSetting, ConfigError, Env};
 use crate::console::Console;
 
 /// Runs a subcommand of `watch`.
@@ -210,17 +212,14 @@ async fn stop_mailbox(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<()> {
-    let account = Account::new(&args.account, env, clock)?;
-    account.confirm(console).await?;
-    // Fails while a watcher is running.
-    let mut files = vec![account.open_state()?];
-    for address in StateFile::accounts(&account.state_folder) {
-        if address != mailbox_of(&address)
-            && mailbox_of(&address).eq_ignore_ascii_case(&account.mailbox)
-        {
-            files.push(StateFile::open(&account.state_folder, &address)?);
+    let account = match Account::new(&args.account, env, clock) {
+        Err(error) if has_no_credentials(&error) => {
+            return forget_mailbox(args, console, env)?.ok_or(error);
         }
-    }
+        account => account?,
+    };
+    account.confirm(console).await?;
+    let files = open_states(&account.state_folder, &account.mailbox)?;
     account
         .gmail()?
         .stop()
@@ -230,6 +229,42 @@ async fn stop_mailbox(
         file.remove()?;
     }
     Ok(())
+}
+
+/// Whether credentials are neither named nor saved, as after `postbell setup --undo`.
+fn has_no_credentials(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(ConfigError::Contradiction { .. })
+    )
+}
+
+/// Deletes the states of a mailbox without asking Gmail. `None` if there is none.
+fn forget_mailbox(args: &StopArgs, console: &Console, env: &Env) -> anyhow::Result<Option<()>> {
+    let mailbox = account::address(&args.account, &env.load()?, env)?;
+    let folder = account::state_folder(&mailbox, env)?;
+    if StateFile::peek(&folder, &mailbox)?.is_none() {
+        return Ok(None);
+    }
+    for file in open_states(&folder, &mailbox)? {
+        file.remove()?;
+    }
+    console.error(
+        "note: no credentials of this mailbox are known here, so Gmail was not asked: its watch ends by itself \
+         within seven days",
+    );
+    Ok(Some(()))
+}
+
+/// Opens the states of all webhooks of a mailbox. Fails while a watcher is running.
+fn open_states(folder: &Path, mailbox: &str) -> Result<Vec<StateFile>, StateError> {
+    let mut files = vec![StateFile::open(folder, mailbox)?];
+    for address in StateFile::accounts(folder) {
+        if address != mailbox_of(&address) && mailbox_of(&address).eq_ignore_ascii_case(mailbox) {
+            files.push(StateFile::open(folder, &address)?);
+        }
+    }
+    Ok(files)
 }
 
 fn show(

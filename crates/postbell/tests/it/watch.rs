@@ -212,6 +212,25 @@ async fn a_watch_is_started_shown_renewed_and_stopped_as_with_gog() {
 }
 
 #[tokio::test]
+async fn a_watch_whose_credentials_are_gone_can_be_forgotten() {
+    let world = World::watched().await;
+    let stop = async || {
+        let mut command = world.command(&["stop"]);
+        command.env_remove("POSTBELL_GOOGLE__CREDENTIALS_FILE");
+        let ended = command.output().await.unwrap();
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        (ended.status.code(), stderr)
+    };
+    let (code, stderr) = stop().await;
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("within seven days"), "{stderr}");
+    assert!(!world.state_file().exists());
+    let (code, stderr) = stop().await;
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains("google.credentials_file"), "{stderr}");
+}
+
+#[tokio::test]
 async fn a_push_brings_the_mail_and_no_secret_is_in_a_process_list_or_status() {
     let mut world = World::watched().await;
     let address = port().await;

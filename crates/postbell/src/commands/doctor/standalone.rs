@@ -8,7 +8,8 @@ use postbell_setup::WatchStates;
 
 use super::setup_state::local_watch;
 use crate::cli::{AccountArgs, DoctorArgs};
-use crate::commands::watch::account::{ACCOUNT_VARIABLE, mailbox_credentials};
+use crate::commands::watch::account::ACCOUNT_VARIABLE;
+use crate::commands::watch::stored_credentials::StoredCredentials;
 use crate::config::{Config, ConfigError, Env};
 
 /// Returns the state of the watcher that is to be checked, unless a user or the mailbox of setup is.
@@ -131,7 +132,8 @@ pub(super) fn add_credentials(facts: &mut Facts, args: &DoctorArgs, config: &Con
         credentials: args.credentials.clone(),
         client: None,
     };
-    match mailbox_credentials(&account, address.as_str(), config, env) {
+    let stored = StoredCredentials::of(&account, address.as_str(), config, env);
+    match stored.and_then(|stored| Ok(stored.read()?)) {
         Ok(credentials) => {
             facts.mailbox = Ok((address.clone(), credentials));
             facts.keys = Some(CheckResult::ok("the mailbox's credentials can be read"));

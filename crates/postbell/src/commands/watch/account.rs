@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{Clock, HistoryId, ProblemCode};
-use postbell_google::{
-    AuthorizedUser, Credentials, Gmail, OAuthClient, Patience, PubSubAdmin, TokenSource,
-};
+use postbell_google::{Gmail, Patience, PubSubAdmin, TokenSource};
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateError, StateFile, WatchState, mailbox_of};
 use postbell_watcher::{AddressMatch, IdentityError, MailboxIdentity, WatchRenewal, WrongAccount};
@@ -16,19 +14,13 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::known;
+use super::stored_credentials::StoredCredentials;
 use crate::cli::AccountArgs;
-use crate::config::{BadSetting, Config, ConfigError, Env, WatchConfig};
+use crate::config::{BadSetting, Config, Env, WatchConfig};
 use crate::console::Console;
 
 /// Variable with the default address, which `gog` reads as well.
 pub(in crate::commands) const ACCOUNT_VARIABLE: &str = "GOG_ACCOUNT";
-
-/// Variable with the name of gog's OAuth client, and its default.
-const CLIENT_VARIABLE: &str = "GOG_CLIENT";
-const DEFAULT_CLIENT: &str = "default";
-
-/// Variable with the password of gog's keyring.
-const KEYRING_PASSWORD_VARIABLE: &str = "GOG_KEYRING_PASSWORD";
 
 /// How long a start waits for Gmail to name the mailbox.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
@@ -130,9 +122,11 @@ impl Account {
         postbell_http::require_ca_certificates()?;
         let client = postbell_http::client()?;
         let mailbox = mailbox_of(&address).to_owned();
-        let credentials = mailbox_credentials(args, &mailbox, &config, env)?;
+        let stored = StoredCredentials::of(args, &mailbox, &config, env)?;
+        let credentials = stored.read()?;
         let token_url = config.google.token_url.clone();
         let tokens = TokenSource::new(client.clone(), token_url, credentials, Arc::clone(&clock));
+        let tokens = tokens.with_stored(move || stored.read().ok());
         Ok(Self {
             state_folder: state_folder(&address, env)?,
             mailbox,
@@ -269,55 +263,4 @@ impl Account {
             clock,
         )?)
     }
-}
-
-/// Returns the credentials of a mailbox: those of a file, which the arguments, the mailbox's `[[watch]]` table or the
-/// configuration name, else gog's.
-pub(in crate::commands) fn mailbox_credentials(
-    args: &AccountArgs,
-    address: &str,
-    config: &Config,
-    env: &Env,
-) -> anyhow::Result<Credentials> {
-    let table = config.watch.iter().find(|watch| watch.is_of(address));
-    let of_table = table.and_then(|watch| watch.credentials_file.as_deref());
-    let named = args.credentials.as_deref().or(of_table);
-    let file: Option<&Path> = named.or(config.google.credentials_file.as_deref());
-    if let Some(file) = file {
-        return Ok(credentials_in(file, address)?);
-    }
-    let password = env.variable(KEYRING_PASSWORD_VARIABLE);
-    let Some(password) = password else {
-        if let Some(saved) = known::saved_credentials(address, env) {
-            return Ok(credentials_in(&saved, address)?);
-        }
-        return Err(ConfigError::Contradiction {
-            key: "google.credentials_file",
-            expected: "a file with Google credentials, here or in --credentials; \
-                       or GOG_KEYRING_PASSWORD, to use those in gog's keyring",
-        }
-        .into());
-    };
-    let dirs = GogDirs::from_variables(|name| env.variable(name))?;
-    let keyring = dirs.of_account(address).keyring();
-    let client = args.client.as_deref();
-    let client = client.or_else(|| table?.client.as_deref());
-    let client = client.or_else(|| env.variable(CLIENT_VARIABLE));
-    let client = client.unwrap_or(DEFAULT_CLIENT);
-    let credentials = keyring.credentials(address, client, password);
-    let credentials = credentials.map_err(BadSetting::from_error)?;
-    Ok(AuthorizedUser::from(credentials).into())
-}
-
-fn credentials_in(file: &Path, address: &str) -> Result<Credentials, BadSetting> {
-    Credentials::from_file(file, address).map_err(|error| {
-        if OAuthClient::from_file(file).is_ok() {
-            let file = file.display();
-            return BadSetting::new(format!(
-                "{file} is an OAuth client, and not the credentials of a mailbox: `postbell setup --client {file}` makes \
-                 them"
-            ));
-        }
-        BadSetting::from_error(error)
-    })
 }

@@ -21,6 +21,9 @@ use crate::console::Console;
 /// How often the state is read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The time within which a watcher notices that its subscription exists again.
+const REOPENED: Duration = Duration::from_secs(20);
+
 /// How long the watcher may take to post the test: it looks for requests every second, and the webhook may take
 /// 20.
 const WEBHOOK_LIMIT: Duration = Duration::from_secs(25);
@@ -137,7 +140,9 @@ async fn notified(
             return Ok(at);
         }
         let problem = state.and_then(|state| receiving_problem(&state, began));
-        let is_final = matches!(&problem, Some((ProblemCode::SubscriptionMissing, _)));
+        let is_missing = matches!(&problem, Some((ProblemCode::SubscriptionMissing, _)));
+        // A subscription may just have been created again.
+        let is_final = is_missing && wait - left >= REOPENED;
         if left.is_zero() || is_final {
             return Err(not_notified(problem, wait - left));
         }
