@@ -216,10 +216,10 @@ async fn a_watch_whose_credentials_are_gone_can_be_forgotten() {
     let world = World::watched().await;
     let stop = async || {
         let mut command = world.command(&["stop"]);
+        command.env_clear().envs(world.variables());
         command.env_remove("POSTBELL_GOOGLE__CREDENTIALS_FILE");
-        let ended = command.output().await.unwrap();
-        let stderr = String::from_utf8(ended.stderr).unwrap();
-        (ended.status.code(), stderr)
+        let (code, _, stderr) = run(&mut command).await;
+        (code, stderr)
     };
     let (code, stderr) = stop().await;
     assert_eq!(code, Some(0), "{stderr}");
