@@ -46,6 +46,11 @@ impl Burst {
         Some((number, since))
     }
 
+    /// Whether events wait to be reported.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Whether nothing waits and the next event is reported without a pause.
     pub(crate) fn is_idle(&self, now: Timestamp) -> bool {
         let is_paused = self

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use url::{Host, Url};
 
+use crate::mail::MailServer;
 use crate::message::Message;
 use crate::request::request;
 use crate::target::Service;
@@ -41,6 +42,7 @@ pub struct AlertClient {
     http: Client,
     clock: Arc<dyn Clock>,
     reach: Reach,
+    mail_server: Option<Arc<MailServer>>,
 }
 
 impl AlertClient {
@@ -54,17 +56,44 @@ impl AlertClient {
             Reach::Anywhere => postbell_http::client()?,
             Reach::PublicOnly => public_client()?,
         };
-        Ok(Self { http, clock, reach })
+        Ok(Self {
+            http,
+            clock,
+            reach,
+            mail_server: None,
+        })
+    }
+
+    /// Sends mail to targets that are an address alone by this server, wherever it is.
+    #[must_use]
+    pub fn with_mail_server(self, server: Option<MailServer>) -> Self {
+        Self {
+            mail_server: server.map(Arc::new),
+            ..self
+        }
+    }
+
+    /// Whether it sends to targets that are an address alone.
+    #[must_use]
+    pub const fn has_mail_server(&self) -> bool {
+        self.mail_server.is_some()
     }
 
     /// Checks without a connection whether events may be sent to a target.
     ///
     /// # Errors
     ///
-    /// [`SendError::NotPublic`] if its host is an address to which this client does not send.
+    /// [`SendError::NotPublic`] if its host is an address to which this client does not send;
+    /// [`SendError::NoMailServer`] if it is an address alone and this client has no mail server.
     pub fn check(&self, target: &AlertTarget) -> Result<(), SendError> {
-        if self.reach == Reach::PublicOnly && target.service.url().is_some_and(has_special_address)
-        {
+        if target.needs_mail_server() && !self.has_mail_server() {
+            return Err(SendError::NoMailServer);
+        }
+        let is_special = match &target.service {
+            Service::Mail(mail) => mail.is_in_private_network(),
+            service => service.url().is_some_and(has_special_address),
+        };
+        if self.reach == Reach::PublicOnly && is_special {
             return Err(SendError::NotPublic);
         }
         Ok(())
@@ -86,7 +115,8 @@ impl AlertClient {
         let now = self.clock.now();
         if let Service::Mail(mail) = service {
             let message = Message::of(event);
-            return mail.send(&message, &event.id, now, self.reach).await;
+            let own = self.mail_server.as_deref();
+            return mail.send(own, &message, &event.id, now, self.reach).await;
         }
         let Some(request) = request(&self.http, service, event, now)? else {
             return Ok(());

@@ -1,6 +1,7 @@
 //! Alerts by mail.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use lettre::message::Mailbox;
@@ -20,7 +21,7 @@ use crate::target::{InvalidTarget, decoded};
 use crate::{Reach, SendError};
 
 /// The ports of RFC 8314: TLS from the start, and STARTTLS.
-const PORT_TLS: u16 = 465;
+pub(crate) const PORT_TLS: u16 = 465;
 const PORT_STARTTLS: u16 = 587;
 
 /// How long one reply of the server may take.
@@ -36,15 +37,29 @@ const EXPECTED: InvalidTarget = InvalidTarget {
     expected: "a mail server: smtps://USER:PASSWORD@HOST?from=ADDRESS&to=ADDRESS, or smtp:// for STARTTLS; \
                tls=none is possible with smtp and without a password",
 };
+const SERVER: InvalidTarget = InvalidTarget {
+    expected: "a mail server: smtps://USER:PASSWORD@HOST?from=ADDRESS, or smtp:// for STARTTLS; tls=none is possible \
+               with smtp and without a password",
+};
+const MAILTO: InvalidTarget = InvalidTarget {
+    expected: "mailto: and one mail address",
+};
 
-/// A mail server and the addresses.
+/// A mail server, the log-in there, and the sender. Its text is a URL without recipients, and a secret.
 #[derive(Clone)]
-pub(crate) struct MailTarget {
+pub struct MailServer {
     host: String,
     port: u16,
     encryption: Encryption,
     login: Option<(String, SecretString)>,
     from: Mailbox,
+}
+
+/// Who gets mails, and by which server.
+#[derive(Clone)]
+pub(crate) struct MailTarget {
+    /// `None` for an address alone: the server is that of the client.
+    server: Option<MailServer>,
     to: Vec<Mailbox>,
 }
 
@@ -55,8 +70,25 @@ enum Encryption {
     None,
 }
 
-impl MailTarget {
-    pub(crate) fn parse(scheme: &str, rest: &str) -> Result<Self, InvalidTarget> {
+impl FromStr for MailServer {
+    type Err = InvalidTarget;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTarget> {
+        let (scheme, rest) = text.trim().split_once("://").ok_or(SERVER)?;
+        let scheme = scheme.to_ascii_lowercase();
+        if !matches!(&*scheme, "smtp" | "smtps") {
+            return Err(SERVER);
+        }
+        match Self::parse(&scheme, rest) {
+            Ok((server, to)) if to.is_empty() => Ok(server),
+            _ => Err(SERVER),
+        }
+    }
+}
+
+impl MailServer {
+    /// Returns the server and the recipients that the URL names.
+    fn parse(scheme: &str, rest: &str) -> Result<(Self, Vec<Mailbox>), InvalidTarget> {
         // Parsed as https, for which hosts are normalized; the port is given so that 443 stays.
         let url = Url::parse(&format!("https://{rest}")).map_err(|_| EXPECTED)?;
         let is_tls = scheme == "smtps";
@@ -83,18 +115,55 @@ impl MailTarget {
         let from = from.map_or_else(|| mailbox(user.map_or("", |user| user)), Ok)?;
         let is_plain = matches!(url.path(), "" | "/") && url.fragment().is_none();
         let is_safe = encryption != Encryption::None || login.is_none();
-        if !is_plain || !is_safe || !(1..=MOST_RECIPIENTS).contains(&to.len()) {
+        if !is_plain || !is_safe {
             return Err(EXPECTED);
         }
         let port = if is_tls { PORT_TLS } else { PORT_STARTTLS };
-        Ok(Self {
+        let server = Self {
             host: url.host_str().ok_or(EXPECTED)?.to_owned(),
             port: url.port().unwrap_or(port),
             encryption,
             login,
             from,
+        };
+        Ok((server, to))
+    }
+}
+
+impl MailTarget {
+    /// Parses the URL of a mail server with its recipients.
+    pub(crate) fn parse(scheme: &str, rest: &str) -> Result<Self, InvalidTarget> {
+        let (server, to) = MailServer::parse(scheme, rest)?;
+        if !(1..=MOST_RECIPIENTS).contains(&to.len()) {
+            return Err(EXPECTED);
+        }
+        Ok(Self {
+            server: Some(server),
             to,
         })
+    }
+
+    /// Parses what follows `mailto:`. One address only, so that a user's target sends one mail by the operator's server.
+    pub(crate) fn address_alone(address: &str) -> Result<Self, InvalidTarget> {
+        let address = decoded(address).ok_or(MAILTO)?;
+        Ok(Self {
+            server: None,
+            to: vec![mailbox(&address).map_err(|_| MAILTO)?],
+        })
+    }
+
+    /// Whether its own server is meant for a private network: mail without encryption, or an address that is not public.
+    pub(crate) fn is_in_private_network(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| {
+            let address = server.host.trim_matches(['[', ']']).parse::<IpAddr>();
+            server.encryption == Encryption::None
+                || address.is_ok_and(|address| !is_public(address))
+        })
+    }
+
+    /// Whether it has no server of its own.
+    pub(crate) const fn is_address_alone(&self) -> bool {
+        self.server.is_none()
     }
 
     /// The recipients, masked.
@@ -107,15 +176,27 @@ impl MailTarget {
         }
     }
 
-    /// Sends a mail. A repeat has the same `Message-ID`, by which mailboxes recognize it.
+    /// Sends a mail, for an address alone by `own`, which may be anywhere. A repeat has the same `Message-ID`, by which
+    /// mailboxes recognize it.
     pub(crate) async fn send(
         &self,
+        own: Option<&MailServer>,
         message: &Message,
         id: &AlertId,
         now: Timestamp,
         reach: Reach,
     ) -> Result<(), SendError> {
-        let mail = self.mail(message, id, now)?;
+        let (server, reach) = match &self.server {
+            Some(server) => (server, reach),
+            None => (own.ok_or(SendError::NoMailServer)?, Reach::Anywhere),
+        };
+        let mail = server.mail(&self.to, message, id, now)?;
+        server.send(mail, reach).await
+    }
+}
+
+impl MailServer {
+    async fn send(&self, mail: Mail, reach: Reach) -> Result<(), SendError> {
         let mut failure = SendError::failed("the mail server's name cannot be resolved");
         for address in self.addresses(reach).await? {
             match self.transport(address)?.send(mail.clone()).await {
@@ -132,7 +213,13 @@ impl MailTarget {
         Err(failure)
     }
 
-    fn mail(&self, message: &Message, id: &AlertId, now: Timestamp) -> Result<Mail, SendError> {
+    fn mail(
+        &self,
+        recipients: &[Mailbox],
+        message: &Message,
+        id: &AlertId,
+        now: Timestamp,
+    ) -> Result<Mail, SendError> {
         let since_epoch = now - Timestamp::default();
         let mut mail = Mail::builder()
             .from(self.from.clone())
@@ -140,7 +227,7 @@ impl MailTarget {
             .message_id(Some(format!("<{id}@postbell.invalid>")))
             .subject(&message.title)
             .header(ContentType::TEXT_PLAIN);
-        for to in &self.to {
+        for to in recipients {
             mail = mail.to(to.clone());
         }
         mail.body(message.text.clone())
@@ -149,10 +236,6 @@ impl MailTarget {
 
     /// Resolves the host here, so that the address that is checked is the one that is connected to.
     async fn addresses(&self, reach: Reach) -> Result<Vec<SocketAddr>, SendError> {
-        // Mail without encryption is for private networks, which a user's target must not reach.
-        if reach == Reach::PublicOnly && matches!(self.encryption, Encryption::None) {
-            return Err(SendError::NotPublic);
-        }
         let host = self.host.trim_matches(['[', ']']);
         let found = lookup_host((host, self.port)).await;
         let found =
@@ -191,7 +274,18 @@ impl MailTarget {
     }
 }
 
+/// Whether a text is one mail address.
+pub(crate) fn is_address(text: &str) -> bool {
+    mailbox(text).is_ok()
+}
+
+/// The crate takes every character of RFC 5322's atoms for one of a domain, `/` and `?` as well.
 fn mailbox(address: &str) -> Result<Mailbox, InvalidTarget> {
+    let is_of_domain = |one: char| one.is_alphanumeric() || "-.:[]".contains(one);
+    let domain = address.rsplit('@').next().unwrap_or_default();
+    if !domain.chars().all(is_of_domain) {
+        return Err(EXPECTED);
+    }
     let address = address.parse().map_err(|_| EXPECTED)?;
     Ok(Mailbox::new(None, address))
 }

@@ -25,7 +25,11 @@ impl Message {
             None => format!("Postbell: {}", title(event.kind)),
         };
         let mut text = String::new();
-        if event.count > 1 {
+        let is_counted = matches!(
+            event.kind,
+            AlertKind::MailDeadLettered | AlertKind::DeliveryDeadLettered
+        );
+        if event.count > 1 || is_counted {
             let _ = writeln!(text, "Number: {}", event.count);
         }
         if !event.detail.is_empty() {

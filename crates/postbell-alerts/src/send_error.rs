@@ -24,6 +24,10 @@ pub enum SendError {
     /// The target's address is not public, and this client only sends to public ones.
     #[error("the target's host is not a public address")]
     NotPublic,
+
+    /// The target is an address alone, and this client has no mail server. Another one may have.
+    #[error("no mail server is configured for addresses alone (alerts.mail_server)")]
+    NoMailServer,
 }
 
 impl SendError {
@@ -39,7 +43,7 @@ impl SendError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Failed { retry_after, .. } => *retry_after,
-            Self::Gone | Self::NotPublic => None,
+            Self::Gone | Self::NotPublic | Self::NoMailServer => None,
         }
     }
 }

@@ -210,25 +210,22 @@ impl Sender {
                 info!(alert.id = %id, target.id = %target_id, %kind, "Sent an alert to {target}");
                 AlertSettlement::Done
             }
-            Err(SendError::Failed {
-                detail,
-                retry_after,
-            }) => {
-                let wait = BACKOFF.wait_after(claim.attempt.saturating_add(1));
-                let least = retry_after.unwrap_or_default();
-                let wait = jittered(wait.max(least), least, (self.parts.jitter)());
-                warn!(
-                    alert.id = %id, target.id = %target_id, %kind, attempt = claim.attempt + 1,
-                    "Could not send an alert to {target}: {detail}; the next attempt is in {wait:.0?}"
-                );
-                AlertSettlement::Retry(self.parts.clock.now() + wait)
-            }
             Err(error @ (SendError::Gone | SendError::NotPublic)) => {
                 warn!(
                     alert.id = %id, target.id = %target_id, %kind,
                     "Dropped an alert to {target}: {error}"
                 );
                 AlertSettlement::Done
+            }
+            Err(error) => {
+                let wait = BACKOFF.wait_after(claim.attempt.saturating_add(1));
+                let least = error.retry_after().unwrap_or_default();
+                let wait = jittered(wait.max(least), least, (self.parts.jitter)());
+                warn!(
+                    alert.id = %id, target.id = %target_id, %kind, attempt = claim.attempt + 1,
+                    "Could not send an alert to {target}: {error}; the next attempt is in {wait:.0?}"
+                );
+                AlertSettlement::Retry(self.parts.clock.now() + wait)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Where alerts go: one URL text each.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,7 +11,7 @@ use postbell_protocol::webhook::SigningKeys;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::mail::MailTarget;
+use crate::mail::{MailTarget, is_address};
 
 /// The longest text of a target, in bytes.
 const MOST_BYTES: usize = 2048;
@@ -66,7 +67,7 @@ pub struct InvalidTarget {
 }
 
 const ANY: InvalidTarget = InvalidTarget {
-    expected: "the URL of an alert target: https, ntfy, slack, mattermost, discord, telegram, smtps or smtp",
+    expected: "the URL of an alert target: https, ntfy, slack, mattermost, discord, telegram, smtps or smtp; or a mail address",
 };
 const SIGNING: InvalidTarget = InvalidTarget {
     expected: "a signing secret after the #: whsec_ and 24 to 64 bytes in base64, or two of these and a comma between them",
@@ -82,19 +83,46 @@ impl FromStr for AlertTarget {
     type Err = InvalidTarget;
 
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
-        let text = text.trim();
+        let text = completed(text.trim());
         if text.len() > MOST_BYTES {
             return Err(ANY);
         }
         Ok(Self {
-            service: Service::parse(text)?,
-            text: text.to_owned().into(),
+            service: Service::parse(&text)?,
+            text: text.into_owned().into(),
         })
     }
 }
 
+/// Adds the scheme to what people type: a mail address, or the URL of a service that is recognized by its host.
+fn completed(text: &str) -> Cow<'_, str> {
+    if text.contains("://") || after_mailto(text).is_some() {
+        return text.into();
+    }
+    if is_address(text) {
+        return format!("mailto:{text}").into();
+    }
+    let url = format!("https://{text}");
+    match Service::parse(&url) {
+        Err(_) | Ok(Service::Webhook { .. }) => text.into(),
+        Ok(_) => url.into(),
+    }
+}
+
+/// What follows `mailto:` (RFC 6068).
+fn after_mailto(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once(':')?;
+    scheme.eq_ignore_ascii_case("mailto").then_some(rest)
+}
+
 impl AlertTarget {
-    /// The text that it was parsed from, to be stored.
+    /// Whether it is a mail address alone, for which the client must have a mail server.
+    #[must_use]
+    pub fn needs_mail_server(&self) -> bool {
+        matches!(&self.service, Service::Mail(mail) if mail.is_address_alone())
+    }
+
+    /// The text that it was parsed from, with a scheme, to be stored.
     #[must_use]
     pub fn text(&self) -> &SecretString {
         &self.text
@@ -118,6 +146,9 @@ impl AlertTarget {
 
 impl Service {
     fn parse(text: &str) -> Result<Self, InvalidTarget> {
+        if let Some(address) = after_mailto(text) {
+            return MailTarget::address_alone(address).map(|mail| Self::Mail(Box::new(mail)));
+        }
         let (scheme, rest) = text.split_once("://").ok_or(ANY)?;
         let scheme = scheme.to_ascii_lowercase();
         if matches!(&*scheme, "smtp" | "smtps") {

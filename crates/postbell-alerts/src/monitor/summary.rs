@@ -20,6 +20,9 @@ const PAGE: usize = 500;
 /// For how many users dead letters are counted at a time.
 const MOST_USERS: usize = 1_000;
 
+/// How many of them an alert names.
+const MOST_NAMED: usize = 5;
+
 /// How many events of a kind the operator gets one by one in an hour. Further ones are counted.
 const SINGLE: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(3600);
@@ -139,9 +142,11 @@ impl Monitor {
     ) -> Result<Vec<NewAlert>, StoreError> {
         let mut alerts = Vec::new();
         let dead = AlertKind::DeliveryDeadLettered;
+        let of_users = summary.of_users();
         if let Some((number, since)) = summary.all.take_due(now) {
             info!(number, "Queued the alert of dead letters for the operator");
             let event = AlertEvent::new(dead, since, None, None).with_count(number);
+            let event = event.with_detail(&of_users);
             alerts.push(new_alert(&event, self.operator()));
         }
         for (kind, burst) in &mut summary.others {
@@ -168,6 +173,21 @@ impl Monitor {
 }
 
 impl Summary {
+    /// Says whose dead letters wait to be reported; of many users, whose some are.
+    fn of_users(&self) -> String {
+        let waiting = self.users.iter().filter(|(_, burst)| burst.is_waiting());
+        let names: Vec<_> = waiting.map(|(name, _)| name.as_str()).collect();
+        match &names[..] {
+            [] => String::new(),
+            names if names.len() <= MOST_NAMED => format!("Of {}.", names.join(", ")),
+            names => format!(
+                "Of {}, and {} more users.",
+                names[..MOST_NAMED].join(", "),
+                names.len() - MOST_NAMED
+            ),
+        }
+    }
+
     fn add(&mut self, letter: &DeadLetter, now: Timestamp) {
         self.last = self.last.max(Some(letter.id));
         self.all.add(1, now);

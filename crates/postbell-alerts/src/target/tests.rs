@@ -67,6 +67,10 @@ const FORMS: &[(&str, &str)] = &[
         "smtp://mail.internal?tls=none&from=a@b.c&to=d@e.f",
         "e-mail to d…@e.f",
     ),
+    ("ann@example.com", "e-mail to a…@example.com"),
+    ("MailTo:ann%2Bx@example.com", "e-mail to a…@example.com"),
+    ("ntfy.sh/my-topic", "ntfy at ntfy.sh"),
+    ("hooks.slack.com/services/T/B/X", "Slack at hooks.slack.com"),
 ];
 
 #[test]
@@ -99,6 +103,12 @@ fn a_wrong_text_is_refused_without_being_repeated() {
         "smtps://h?to=a@b.c&from=a@b.c&tls=none",
         "smtp://h/path?to=a@b.c&from=a@b.c",
         "smtp://h?to=a@b.c&from=a@b.c&hunter2=1",
+        "mailto:",
+        "mailto:hunter2",
+        "mailto:a@b.c,hunter2@e.f",
+        "mailto:a@b.c?subject=hunter2",
+        "hunter2.example.com/alerts",
+        "ntfy.sh",
     ] {
         let error = text.parse::<AlertTarget>().unwrap_err().to_string();
         assert!(
@@ -117,6 +127,20 @@ fn a_target_is_not_shown_but_has_an_id() {
     assert!(!shown.contains("hunter2"), "{shown}");
     assert_eq!(one.id(), parse(" https://example.com/hunter2\n").id());
     assert_ne!(one.id(), parse("https://example.com/hunter3").id());
+}
+
+#[test]
+fn a_target_without_a_scheme_is_stored_with_it() {
+    for (typed, stored) in [
+        (" ann@example.com\n", "mailto:ann@example.com"),
+        ("ntfy.sh/my-topic", "https://ntfy.sh/my-topic"),
+    ] {
+        let target = parse(typed);
+        assert_eq!(target.text().expose_secret(), stored);
+        assert_eq!(target.id(), parse(stored).id());
+        let is_address = stored.starts_with("mailto:");
+        assert_eq!(target.needs_mail_server(), is_address);
+    }
 }
 
 #[test]

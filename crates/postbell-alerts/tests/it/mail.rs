@@ -1,5 +1,9 @@
 //! Mail over SMTP.
 
+use std::sync::Arc;
+
+use postbell_alerts::{AlertClient, Reach, SendError};
+use postbell_core::SystemClock;
 use postbell_sandbox::MailServer;
 
 use crate::{client, event, failure, target};
@@ -54,4 +58,61 @@ async fn nothing_is_sent_without_tls_unless_it_is_asked_for() {
         assert!(!text.contains("hunter2"), "{text}");
     }
     assert!(server.mails().is_empty());
+}
+
+/// A client for users' targets, with the mail server of the operator, which is in a private network.
+fn client_with(server: &MailServer) -> AlertClient {
+    let url = format!("smtp://{}?tls=none&from=bell@example.com", server.address());
+    AlertClient::new(Reach::PublicOnly, Arc::new(SystemClock::new()))
+        .unwrap()
+        .with_mail_server(Some(url.parse().unwrap()))
+}
+
+#[tokio::test]
+async fn an_address_alone_gets_mail_by_the_clients_server() {
+    let server = MailServer::start().await.unwrap();
+    let address = target("ann@example.com");
+    client_with(&server).send(&address, &event()).await.unwrap();
+    let mail = server.mails().remove(0);
+    assert_eq!(mail.from, "bell@example.com");
+    assert_eq!(mail.to, ["ann@example.com"]);
+
+    let sent = client().send(&address, &event()).await;
+    assert!(matches!(sent, Err(SendError::NoMailServer)), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_users_own_server_is_not_that_of_the_operator() {
+    let server = MailServer::start().await.unwrap();
+    let own = format!("smtp://{}?tls=none&from=a@b.c&to=d@e.f", server.address());
+    let sent = client_with(&server).send(&target(&own), &event()).await;
+    assert!(matches!(sent, Err(SendError::NotPublic)), "{sent:?}");
+    assert!(server.mails().is_empty());
+}
+
+#[test]
+fn a_mail_server_has_a_sender_and_no_recipient() {
+    for text in [
+        "smtps://u:p@smtp.example.com?from=a@b.c",
+        "smtp://ann%40example.com:p@smtp.example.com:25",
+        "smtp://mail.internal?tls=none&from=a@b.c",
+    ] {
+        assert!(
+            text.parse::<postbell_alerts::MailServer>().is_ok(),
+            "{text}"
+        );
+    }
+    for text in [
+        "smtps://u:hunter2@smtp.example.com?from=a@b.c&to=d@e.f",
+        "smtps://u:hunter2@smtp.example.com",
+        "https://u:hunter2@smtp.example.com?from=a@b.c",
+        "smtp.example.com",
+    ] {
+        let error = text.parse::<postbell_alerts::MailServer>().err().unwrap();
+        let error = error.to_string();
+        assert!(
+            error.contains("?from=ADDRESS,") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
 }

@@ -113,6 +113,12 @@ async fn a_hundred_dead_letters_are_one_alert() {
         .into_iter()
         .filter(|(to, ..)| *to == "ntfy");
     assert_eq!(to_ann.count(), 1);
+    let received = world.services.received();
+    let to_operator = received.iter().find(|alert| alert.service == "webhook");
+    assert_eq!(
+        to_operator.unwrap().json["data"]["detail"],
+        "Of ann, bob40, bob41, bob42, bob43, and 56 more users."
+    );
 }
 
 #[tokio::test]

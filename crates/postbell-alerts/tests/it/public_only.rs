@@ -36,5 +36,16 @@ async fn a_target_in_the_operators_network_is_not_reached() {
             "{text}: {sent:?}"
         );
     }
+    for text in [
+        "smtp://mail.example.com?tls=none&from=a@b.c&to=d@e.f",
+        "smtps://u:p@127.0.0.1?from=a@b.c&to=d@e.f",
+        "smtps://u:p@[::1]?from=a@b.c&to=d@e.f",
+        "https://10.0.0.1/x",
+    ] {
+        let checked = client.check(&target(text));
+        assert!(matches!(checked, Err(SendError::NotPublic)), "{text}");
+    }
+    let named = "smtps://u:p@mail.example.com?from=a@b.c&to=d@e.f";
+    client.check(&target(named)).unwrap();
     assert!(services.received().is_empty() && mail.mails().is_empty());
 }

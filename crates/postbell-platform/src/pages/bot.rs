@@ -50,6 +50,10 @@ pub(super) fn routes() -> Router<Pages> {
         .route("/bot/tell-machine", post(pending_sync::retry_sync))
         .route("/bot/test", post(actions::send_test))
         .route(alerts::ALERTS, get(alerts::show).post(alerts::add))
+        .route(
+            alerts::mail::MAIL,
+            get(alerts::show).post(alerts::mail::add),
+        )
         .route("/bot/alerts/{id}/remove", post(alerts::remove))
         .route("/bot/alerts/{id}/test", post(alerts::send_test))
         .route("/bot/dead-letters/drop", post(dead_letters::drop_all))

@@ -1,7 +1,7 @@
 //! Problems and alert targets on the pages.
 
 use postbell_core::{MachineReport, MailProblem, ProblemCode};
-use postbell_sandbox::{AlertServices, Misbehaviour};
+use postbell_sandbox::{AlertServices, MailServer, Misbehaviour};
 
 use crate::test_browser::{Browser, TestPages};
 
@@ -73,18 +73,81 @@ async fn a_wrong_target_is_not_added_and_shown_once_to_be_corrected() {
     for (wrong, value) in [
         ("hunter2", "value=\"hunter2\""),
         ("gopher://hunter2/", "value=\"gopher://hunter2/\""),
-        ("ann@hunter2", "?from=ann@hunter2&amp;to=ann@hunter2\""),
+        (
+            "example.com/hunter2",
+            "value=\"https://example.com/hunter2\"",
+        ),
+        (
+            "ann@hunter2",
+            "type=\"email\" required maxlength=\"254\" autocomplete=\"email\" value=\"ann@hunter2\"",
+        ),
     ] {
         let fields = [("target", wrong)];
         let answer = browser.submit(PAGE, "/bot/alerts", &fields).await;
         assert_eq!(answer.status, 422);
         let page = answer.body;
-        assert!(page.contains("Nothing was added"), "{page}");
+        assert_eq!(page.matches("Nothing was added").count(), 1, "{page}");
         assert!(page.contains(value), "{page}");
         let page = browser.get(PAGE).await.body;
         assert!(!page.contains("hunter2"), "{page}");
     }
     assert_eq!(browser.get("/bot/alerts").await.leads_to(), "/bot#alerts");
+}
+
+#[tokio::test]
+async fn an_address_gets_alerts_by_the_operators_mail_server() {
+    let mail = MailServer::start().await.unwrap();
+    let pages = TestPages::with_mail_server(&mail).await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let page = browser.get(PAGE).await.body;
+    assert!(page.contains("Your mail address, "), "{page}");
+    assert!(!page.contains("/bot/alerts/mail"), "{page}");
+    let id = add(&browser, "ann@example.com").await;
+    browser
+        .submit(PAGE, &format!("/bot/alerts/{id}/test"), &[])
+        .await;
+    let page = browser.get(PAGE).await.body;
+    assert!(page.contains("e-mail to a…@example.com"), "{page}");
+    assert_eq!(mail.mails()[0].to, ["ann@example.com"]);
+}
+
+#[tokio::test]
+async fn without_it_the_users_own_mail_server_is_asked_for() {
+    let pages = TestPages::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let mut fields = [
+        ("to", "ann@example.com"),
+        ("host", "smtp example"),
+        ("port", "587"),
+        ("user", ""),
+        ("password", "hunter2"),
+        ("from", ""),
+    ];
+    let answer = browser.submit(PAGE, "/bot/alerts/mail", &fields).await;
+    assert_eq!(answer.status, 422);
+    let page = answer.body;
+    assert!(
+        page.contains("Nothing was added. Expected the name of a mail server"),
+        "{page}"
+    );
+    for kept in [
+        "<details id=\"mail-target\" class=\"choice\" open",
+        "\"smtp example\"",
+        "\"587\"",
+    ] {
+        assert!(page.contains(kept), "{kept}: {page}");
+    }
+    assert!(!page.contains("hunter2"), "a password is not sent back");
+
+    fields[1].1 = "smtp.example.com";
+    let answer = browser.submit(PAGE, "/bot/alerts/mail", &fields).await;
+    assert_eq!(answer.leads_to(), "/bot#alerts");
+    let page = browser.get(PAGE).await.body;
+    assert!(page.contains("e-mail to a…@example.com"), "{page}");
+    assert_eq!(
+        browser.get("/bot/alerts/mail").await.leads_to(),
+        "/bot#alerts"
+    );
 }
 
 #[tokio::test]

@@ -130,12 +130,12 @@ fn at_issuer(sandbox: &Sandbox, url: &str, clock: Arc<dyn Clock>) -> SignInWays 
     let (id, secret) = (id.to_owned(), secret.into());
     let issuer = Issuer::new(client.build().unwrap(), url.to_owned(), id, secret, clock);
     SignInWays {
-        google: None,
         issuer: Some(IssuerSignIn {
             name: "Example".to_owned(),
             issuer,
         }),
         access: access(),
+        ..SignInWays::default()
     }
 }
 

@@ -45,8 +45,8 @@ fn google(sandbox: &Sandbox) -> SignInWays {
     };
     SignInWays {
         google: Some(sign_in),
-        issuer: None,
         access: access(),
+        ..SignInWays::default()
     }
 }
 

@@ -18,6 +18,7 @@ use postbell_platform::{
     CookieCipher, IssuerSignIn, LocalRelay, Pages, PagesParts, SignInAccess, SignInLinks,
     system_random,
 };
+use postbell_sandbox::MailServer;
 use postbell_testkit::MemorySessions;
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
@@ -42,6 +43,17 @@ impl TestPages {
             TestPlatform::new().await,
             SignInWays::default(),
         )
+    }
+
+    /// Pages of an operator with a mail server for addresses alone.
+    pub(crate) async fn with_mail_server(server: &MailServer) -> Self {
+        let url = format!("smtp://{}?tls=none&from=bell@example.com", server.address());
+        let mut pages = Self::new().await;
+        pages.start_again(SignInWays {
+            mail_server: Some(url.parse().unwrap()),
+            ..SignInWays::default()
+        });
+        pages
     }
 
     /// Restarts the pages with another configuration.
@@ -148,7 +160,9 @@ fn pages(
         access: ways.access,
         alerts: UserTargets {
             targets: Arc::clone(&world.alerts) as _,
-            client: AlertClient::new(Reach::Anywhere, Arc::new(SystemClock::new())).unwrap(),
+            client: AlertClient::new(Reach::Anywhere, Arc::new(SystemClock::new()))
+                .unwrap()
+                .with_mail_server(ways.mail_server),
         },
     })
 }
@@ -161,9 +175,10 @@ fn links(sessions: &Arc<MemorySessions>, url: &str) -> SignInLinks {
     }
 }
 
-/// How people sign in.
+/// How people sign in, and get mail.
 #[derive(Default)]
 pub(crate) struct SignInWays {
+    pub(crate) mail_server: Option<postbell_alerts::MailServer>,
     pub(crate) google: Option<SignIn>,
     pub(crate) issuer: Option<IssuerSignIn>,
     pub(crate) access: SignInAccess,

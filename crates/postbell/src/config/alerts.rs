@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postbell_alerts::{AlertRules, AlertTarget, InvalidTarget};
+use postbell_alerts::{AlertRules, AlertTarget, InvalidTarget, MailServer};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -16,6 +16,9 @@ pub struct AlertsConfig {
     /// The operator's targets, one URL each (docs/alerts.md).
     #[serde(deserialize_with = "one_per_line")]
     pub targets: Vec<SecretString>,
+
+    /// The mail server for targets that are an address alone, those of users included (docs/alerts.md).
+    pub mail_server: Option<SecretString>,
 
     /// How long a machine that checks in regularly may be silent before an alert.
     #[serde(with = "humantime_serde")]
@@ -34,6 +37,7 @@ impl Default for AlertsConfig {
         } = AlertRules::default();
         Self {
             targets: Vec::new(),
+            mail_server: None,
             silent_after,
             unreachable_after,
         }
@@ -47,7 +51,12 @@ impl AlertsConfig {
     ///
     /// [`ConfigError`] if a target or a time is invalid.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.targets()?;
+        let has_mail_server = self.mail_server()?.is_some();
+        let targets = self.targets()?;
+        if !has_mail_server && targets.iter().any(AlertTarget::needs_mail_server) {
+            let expected = "smtps://USER:PASSWORD@HOST?from=ADDRESS, by which the mail addresses in alerts.targets get mail";
+            return Err(ConfigError::contradiction("alerts.mail_server", expected));
+        }
         for (key, time) in [
             ("alerts.silent_after", self.silent_after),
             ("alerts.unreachable_after", self.unreachable_after),
@@ -63,15 +72,30 @@ impl AlertsConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if one is invalid. It does not contain the target, which is a secret.
+    /// [`ConfigError`] names the first that is invalid by its number. It does not contain the target, which is a secret.
     pub fn targets(&self) -> Result<Vec<AlertTarget>, ConfigError> {
-        let parse = |text: &SecretString| {
+        let parse = |(number, text): (usize, &SecretString)| {
             let target = text.expose_secret().parse::<AlertTarget>();
-            target.map_err(|InvalidTarget { expected }| {
-                ConfigError::contradiction("alerts.targets", expected)
+            target.map_err(|InvalidTarget { expected }| ConfigError::Value {
+                key: "alerts.targets".to_owned(),
+                source_name: format!("number {number}"),
+                problem: format!("expected {expected}"),
             })
         };
-        self.targets.iter().map(parse).collect()
+        (1..).zip(&self.targets).map(parse).collect()
+    }
+
+    /// Returns the mail server for targets that are an address alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if it is invalid. It does not contain the text, which is a secret.
+    pub fn mail_server(&self) -> Result<Option<MailServer>, ConfigError> {
+        let text = self.mail_server.as_ref();
+        let parsed = text.map(|text| text.expose_secret().parse::<MailServer>());
+        parsed.transpose().map_err(|InvalidTarget { expected }| {
+            ConfigError::contradiction("alerts.mail_server", expected)
+        })
     }
 
     /// Returns after what times an event follows.

@@ -16,8 +16,9 @@ const PREFIX: &str = "POSTBELL_";
 const SEPARATOR: &str = "__";
 
 /// The secrets, and URLs with a password, as tables and key. Each can be set as `key_file` instead.
-const SECRETS: [(&[&str], &str); 16] = [
+const SECRETS: [(&[&str], &str); 17] = [
     (&["controller"], "hook_token"),
+    (&["alerts"], "mail_server"),
     (&["alerts"], "targets"),
     (&["directory"], "api_key"),
     (&["google", "client"], "client_secret"),

@@ -10,6 +10,7 @@ fn parse(file: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> 
     let read_secret = |path: &Path| match path.to_str() {
         Some("/secret") => Ok("hunter2\n".to_owned()),
         Some("/targets") => Ok("https://ntfy.sh/topic\n\nhttps://example.com/hunter2\n".to_owned()),
+        Some("/mail-server") => Ok("smtps://u:hunter2@mail?from=a@b.c\n".to_owned()),
         Some("/empty") => Ok("\n\n".to_owned()),
         Some("/keys") => Ok("new\n\nold\n".to_owned()),
         _ => Err("no such file".to_owned()),
@@ -43,6 +44,7 @@ fn the_example_names_every_key() {
     let with_secret = uncommented
         .replace("targets = []\n", "")
         .replace("/etc/postbell/alert-targets", "/targets")
+        .replace("/etc/postbell/mail-server", "/mail-server")
         .replace("/etc/postbell/api-key", "/secret")
         .replace("/etc/postbell/url-token-secret", "/secret")
         .replace("/etc/postbell/gateway-secret", "/secret")
@@ -59,6 +61,7 @@ fn the_example_names_every_key() {
     assert!(config.relay.audience.is_some());
     assert_eq!(config.directory.unwrap().api_key.expose_secret(), "hunter2");
     assert_eq!(config.alerts.targets().unwrap().len(), 2);
+    assert!(config.alerts.mail_server().unwrap().is_some());
     let platform = config.platform;
     assert_eq!(platform.storage_keys.len(), 2);
     for secret in [
@@ -449,12 +452,37 @@ fn an_audience_is_a_url_that_can_be_pasted() {
 
 #[test]
 fn a_wrong_alert_target_is_named_by_its_key_and_not_shown() {
-    let config = parse("[alerts]\ntargets = [\"gopher://hunter2\"]", &[]).unwrap();
-    let error = config.check().unwrap_err().to_string();
-    assert!(error.contains("alerts.targets"), "{error}");
+    let config = parse(
+        "[alerts]\ntargets = [\"ntfy.sh/t\", \"gopher://hunter2\"]",
+        &[],
+    );
+    let error = config.unwrap().check().unwrap_err().to_string();
+    assert!(
+        error.contains("alerts.targets (from number 2): expected the URL"),
+        "{error}"
+    );
     assert!(!error.contains("hunter2"), "{error}");
     let config = parse("[alerts]\nsilent_after = \"0s\"", &[]).unwrap();
     assert!(config.check().is_err());
+}
+
+#[test]
+fn an_address_among_the_alert_targets_needs_a_mail_server() {
+    let targets = "[alerts]\ntargets = [\"ann@hunter2.example.com\"]\n";
+    let check = |server: &str| {
+        let config = parse(&format!("{targets}{server}"), &[]).unwrap();
+        config.alerts.check().map_err(|error| error.to_string())
+    };
+    for server in ["", "mail_server = \"smtp.hunter2.example.com\""] {
+        let error = check(server).unwrap_err();
+        assert!(
+            error.starts_with("alerts.mail_server: expected "),
+            "{error}"
+        );
+        assert!(error.contains("smtps://USER:PASSWORD@HOST"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    check("mail_server = \"smtps://u:p@smtp.example.com?from=a@b.c\"").unwrap();
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(super) fn alerts(
     let targets = match &users {
         Some((_, targets)) => Some(UserTargets {
             targets: Arc::clone(targets),
-            client: users_client(clock)?,
+            client: users_client(config, clock)?,
         }),
         None => None,
     };
@@ -60,7 +60,8 @@ pub(super) fn alerts(
     let sender = Sender::new(SenderParts {
         outbox,
         operator,
-        client: AlertClient::new(Reach::Anywhere, Arc::clone(clock))?,
+        client: AlertClient::new(Reach::Anywhere, Arc::clone(clock))?
+            .with_mail_server(config.mail_server()?),
         users: targets,
         clock: Arc::clone(clock),
         wake,
@@ -76,9 +77,13 @@ pub(super) fn alerts(
 ///
 /// # Errors
 ///
-/// Fails if the system's root certificates cannot be read.
-pub(super) fn users_client(clock: &Arc<dyn Clock>) -> anyhow::Result<AlertClient> {
-    Ok(AlertClient::new(Reach::PublicOnly, Arc::clone(clock))?)
+/// Fails if the mail server is invalid, or the system's root certificates cannot be read.
+pub(super) fn users_client(
+    config: &AlertsConfig,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<AlertClient> {
+    let client = AlertClient::new(Reach::PublicOnly, Arc::clone(clock))?;
+    Ok(client.with_mail_server(config.mail_server()?))
 }
 
 impl AlertService {

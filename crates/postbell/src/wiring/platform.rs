@@ -321,10 +321,14 @@ fn mailbox_users(
     Ok(Arc::new(users))
 }
 
-fn user_targets(store: &Store, clock: &Arc<dyn Clock>) -> anyhow::Result<UserTargets> {
+fn user_targets(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<UserTargets> {
     Ok(UserTargets {
         targets: store.alert_targets(),
-        client: users_client(clock)?,
+        client: users_client(&config.alerts, clock)?,
     })
 }
 
@@ -379,7 +383,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         google,
         issuer,
         access: pages::access(settings),
-        alerts: user_targets(&store, &clock)?,
+        alerts: user_targets(config, &store, &clock)?,
     };
     Ok(PlatformService {
         users,

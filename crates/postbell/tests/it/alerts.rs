@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::platform::OurPlatform;
-use crate::support::{DEADLOCK, ServiceProcess};
+use crate::support::{DEADLOCK, ServiceProcess, run};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -43,10 +43,15 @@ impl World {
         }
     }
 
-    async fn serve(&self) -> ServiceProcess {
+    fn variables(&self) -> Vec<(&'static str, String)> {
         let mut variables = self.ours.variables();
         let file = self.targets.path().display().to_string();
         variables.push(("POSTBELL_ALERTS__TARGETS_FILE", file));
+        variables
+    }
+
+    async fn serve(&self) -> ServiceProcess {
+        let variables = self.variables();
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
         command.arg("serve");
         ServiceProcess::run(command, &variables, "The relay is listening").await
@@ -104,5 +109,11 @@ async fn a_problem_is_told_by_webhook_and_mail_even_if_the_process_is_killed() {
     assert_eq!(kinds, ["grant.revoked", "recovered"]);
     timeout(DEADLOCK, world.mail.wait_for(2)).await.unwrap();
     assert_eq!(service.terminate().await, Some(0));
+
+    let mut test = Command::new(env!("CARGO_BIN_EXE_postbell"));
+    test.args(["watch", "test-alert"]).env_clear();
+    let (code, sent, told) = run(test.envs(world.variables())).await;
+    let expected = "sent\tsigned webhook at 127.0.0.1\nsent\te-mail to o…@example.com\n";
+    assert_eq!((code, &*sent), (Some(0), expected), "{told}");
     world.ours.world.stop().await.unwrap();
 }

@@ -1,16 +1,19 @@
 //! The user's own alert targets: add, remove, and send a test alert.
 
+pub(super) mod mail;
+
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use postbell_alerts::{AlertEvent, AlertKind, AlertTarget, InvalidTarget};
-use postbell_core::{EmailAddress, StoredTarget, TargetId, Timestamp, UserId};
+use postbell_alerts::{AlertEvent, AlertKind, AlertTarget, InvalidTarget, SendError};
+use postbell_core::{StoredTarget, TargetId, Timestamp, UserId};
 use secrecy::ExposeSecret;
 use tracing::info;
 
+use self::mail::Entered;
 use super::fragments;
 use super::view::View;
 use crate::pages::csrf_form::CsrfForm;
@@ -97,69 +100,84 @@ fn buttons(target: &ShownTarget, session: &Session) -> Markup {
     }
 }
 
-/// A text that was not added.
-pub(super) struct Refused {
-    /// What the field has now: the text, or what may have been meant.
-    value: String,
-    reason: String,
+/// What was not added, and why.
+pub(super) enum Refused {
+    /// A text, and what the field has now: the text, or what may have been meant.
+    Text { value: String, reason: String },
+    /// The fields for mail.
+    Mail { entered: Entered, reason: String },
 }
 
 impl Refused {
     fn new(text: &str, InvalidTarget { expected }: InvalidTarget) -> Self {
         let text = text.trim();
-        let has_scheme = text.contains("://");
-        if !has_scheme && text.parse::<EmailAddress>().is_ok() {
-            let reason = "An address alone is not enough: Postbell has no mail server of its own, and sends by yours. \
-                          Complete USER, PASSWORD and HOST.";
-            return Self {
-                value: format!("smtps://USER:PASSWORD@HOST?from={text}&to={text}"),
-                reason: reason.to_owned(),
-            };
-        }
         let completed = format!("https://{text}");
         let names_host = text
             .split('/')
             .next()
             .is_some_and(|host| host.contains('.'));
-        if !has_scheme && names_host && completed.parse::<AlertTarget>().is_ok() {
-            return Self {
+        if !text.contains("://") && names_host && completed.parse::<AlertTarget>().is_ok() {
+            let reason =
+                "The text had no https:// at its beginning. Add it if this is what you mean.";
+            return Self::Text {
                 value: completed,
-                reason:
-                    "The text had no https:// at its beginning. Add it if this is what you mean."
-                        .to_owned(),
+                reason: reason.to_owned(),
             };
         }
-        Self {
+        Self::Text {
             value: text.to_owned(),
             reason: format!("Expected {expected}."),
         }
     }
+
+    /// The form that the client's refusal leads to.
+    fn by_client(text: &str, error: &SendError) -> Self {
+        match error {
+            SendError::NoMailServer => {
+                let address = text.trim().trim_start_matches("mailto:");
+                let reason = "Alerts by mail need a mail server: enter yours.".to_owned();
+                let entered = Entered::to(address);
+                Self::Mail { entered, reason }
+            }
+            error => Self::Text {
+                value: text.to_owned(),
+                reason: format!("The alert could not be sent: {error}."),
+            },
+        }
+    }
 }
 
-/// The form that adds a target. It is not replaced while a person types.
-pub(super) fn add_form(session: &Session, refused: Option<&Refused>) -> Markup {
+/// The forms that add a target. They are not replaced while a person types.
+pub(super) fn add_forms(view: &View, session: &Session) -> Markup {
+    let (text, mail) = match &view.refused_target {
+        Some(Refused::Text { value, reason }) => (Some((value, reason)), None),
+        Some(Refused::Mail { entered, reason }) => (None, Some((entered, &**reason))),
+        None => (None, None),
+    };
     html! {
         // With the fragment, the page after a refusal shows this form.
         form class="add-target" method="post" action={ (ALERTS) "#alerts" } {
             (form_token(session))
             label for="alert-target" { "New target" }
-            @if let Some(Refused { reason, .. }) = refused {
+            @if let Some((_, reason)) = text {
                 p id="alert-target-refused" class="refused" role="alert" { "Nothing was added. " (reason) }
             }
             div class="search" {
                 input id="alert-target" name="target" type="text" required maxlength="2048" autocomplete="off"
-                    autocapitalize="none" spellcheck="false" placeholder="https://hooks.slack.com/…"
-                    value=[refused.map(|refused| &refused.value)]
-                    aria-invalid=[refused.map(|_| "true")]
+                    autocapitalize="none" spellcheck="false"
+                    placeholder=(if view.has_mail_server { "you@example.com" } else { "https://hooks.slack.com/…" })
+                    value=[text.map(|(value, _)| value)]
+                    aria-invalid=[text.map(|_| "true")]
                     aria-describedby="alert-target-refused alert-target-help";
                 button { "Add" }
             }
             p id="alert-target-help" class="hint" {
-                "The URL of a Slack or Discord webhook as the service shows it, " code { "ntfy://HOST/TOPIC" } ", "
-                code { "telegram://BOT_TOKEN@api.telegram.org/CHAT_ID" } ", "
-                code { "smtps://USER:PASSWORD@HOST?from=YOU&to=YOU" } ", or any https URL of yours."
+                @if view.has_mail_server { "Your mail address, the " } @else { "The " }
+                "URL of a Slack or Discord webhook as the service shows it, " code { "ntfy.sh/TOPIC" } ", "
+                code { "telegram://BOT_TOKEN@api.telegram.org/CHAT_ID" } ", or any https URL of yours."
             }
         }
+        @if !view.has_mail_server { (mail::form(session, mail)) }
     }
 }
 
@@ -177,19 +195,25 @@ pub(super) async fn add(
         }
     };
     if let Err(error) = pages.parts().alerts.client.check(&target) {
-        let refused = Refused {
-            value: text.to_owned(),
-            reason: format!("The alert could not be sent: {error}."),
-        };
+        let refused = Refused::by_client(text, &error);
         return refuse(&pages, form.session, refused).await;
     }
-    let user = &form.session.record.user;
+    add_target(&pages, &form.session, origin, &target).await
+}
+
+async fn add_target(
+    pages: &Pages,
+    UserSession { session, record }: &UserSession,
+    origin: String,
+    target: &AlertTarget,
+) -> Result<Response, PageError> {
+    let user = &record.user;
     let stored = StoredTarget {
         id: target.id(),
         text: target.text().clone(),
         added_at: pages.now(),
     };
-    let by = form.session.session.actor(origin, pages.now());
+    let by = session.actor(origin, pages.now());
     let targets = pages.parts().operator.ports.alert_targets(&by);
     let is_added = targets.add_target(user, &stored, MOST_TARGETS).await?;
     let toast = if is_added {
@@ -198,10 +222,10 @@ pub(super) async fn add(
     } else {
         Toast::TooManyTargets
     };
-    Ok(toast.redirect(&pages, SECTION))
+    Ok(toast.redirect(pages, SECTION))
 }
 
-/// Shows the page with the text that was not added, to correct it.
+/// Shows the page with what was not added, to correct it.
 async fn refuse(
     pages: &Pages,
     UserSession { session, record }: UserSession,
@@ -284,18 +308,23 @@ mod tests {
     fn a_refused_target_is_completed_to_what_may_be_meant() {
         for (text, value, reason) in [
             (
-                " ann@example.com",
-                "smtps://USER:PASSWORD@HOST?from=ann@example.com&to=ann@example.com",
-                "no mail server of its own",
+                " example.com/alerts",
+                "https://example.com/alerts",
+                "no https://",
             ),
-            ("ntfy.sh/mytopic", "https://ntfy.sh/mytopic", "no https://"),
             ("ntfy://ntfy.sh", "ntfy://ntfy.sh", "an ntfy topic"),
             ("slack", "slack", "the URL of an alert target"),
         ] {
             let error = text.parse::<AlertTarget>().unwrap_err();
-            let refused = Refused::new(text, error);
-            assert_eq!(refused.value, value);
-            assert!(refused.reason.contains(reason), "{}", refused.reason);
+            let Refused::Text {
+                value: shown,
+                reason: given,
+            } = Refused::new(text, error)
+            else {
+                panic!("{text}: expected the same form");
+            };
+            assert_eq!(shown, value);
+            assert!(given.contains(reason), "{given}");
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn page(view: &View, session: &Session, command: Option<&Command>) ->
                     h2 id="alerts-title" { "Alerts" }
                     p class="hint" { "You are told when mail stops reaching your bot, and when it reaches it again." }
                     (live_section("alert-targets", "list", &alerts::targets(view, session)))
-                    (alerts::add_form(session, view.refused_target.as_ref()))
+                    (alerts::add_forms(view, session))
                 }
             }
             div class="column" {

@@ -23,8 +23,10 @@ pub(super) struct View {
     pub(super) mail: Option<Mail>,
     /// The user's alert targets.
     pub(super) targets: Vec<ShownTarget>,
-    /// A text that was not added to them.
+    /// What was not added to them.
     pub(super) refused_target: Option<alerts::Refused>,
+    /// Whether an address alone can be added to them.
+    pub(super) has_mail_server: bool,
     /// Whether this platform can start and configure the machine.
     pub(super) is_managed: bool,
     /// Whether accounts can be connected in the browser.
@@ -157,6 +159,7 @@ impl View {
             mail,
             targets: Vec::new(),
             refused_target: None,
+            has_mail_server: pages.parts().alerts.client.has_mail_server(),
             is_managed,
             accounts: Vec::new(),
         })

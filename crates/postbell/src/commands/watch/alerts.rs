@@ -28,14 +28,18 @@ pub(super) fn start(
 ) -> anyhow::Result<()> {
     let targets = targets(args, env)?;
     if !targets.is_empty() {
-        let client = AlertClient::new(Reach::Anywhere, Arc::clone(&account.clock))?;
+        let client = client(&env.load()?, Arc::clone(&account.clock))?;
+        for target in &targets {
+            client.check(target).with_context(|| format!("{target}"))?;
+        }
         let alerter = watcher.alerter(targets, client, fastrand::f64);
         tasks.start("alerts", |stop| alerter.run(stop));
     }
     Ok(())
 }
 
-/// Sends a test alert to each target. Fails if one did not accept it.
+/// Sends a test alert to each target: those of `[alerts]`, if the configuration is that of a service and nothing else is named.
+/// Fails if one did not accept it.
 pub(super) async fn test(
     args: &TestAlertArgs,
     console: &Console,
@@ -43,29 +47,43 @@ pub(super) async fn test(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
     let config = env.load()?;
-    let client = AlertClient::new(Reach::Anywhere, Arc::clone(&clock))?;
+    let client = client(&config, Arc::clone(&clock))?;
     let mut code = ExitCode::SUCCESS;
-    let mut has_target = false;
-    for address in account::webhooks(&args.account, &config, env)? {
-        let mut named = args.alerts.clone();
-        named.alert.extend(of_table(&address, &config)?);
-        let event = AlertEvent::new(AlertKind::Test, clock.now(), Some(address), None);
-        for target in targets(&named, env)? {
-            has_target = true;
-            match client.send(&target, &event).await {
-                Ok(()) => console.data(&format!("sent\t{target}"))?,
-                Err(error) => {
-                    console.data(&format!("failed\t{target}\t{error}"))?;
-                    code = ExitCode::FAILURE;
-                }
+    let mut tested = Vec::new();
+    let of_service = config.alerts.targets()?;
+    let names_mailbox = args.account.account.is_some() || !args.alerts.alert.is_empty();
+    if !names_mailbox && config.watch.is_empty() && !of_service.is_empty() {
+        tested.extend(of_service.into_iter().map(|target| (None, target)));
+    } else {
+        for address in account::webhooks(&args.account, &config, env)? {
+            let mut named = args.alerts.clone();
+            named.alert.extend(of_table(&address, &config)?);
+            let of_webhook = targets(&named, env)?.into_iter();
+            tested.extend(of_webhook.map(|target| (Some(address.clone()), target)));
+        }
+    }
+    let has_target = !tested.is_empty();
+    for (address, target) in tested {
+        let event = AlertEvent::new(AlertKind::Test, clock.now(), address, None);
+        match client.send(&target, &event).await {
+            Ok(()) => console.data(&format!("sent\t{target}"))?,
+            Err(error) => {
+                console.data(&format!("failed\t{target}\t{error}"))?;
+                code = ExitCode::FAILURE;
             }
         }
     }
     anyhow::ensure!(
         has_target,
-        "expected a target in --alert, {ALERT_VARIABLE}, or alert in a [[watch.webhook]] table"
+        "expected a target in --alert, {ALERT_VARIABLE}, alert in a [[watch.webhook]] table, or alerts.targets of a service"
     );
     Ok(code)
+}
+
+/// A client with the mail server of the configuration.
+fn client(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<AlertClient> {
+    let client = AlertClient::new(Reach::Anywhere, clock)?;
+    Ok(client.with_mail_server(config.alerts.mail_server()?))
 }
 
 /// Returns the targets of the webhook's table.
