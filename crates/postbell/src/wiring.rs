@@ -4,6 +4,7 @@ mod alerts;
 mod platform;
 mod service_manager;
 mod stop_signals;
+mod store_gate;
 mod telemetry;
 mod tls;
 
@@ -32,6 +33,7 @@ pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_
 use self::service_manager::ServiceManager;
 use self::stop_signals::StopSignals;
 pub use self::stop_signals::stop_signal;
+use self::store_gate::StoreGate;
 pub(crate) use self::telemetry::Telemetry;
 pub(crate) use self::tls::TlsListeners;
 use crate::config::{Config, ConfigError, RelayConfig};
@@ -48,6 +50,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(60);
 pub struct Relay {
     queue: Arc<dyn DeliveryQueue>,
     log: Arc<dyn DeliveryLog>,
+    gate: StoreGate,
     ingress: Ingress,
     keys: Arc<SigningKeys>,
     dispatcher: Dispatcher,
@@ -60,6 +63,7 @@ pub struct Relay {
 struct RelayPorts {
     queue: Arc<dyn DeliveryQueue>,
     log: Arc<dyn DeliveryLog>,
+    gate: StoreGate,
     directory: Arc<dyn Directory>,
     /// API key that the platform sends with notifications of changed users.
     api_key: Option<SecretString>,
@@ -79,6 +83,7 @@ pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
     let ports = RelayPorts {
         queue: store.queue(),
         log: store.log(),
+        gate: StoreGate::new("relay.inbox", &store, &clock),
         directory,
         api_key: remote.map(|directory| directory.api_key.clone()),
     };
@@ -102,6 +107,7 @@ fn join(
     let RelayPorts {
         queue,
         log,
+        gate,
         directory,
         api_key,
     } = ports;
@@ -150,6 +156,7 @@ fn join(
     Ok(Relay {
         queue,
         log,
+        gate,
         ingress,
         keys,
         dispatcher,
@@ -216,6 +223,7 @@ impl Relay {
     /// Starts the relay's background tasks, without a server.
     pub fn start_in_background(self, tasks: &Tasks) {
         let Self {
+            gate,
             ingress,
             keys,
             dispatcher,
@@ -224,10 +232,10 @@ impl Relay {
             ..
         } = self;
         tasks.start("rate-limits", |stop| ingress.prune_idle_senders(stop));
-        tasks.start("dispatcher", |stop| Arc::new(dispatcher).run(stop));
+        gate.start(tasks, "dispatcher", |stop| Arc::new(dispatcher).run(stop));
         tasks.start("google-keys", |stop| keys.refresh_ahead(stop));
         if let Some(alerts) = alerts {
-            alerts.start(tasks);
+            alerts.start(&gate, tasks);
         }
         telemetry.start(tasks);
     }

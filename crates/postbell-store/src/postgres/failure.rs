@@ -58,6 +58,11 @@ impl SqlError {
         };
         let hint = match *error.code() {
             SqlState::INSUFFICIENT_PRIVILEGE => "; its role must own the database",
+            SqlState::INVALID_PASSWORD => "; correct it in the URL, or on the server",
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                "; correct the URL, or let the server accept it (pg_hba.conf)"
+            }
+            SqlState::INVALID_CATALOG_NAME => "; create it, or correct its name in the URL",
             SqlState::LOCK_NOT_AVAILABLE => {
                 "; another session, as of a backup, keeps a table locked"
             }

@@ -112,7 +112,7 @@ fn a_server_is_used_only_with_a_certificate_of_the_authority_for_its_name() {
         ("127.0.0.1", "sslmode=require".to_owned(), "UnknownIssuer"),
         // The default for a host that is not local.
         (NAME, "hostaddr=127.0.0.1".to_owned(), "UnknownIssuer"),
-        ("127.0.0.1", "sslmode=disable".to_owned(), "28000"),
+        ("127.0.0.1", "sslmode=disable".to_owned(), "(pg_hba.conf)"),
     ] {
         let said = server.migrate(host, &parameters).unwrap_err();
         assert!(said.contains(reason), "{host} {parameters}: {said}");

@@ -8,6 +8,7 @@ use postbell_alerts::{
 use postbell_core::{AlertOutbox, AlertTargets, Clock, DeliveryLog, Tasks, Users};
 use tokio::sync::Notify;
 
+use super::store_gate::StoreGate;
 use crate::config::AlertsConfig;
 
 /// What observes mailboxes and what sends alerts, not started.
@@ -88,9 +89,9 @@ pub(super) fn users_client(
 
 impl AlertService {
     /// Starts to observe and to send.
-    pub(super) fn start(self, tasks: &Tasks) {
+    pub(super) fn start(self, gate: &StoreGate, tasks: &Tasks) {
         let Self { monitor, sender } = self;
-        tasks.start("alert-monitor", |stop| monitor.run(stop));
-        tasks.start("alert-sender", |stop| sender.run(stop));
+        gate.start(tasks, "alert-monitor", |stop| monitor.run(stop));
+        gate.start(tasks, "alert-sender", |stop| sender.run(stop));
     }
 }

@@ -33,11 +33,13 @@ use self::machines::MachineParts;
 pub(crate) use self::operator_client::operator_client;
 pub use self::pages::sign_in_links;
 use super::alerts::{AlertPorts, AlertService, alerts, users_client};
+use super::store_gate::StoreGate;
 use super::{Relay, RelayPorts, join, store_problem};
 use crate::config::{Config, PlatformConfig, StoreUrl};
 
 /// A platform whose parts are connected, but not started.
 pub struct PlatformService {
+    gate: StoreGate,
     users: Arc<UserService>,
     platform: Platform,
     pages: Pages,
@@ -55,6 +57,7 @@ struct PlatformPorts {
     client: Client,
     clock: Arc<dyn Clock>,
     store: Store,
+    gate: StoreGate,
     fleet: (Arc<Fleet>, MachineStarter),
     mailboxes: Arc<MailboxUsers>,
     alerts: AlertService,
@@ -120,6 +123,7 @@ pub fn platform(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Platfo
     )?;
     let ports = PlatformPorts {
         client,
+        gate: StoreGate::new("platform.store", &store, &clock),
         clock,
         store,
         fleet,
@@ -143,6 +147,7 @@ pub fn relay_and_platform(
     let client = postbell_http::client()?;
     let changes = Changes::new();
     let (inbox, store) = open(config, &changes)?;
+    let (gate, gate_of_store) = gates(config, &inbox, &store, &clock);
     let users = store.users();
     let alerts = alerts_of(config, &clock, &store, Some(inbox.log()))?;
     let monitor = Arc::clone(&alerts.monitor);
@@ -157,6 +162,7 @@ pub fn relay_and_platform(
     let ports = RelayPorts {
         queue: inbox.queue(),
         log: inbox.log(),
+        gate,
         directory: Arc::new(directory),
         api_key: Some(config.platform.api_key()?.clone()),
     };
@@ -174,6 +180,7 @@ pub fn relay_and_platform(
         client,
         clock,
         store,
+        gate: gate_of_store,
         fleet,
         mailboxes,
         alerts,
@@ -200,6 +207,21 @@ fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Store, Store)> {
     let inbox = open("relay.inbox", inbox, StoreOptions::service())?;
     let options = StoreOptions::service().keys(keys);
     Ok((inbox, open("platform.store", store, options)?))
+}
+
+/// The gate of the relay's tasks and that of the platform's, which are one if the store is.
+fn gates(
+    config: &Config,
+    inbox: &Store,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+) -> (StoreGate, StoreGate) {
+    if config.relay.inbox == config.platform.store {
+        let gate = StoreGate::new("relay.inbox and platform.store", store, clock);
+        return (gate.clone(), gate);
+    }
+    let of_store = StoreGate::new("platform.store", store, clock);
+    (StoreGate::new("relay.inbox", inbox, clock), of_store)
 }
 
 fn fleet(
@@ -342,6 +364,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         client,
         clock,
         store,
+        gate,
         fleet: (fleet, starter),
         mailboxes,
         alerts,
@@ -386,6 +409,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         alerts: user_targets(config, &store, &clock)?,
     };
     Ok(PlatformService {
+        gate,
         users,
         platform,
         pages: Pages::new(parts),
@@ -417,16 +441,18 @@ impl PlatformService {
     pub fn start(self, listener: impl Into<Listener>, tasks: &Tasks) {
         let (router, listener) = (self.router(), listener.into());
         tasks.start("platform", |stop| serve(listener, router, stop));
-        let pages = self.pages.clone();
-        tasks.start("page-changes", |stop| pages.follow_other_processes(stop));
+        let (pages, gate) = (self.pages.clone(), self.gate);
+        gate.start(tasks, "page-changes", |stop| {
+            pages.follow_other_processes(stop)
+        });
         tasks.start("pages", |stop| self.pages.close_connections(stop));
-        tasks.start("reconciler", |stop| self.reconciler.run(stop));
-        tasks.start("machine-starter", |stop| self.starter.run(stop));
+        gate.start(tasks, "reconciler", |stop| self.reconciler.run(stop));
+        gate.start(tasks, "machine-starter", |stop| self.starter.run(stop));
         if let Some(renewer) = self.renewer {
-            tasks.start("watch-renewer", |stop| renewer.run(stop));
+            gate.start(tasks, "watch-renewer", |stop| renewer.run(stop));
         }
-        tasks.start("machine-contact", |stop| self.contact.run(stop));
-        self.alerts.start(tasks);
+        gate.start(tasks, "machine-contact", |stop| self.contact.run(stop));
+        self.alerts.start(&gate, tasks);
         if let Some(keys) = self.keys {
             tasks.start("sign-in-keys", |stop| keys.refresh_ahead(stop));
         }
