@@ -122,11 +122,13 @@ async fn check(
     let watch_states = watch_states(env)?;
     let webhooks = tables::chosen(args, &config)?;
     let progress_file = ProgressFile::new(progress_file(args.state.state.clone(), env)?);
-    let setup = match set_up(args, &config, env, &progress_file, &watch_states, &google) {
-        Ok(setup) => setup,
+    let setups = match set_up(args, &config, env, &progress_file, &watch_states, &google) {
+        Ok(setups) => setups,
         Err(result) => return only(result),
     };
-    let is_of_platform = matches!(&setup.destination, Some(Destination::Platform { .. }));
+    let is_of_platform = setups
+        .iter()
+        .any(|(_, setup)| matches!(&setup.destination, Some(Destination::Platform { .. })));
     let has_other = args.account.is_none() && (facts::is_service(&config) || is_of_platform);
     let is_path = webhooks.is_empty() || has_other;
     let request = sign_in_request(args, &config, env);
@@ -138,9 +140,9 @@ async fn check(
     let now = google.clock.now();
     let mut paths = Vec::new();
     ui.working("checking each hop of the path");
-    if is_path {
+    for (address, setup) in setups.into_iter().filter(|_| is_path) {
         let facts = facts::gather(args, &config, env, setup, &google.client).await?;
-        paths.push((None, facts));
+        paths.push((address, facts));
     }
     for webhook in &webhooks {
         let facts = tables::facts(webhook, args, &config, env, &watch_states, now).await?;
@@ -184,7 +186,8 @@ async fn admin(
     sign_in(&mut ctx).await.map(Some)
 }
 
-/// Returns what setup has stored, or what the state of a watcher shows that was started without it.
+/// Returns what setup has stored, or what the states of the watchers show that were started without it: those of a
+/// controller, for example.
 fn set_up(
     args: &DoctorArgs,
     config: &Config,
@@ -192,17 +195,21 @@ fn set_up(
     progress_file: &ProgressFile,
     watch_states: &WatchStates,
     google: &GoogleApis,
-) -> Result<SetupState, CheckResult> {
+) -> Result<Vec<(Option<String>, SetupState)>, CheckResult> {
     let now = google.clock.now();
     let setup = setup_state::read(progress_file, watch_states, now);
     let setup = setup.map_err(|error| CheckResult::failed(error.to_string(), error.remedy()))?;
     if !config.watch.is_empty() && args.account.is_none() {
         // Their webhooks are checked.
-        return Ok(setup);
+        return Ok(vec![(None, setup)]);
     }
     let is_service = facts::is_service(config);
-    let watcher = standalone::find(args, is_service, env, watch_states, &setup, now)?;
-    Ok(watcher.unwrap_or(setup))
+    let watchers = standalone::find(args, is_service, env, watch_states, &setup, now)?;
+    if watchers.is_empty() {
+        return Ok(vec![(None, setup)]);
+    }
+    let named = |(address, state)| (Some(address), state);
+    Ok(watchers.into_iter().map(named).collect())
 }
 
 fn sign_in_request(args: &DoctorArgs, config: &Config, env: &Env) -> SetupRequest {

@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use postbell_core::{Clock, Depth, Timestamp, printable};
+use postbell_core::{Clock, Depth, ProblemCode, Timestamp, printable};
 use postbell_http::ListenAddress;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateFile, WatchState, mailbox_of};
+use postbell_setup::{Progress, ProgressFile, SavedDestination};
 use postbell_store::{OpenError, StoreOptions};
 use postbell_watcher::{assess, hung_since};
 use serde::Serialize;
 use url::Url;
 
+use super::setup::progress_file;
 use super::{healthcheck, open_log, table};
 use crate::cli::MailStatusArgs;
 use crate::config::{Config, Env, WatchConfig};
@@ -37,11 +39,13 @@ pub(crate) async fn run(
     clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let config = env.load()?;
+    let setup = local_setup(env);
+    let of_setup = setup.as_ref().and_then(|setup| setup.mailbox.as_deref());
     // A service's user may have no home.
     let dirs = GogDirs::from_variables(|name| env.variable(name));
     let watchers = dirs.map_or_else(
         |_| Vec::new(),
-        |dirs| watchers(&dirs, &config.watch, clock.now()),
+        |dirs| watchers(&dirs, &config.watch, of_setup, clock.now()),
     );
     // The sandbox prints a configuration for a relay, which is used for a watcher, too.
     let is_watchers = !watchers.is_empty() && has_never_run(&config);
@@ -51,6 +55,9 @@ pub(crate) async fn run(
         services(&config).await
     };
     lines.extend(watchers);
+    if lines.is_empty() {
+        lines.extend(setup.as_ref().map(unfinished));
+    }
     if lines.is_empty() {
         lines.push(Line {
             subject: "postbell".to_owned(),
@@ -85,6 +92,27 @@ impl Line {
         let works = if *ok { "works" } else { "does NOT work" };
         let line = format!("{subject}: mail {works}: {detail}. {next}");
         printable(line.trim_end())
+    }
+}
+
+/// What setup has stored for a bot on this machine.
+fn local_setup(env: &Env) -> Option<Progress> {
+    let progress = ProgressFile::new(progress_file(None, env).ok()?);
+    let progress = progress.read().ok()?;
+    match progress.destination {
+        Some(SavedDestination::Pull { .. } | SavedDestination::Serve { .. }) => Some(progress),
+        _ => None,
+    }
+}
+
+/// Setup that was interrupted before it started a watch.
+fn unfinished(setup: &Progress) -> Line {
+    let mailbox = setup.mailbox.clone();
+    Line {
+        subject: mailbox.unwrap_or_else(|| "postbell".to_owned()),
+        ok: false,
+        detail: "setup has begun, and is not finished".to_owned(),
+        next: "Run `postbell setup`; it continues where it stopped.".to_owned(),
     }
 }
 
@@ -204,7 +232,12 @@ fn counted(count: u64, one: &str, many: &str) -> String {
 }
 
 /// The webhooks of the tables, and the other mailboxes that are watched by this user.
-fn watchers(dirs: &GogDirs, tables: &[WatchConfig], now: Timestamp) -> Vec<Line> {
+fn watchers(
+    dirs: &GogDirs,
+    tables: &[WatchConfig],
+    of_setup: Option<&str>,
+    now: Timestamp,
+) -> Vec<Line> {
     let folders = dirs.watch_states();
     let states: Vec<_> = folders.iter().flat_map(|folder| states(folder)).collect();
     let tables: Vec<_> = tables.iter().flat_map(WatchConfig::states).collect();
@@ -222,7 +255,12 @@ fn watchers(dirs: &GogDirs, tables: &[WatchConfig], now: Timestamp) -> Vec<Line>
         if is_further && !has_table && !is_running {
             return forgotten(state);
         }
-        watcher(state, *is_running, now)
+        let mut line = watcher(state, *is_running, now);
+        let is_of_setup = of_setup == Some(mailbox_of(&state.account));
+        if is_of_setup && state.problem_code == ProblemCode::GrantRevoked.as_str() {
+            line.next = "Run `postbell setup` to connect the account again; a running watcher goes on by itself.".to_owned();
+        }
+        line
     });
     lines.chain(without_state).collect()
 }
@@ -379,16 +417,21 @@ mod tests {
             file
         };
         let _runs = store("ann@example.com", |_| ());
+        let _revoked = store("ann@example.com/bot", |state| {
+            state.problem = "reconnect Google".to_owned();
+            state.problem_code = "grant_revoked".to_owned();
+        });
         drop(store("ann@example.com/old", |state| {
             state.dead_letters.push(DeadLetter::default());
         }));
         let text = "[[watch]]\naccount = \"ann@example.com\"\n[[watch.webhook]]\n[[watch.webhook]]\nname = \"new\"\n\
                     [[watch]]\naccount = \"bob@example.com\"";
         let config = Config::parse(text, Path::new(""), &[], &|_| Err(String::new())).unwrap();
-        let lines = watchers(&dirs, &config.watch, NOW);
+        let lines = watchers(&dirs, &config.watch, Some("ann@example.com"), NOW);
         let lines: Vec<_> = lines.iter().map(Line::to_text).collect();
         let expected = [
             "ann@example.com: mail works: the watcher runs",
+            "ann@example.com/bot: mail does NOT work: reconnect Google. Run `postbell setup`",
             "ann@example.com/old: mail does NOT work: no [[watch.webhook]] table names it any more, and 1 mail waits. \
              Put the table back, or forget the webhook: `postbell watch stop --account ann@example.com/old`.",
             "ann@example.com/new: mail does NOT work: no watcher has run for it yet",

@@ -2,6 +2,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Output;
 
+use postbell_protocol::gog_dirs::GogDirs;
+use postbell_protocol::watch_state::{StateFile, WatchState};
+use serde_json::Value;
 use tokio::process::Command;
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
@@ -157,6 +160,52 @@ async fn a_variable_that_is_no_text_is_refused_by_its_name() {
         stderr.contains(name) && !stderr.contains("hunter2"),
         "{stderr}"
     );
+}
+
+#[tokio::test]
+async fn status_says_that_setup_was_interrupted() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let folder = home.join(".local/state/postbell");
+    std::fs::create_dir_all(&folder).unwrap();
+    let progress = r#"{"mailbox":"ann@example.com","destination":{"kind":"pull","credentials":"/google.json"}}"#;
+    std::fs::write(folder.join("setup.json"), progress).unwrap();
+    let variables = [("HOME", home.to_str().unwrap())];
+    let (code, stdout, _) = run(&["status"], &variables).await;
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        stdout,
+        "ann@example.com: mail does NOT work: setup has begun, and is not finished. Run `postbell setup`; it continues where it stopped.\n"
+    );
+}
+
+#[tokio::test]
+async fn commands_are_about_every_mailbox_that_is_watched_here() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().to_str().unwrap();
+    let dirs = GogDirs::from_variables(|name| (name == "HOME").then_some(home)).unwrap();
+    let accounts = ["ann@example.com", "bob@example.com"];
+    for account in accounts {
+        let state = WatchState {
+            account: account.to_owned(),
+            ..WatchState::default()
+        };
+        let file = StateFile::open(&dirs.watch_state(account), account).unwrap();
+        file.write(&state).unwrap();
+    }
+    let run = async |arguments: &[&str]| run(arguments, &[("HOME", home)]).await;
+    let (_, status, told) = run(&["watch", "status", "--offline", "--json"]).await;
+    let status: Value = serde_json::from_str(&status).unwrap_or_else(|_| panic!("{told}"));
+    let states = status["webhooks"].as_array().unwrap().iter();
+    let shown: Vec<_> = states
+        .map(|state| state["watch"]["account"].as_str().unwrap())
+        .collect();
+    assert_eq!(shown, accounts);
+
+    let (code, _, told) = run(&["watch", "renew"]).await;
+    assert_eq!(code, Some(78), "{told}");
+    let named = "several are watched here: ann@example.com, bob@example.com";
+    assert!(told.contains(named), "{told}");
 }
 
 #[tokio::test]

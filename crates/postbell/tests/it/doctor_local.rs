@@ -410,6 +410,18 @@ async fn a_watcher_that_was_started_without_setup_is_checked() {
     }
     watcher.kill().await.unwrap();
 
+    // As on a machine whose controller watches several accounts.
+    let other = world.state_file().with_file_name("bob_example_com.json");
+    fs::copy(world.state_file(), &other).unwrap();
+    world.change(&other, |state| state["account"] = json!("bob@example.com"));
+    let output = world.doctor(&["--json"]).await;
+    let found: Value = serde_json::from_str(&output.stdout).unwrap();
+    let paths = found["paths"].as_array().unwrap().iter();
+    let accounts: Vec<_> = paths
+        .map(|path| path["account"].as_str().unwrap())
+        .collect();
+    assert_eq!(accounts, [MAILBOX, "bob@example.com"]);
+
     let output = world
         .doctor(&["--json", "--account", "eve@example.com"])
         .await;

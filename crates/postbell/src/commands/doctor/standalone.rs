@@ -12,14 +12,17 @@ use crate::commands::watch::account::ACCOUNT_VARIABLE;
 use crate::commands::watch::stored_credentials::StoredCredentials;
 use crate::config::{Config, ConfigError, Env};
 
-/// Returns the state of the watcher that is to be checked, unless a user or the mailbox of setup is.
+/// What the state of a watcher shows, and its name.
+pub(super) type Watched = (String, SetupState);
+
+/// Returns the states of the watchers that are to be checked, unless a user or the mailbox of setup is.
 ///
 /// The machine of a service may hold the state of a watcher that is used no more: it is checked only if it runs, or
 /// it or its credentials are named.
 ///
 /// # Errors
 ///
-/// Several mailboxes are watched, and none is named.
+/// Several mailboxes are watched, none is named, and a flag is about one.
 pub(super) fn find(
     args: &DoctorArgs,
     is_service: bool,
@@ -27,14 +30,20 @@ pub(super) fn find(
     watch_states: &WatchStates,
     setup: &SetupState,
     now: Timestamp,
-) -> Result<Option<SetupState>, CheckResult> {
-    let of_setup = setup.mailbox.as_ref().map(|address| address.as_str());
-    let is_other = args.account.is_some() && args.account.as_deref() != of_setup;
+) -> Result<Vec<Watched>, CheckResult> {
+    let named = args.account.as_deref();
+    let is_of_setup = |named: &str| {
+        let of_setup = setup.mailbox.as_ref();
+        of_setup.is_some_and(|address| address.is_same_mailbox(named))
+    };
+    let is_other = named.is_some_and(|named| !is_of_setup(named));
     if args.user.is_some() || (setup.destination.is_some() && !is_other) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let watches = if let Some(address) = &args.account {
-        vec![(address.clone(), watch(watch_states, address, now)?)]
+    let watches = if let Some(address) = named {
+        let watch = watch(watch_states, address, now)?;
+        let watch = watch.ok_or_else(|| not_started(address))?;
+        vec![(address.to_owned(), watch)]
     } else {
         let mut watches = all(&watch_states.0, watch_states, now)?;
         let of_variable = env.variable(ACCOUNT_VARIABLE);
@@ -47,20 +56,19 @@ pub(super) fn find(
         }
         watches
     };
-    match <[_; 1]>::try_from(watches) {
-        Ok([(address, watch)]) => Ok(Some(state(&address, watch))),
-        Err(none) if none.is_empty() => Ok(None),
-        Err(several) => {
-            let addresses: Vec<_> = several.into_iter().map(|(address, _)| address).collect();
-            Err(CheckResult::failed(
-                format!(
-                    "several mailboxes are watched here: {}",
-                    addresses.join(", ")
-                ),
-                "Name one: `postbell doctor --account ADDRESS`.",
-            ))
-        }
+    if watches.len() > 1 && (args.credentials.is_some() || args.hook_url.is_some()) {
+        let addresses: Vec<_> = watches.iter().map(|(address, _)| &**address).collect();
+        let addresses = addresses.join(", ");
+        return Err(CheckResult::failed(
+            format!("several mailboxes are watched here: {addresses}"),
+            "Name the one that --credentials or --hook-url is about: `postbell doctor --account ADDRESS`.",
+        ));
     }
+    let states = watches.into_iter().map(|(address, watch)| {
+        let state = state(&address, watch);
+        (address, state)
+    });
+    Ok(states.collect())
 }
 
 /// The watches of all mailboxes that have a state here.
@@ -74,27 +82,31 @@ fn all(
         .iter()
         .flat_map(|folder| StateFile::accounts(folder));
     let accounts: std::collections::BTreeSet<_> = accounts.collect();
-    let watches = accounts.into_iter().map(|account| {
-        let watch = watch(watch_states, &account, now)?;
-        Ok((account, watch))
-    });
-    watches.collect()
+    let mut watches = Vec::new();
+    for account in accounts {
+        // An older folder may have the state of a mailbox that is not looked up there.
+        if let Some(watch) = watch(watch_states, &account, now)? {
+            watches.push((account, watch));
+        }
+    }
+    Ok(watches)
 }
 
 fn watch(
     watch_states: &WatchStates,
     address: &str,
     now: Timestamp,
-) -> Result<LocalWatch, CheckResult> {
+) -> Result<Option<LocalWatch>, CheckResult> {
     let loaded = watch_states.load(address);
     let loaded = loaded.map_err(|error| CheckResult::failed(error.to_string(), error.remedy()))?;
-    let watch = loaded.map(|watch| local_watch(watch, now));
-    watch.ok_or_else(|| {
-        CheckResult::failed(
-            format!("no watch was started for {address} on this machine"),
-            "Run `postbell setup`, or `postbell watch start --topic projects/P/topics/T`.",
-        )
-    })
+    Ok(loaded.map(|watch| local_watch(watch, now)))
+}
+
+fn not_started(address: &str) -> CheckResult {
+    CheckResult::failed(
+        format!("no watch was started for {address} on this machine"),
+        "Run `postbell setup`, or `postbell watch start --topic projects/P/topics/T`.",
+    )
 }
 
 /// What the state of a watcher shows, whose address may name a further webhook of its mailbox.

@@ -39,28 +39,37 @@ pub(super) struct Account {
 }
 
 /// Returns the webhooks that a command is about, as addresses of states: the given one, else those of the `[[watch]]`
-/// tables, else that of the environment.
+/// tables, else that of the environment, else the mailboxes that are watched here, as a controller's are.
 pub(super) fn webhooks(
     args: &AccountArgs,
     config: &Config,
     env: &Env,
 ) -> anyhow::Result<Vec<String>> {
-    if args.account.is_some() || config.watch.is_empty() {
-        return Ok(vec![named_address(args.account.as_deref(), env)?]);
+    if args.account.is_none() && !config.watch.is_empty() {
+        config.check_watches()?;
+        return Ok(config.watch.iter().flat_map(WatchConfig::states).collect());
     }
-    config.check_watches()?;
-    Ok(config.watch.iter().flat_map(WatchConfig::states).collect())
+    if args.account.is_none() && env.variable(ACCOUNT_VARIABLE).is_none() {
+        let watched = known::mailboxes(env);
+        if watched.len() > 1 {
+            return Ok(watched);
+        }
+    }
+    Ok(vec![named_address(args.account.as_deref(), env)?])
 }
 
 /// Returns the only webhook that a command is about.
 ///
-/// Fails if the tables have several.
+/// Fails if there are several.
 pub(super) fn address(args: &AccountArgs, config: &Config, env: &Env) -> anyhow::Result<String> {
-    let [only] = <[_; 1]>::try_from(webhooks(args, config, env)?).map_err(|_| {
-        BadSetting::new(
-            "expected --account with the address of a mailbox, because there are several [[watch]] tables or webhooks \
-             (a further webhook is ADDRESS/NAME)",
-        )
+    let [only] = <[_; 1]>::try_from(webhooks(args, config, env)?).map_err(|several| {
+        let some = several.iter().take(5).map(String::as_str);
+        let some = some.collect::<Vec<_>>().join(", ");
+        let more = if several.len() > 5 { ", …" } else { "" };
+        BadSetting::new(format!(
+            "expected --account with the address of a mailbox, because several are watched here: {some}{more} (a further \
+             webhook is ADDRESS/NAME)"
+        ))
     })?;
     Ok(only)
 }

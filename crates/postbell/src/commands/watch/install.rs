@@ -73,7 +73,11 @@ pub(crate) async fn run(
              table, or name another configuration with --config"
         )
     );
-    let webhooks = account::webhooks(args, &config, env)?;
+    let webhooks = if is_of_tables {
+        account::webhooks(args, &config, env)?
+    } else {
+        vec![account::address(args, &config, env)?]
+    };
     let address = webhooks.first().filter(|_| !is_of_tables);
     let service = Service::of(address.map_or(ALL, String::as_str), env)?;
     service.check_manager(env).await?;
