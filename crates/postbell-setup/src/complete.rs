@@ -146,15 +146,42 @@ async fn ask_webhook(ctx: &SetupContext, found: Option<&OpenClawHook>) -> Result
 }
 
 async fn ask_webhook_token(ctx: &SetupContext) -> Result<Option<SecretString>> {
-    let question = Question::new(
-        "Bearer token of the webhook (hidden; empty: none)",
-        "POSTBELL_WATCH_HOOK_TOKEN",
-    );
+    let text = "Bearer token of the webhook (hidden; empty: none)";
+    let question = Question::new(text, "POSTBELL_WATCH_HOOK_TOKEN");
     match ctx.deps.ui.secret(&question).await {
         Ok(token) => Ok(Some(token).filter(|token| !token.expose_secret().is_empty())),
         Err(NoAnswer::NonInteractive(_)) => Ok(None),
         Err(cancelled) => Err(cancelled.into()),
     }
+}
+
+/// Asks for the webhook in place of one that did not accept the test, which is the default. `None` if there is no user, or
+/// none who corrects it now.
+pub(crate) async fn correct_webhook(
+    ctx: &SetupContext,
+    refused: &Webhook,
+) -> Result<Option<Webhook>> {
+    let ui = &*ctx.deps.ui;
+    let question = Question::new("What now?", "--hook-url URL");
+    let options = [
+        "Enter its URL and token again",
+        "Test it again",
+        "Go on without it",
+    ];
+    let chosen = ui.choose(&question, &options.map(str::to_owned)).await;
+    match chosen {
+        Ok(0) => (),
+        Ok(1) => return Ok(Some(refused.clone())),
+        Ok(_) | Err(NoAnswer::NonInteractive(_)) => return Ok(None),
+        Err(cancelled) => return Err(cancelled.into()),
+    }
+    let question = Question::new("URL of the bot's webhook", "--hook-url URL");
+    let question = question.with_default(refused.url.as_str());
+    Ok(Some(Webhook {
+        url: ask_parsed(ui, &question, WEBHOOK_URL, parse_url).await?,
+        token: ask_webhook_token(ctx).await?,
+        signing: refused.signing.clone(),
+    }))
 }
 
 /// The credentials file: the requested one, else the saved one, else `google.json` in the current

@@ -1,5 +1,6 @@
 //! What differs for an operator, whose project serves all users of a platform who connect in the browser.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use url::Url;
@@ -75,18 +76,7 @@ pub(crate) fn configuration(ctx: &SetupContext, report: &Report) -> Vec<String> 
     let (topic, account) = (topic.unwrap_or_default(), account.unwrap_or_default());
     // A string of JSON is one of TOML, too.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    // What the client and the subscription were made for, if the configuration says something else.
-    let url = |table: &str, key: &str, url: &Url, configured: &Option<Url>| {
-        let line = format!("{key} = {}", quoted(url.as_str().trim_end_matches('/')));
-        (configured.as_ref() != Some(url)).then(|| [format!("[{table}]"), line, String::new()])
-    };
-    let configured = &ctx.request.configured;
-    let urls = [
-        url("platform", "url", pages, &configured.pages),
-        url("relay", "audience", relay, &configured.relay),
-    ];
-    let mut lines: Vec<_> = urls.into_iter().flatten().flatten().collect();
-    lines.extend([
+    vec![
         "[google.client]".to_owned(),
         format!("client_id = {}", quoted(&client.id)),
         format!(
@@ -95,6 +85,25 @@ pub(crate) fn configuration(ctx: &SetupContext, report: &Report) -> Vec<String> 
         ),
         format!("topic = {}", quoted(&topic)),
         format!("push_account = {}", quoted(&account)),
-    ]);
-    lines
+    ]
+}
+
+/// What the client and the subscription were made for, as keys and values, if the configuration says something else; nothing
+/// before every step is done.
+pub(crate) fn settings(ctx: &SetupContext, report: &Report) -> BTreeMap<&'static str, String> {
+    let (true, Some(SavedDestination::Operator { pages, relay })) =
+        (report.is_done(), &ctx.progress.destination)
+    else {
+        return BTreeMap::new();
+    };
+    let configured = &ctx.request.configured;
+    let of_each = [
+        ("platform.url", pages, &configured.pages),
+        ("relay.audience", relay, &configured.relay),
+    ];
+    let others = of_each
+        .into_iter()
+        .filter(|(_, url, configured)| configured.as_ref() != Some(*url));
+    let plain = |url: &Url| url.as_str().trim_end_matches('/').to_owned();
+    others.map(|(key, url, _)| (key, plain(url))).collect()
 }

@@ -51,7 +51,7 @@ pub struct Progress {
     pub(crate) connected_client: Option<String>,
     /// The webhook that was named, tested or not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) webhook: Option<Url>,
+    pub webhook: Option<Url>,
     /// The webhook that accepted the test mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hook: Option<Url>,

@@ -12,7 +12,7 @@ pub(crate) fn console_page(path: &str, project: Option<&str>) -> String {
     }
 }
 
-pub(crate) const RERUN: &str = "Then run `postbell setup` again; it continues where it stopped.";
+pub(crate) const RERUN: &str = "Then run the same command again; it continues where it stopped.";
 
 /// The next action, in one or two sentences.
 pub(crate) fn remedy(blocker: &Blocker, project: Option<&str>) -> String {
@@ -78,13 +78,13 @@ fn client_remedy(blocker: &Blocker, page: &dyn Fn(&str) -> String) -> Option<Str
             page("auth/clients")
         ),
         Blocker::InvalidClientFile(_) => format!(
-            "Create a client of the type \"Desktop app\" at {}, download its JSON, and pass it with \
-             --client FILE.",
+            "Create a client of the type \"Desktop app\" at {}, download its JSON, and enter its path \
+             (--client FILE).",
             page("auth/clients/create")
         ),
         Blocker::InvalidWebClient(_) => format!(
-            "Correct the client, or create one of the type \"Web application\", at {}. Download its JSON, and pass it with \
-             --web-client FILE.",
+            "Correct the client, or create one of the type \"Web application\", at {}. Download its JSON, and enter its \
+             path (--web-client FILE).",
             page("auth/clients")
         ),
         Blocker::ClientRejected(_) => format!(
@@ -125,7 +125,7 @@ fn consent_remedy(blocker: &Blocker, page: &dyn Fn(&str) -> String) -> Option<St
             "Consent again as {wanted}, or select the other account with --mailbox. {RERUN}"
         ),
         Blocker::GrantRevoked | Blocker::ScopeMissing => {
-            "Run `postbell setup` again and consent once more.".to_owned()
+            "Run the same command again and consent once more.".to_owned()
         }
         Blocker::TokenRejected => {
             "Get a new token from `gcloud auth print-access-token`, or unset \
@@ -166,7 +166,7 @@ fn other_remedy(blocker: &Blocker, page: &dyn Fn(&str) -> String) -> String {
     match blocker {
         Blocker::WatchOnOtherTopic => {
             "Another application may use that watch. If not, stop it with `postbell watch stop` and \
-             its credentials. Then run `postbell setup` again."
+             its credentials. Then run the same command again."
                 .to_owned()
         }
         Blocker::SubscriptionOnOtherTopic => format!(
@@ -182,12 +182,12 @@ fn other_remedy(blocker: &Blocker, page: &dyn Fn(&str) -> String) -> String {
             format!("Pass {flag}, or run setup in a terminal.")
         }
         Blocker::Cancelled => {
-            "Run `postbell setup` again; it continues where it stopped.".to_owned()
+            "Run the same command again; it continues where it stopped.".to_owned()
         }
         Blocker::Webhook(_) => {
             "Check that the bot is running, and that --hook-url, POSTBELL_WATCH_HOOK_TOKEN and, if it \
-             verifies signatures, POSTBELL_WATCH_HOOK_SECRET match its webhook. Then run `postbell \
-             setup` again with them."
+             verifies signatures, POSTBELL_WATCH_HOOK_SECRET match its webhook. Then run the \
+             same command again with them."
                 .to_owned()
         }
         Blocker::Endpoint(_) => format!(
@@ -203,10 +203,10 @@ fn other_remedy(blocker: &Blocker, page: &dyn Fn(&str) -> String) -> String {
             "Run `postbell doctor`; it checks each hop of the delivery path.".to_owned()
         }
         Blocker::Refused => {
-            "Resolve what Google reports, and run `postbell setup` again.".to_owned()
+            "Resolve what Google reports, and run the same command again.".to_owned()
         }
-        Blocker::File(_) => "Resolve this, and run `postbell setup` again.".to_owned(),
-        _ => "Run `postbell setup` again in some minutes; it continues where it stopped.".to_owned(),
+        Blocker::File(_) => "Resolve this, and run the same command again.".to_owned(),
+        _ => "Run the same command again in some minutes; it continues where it stopped.".to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The steps of setup by name, and the state of each: what a run reports.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::SecretString;
@@ -139,6 +140,9 @@ pub struct Report {
     pub next_commands: Vec<String>,
     /// The lines to add to the operator's configuration, once every step is done.
     pub configuration: Vec<String>,
+    /// Keys of tables that the operator's configuration has already, and the values for which the project is set up, if they
+    /// are others.
+    pub settings: BTreeMap<&'static str, String>,
     /// The arguments of `postbell watch` that start the watcher on this machine, once every step is done; empty
     /// while the webhook is unknown.
     pub watcher: Vec<String>,

@@ -8,7 +8,7 @@ use crate::complete::complete_request;
 use crate::context::SetupContext;
 use crate::error::{Blocker, Result, SetupError};
 use crate::next_commands::{next_commands, service};
-use crate::operator::configuration;
+use crate::operator::{configuration, settings};
 use crate::plan::{Plan, Step};
 use crate::report::{Mode, Report, StepId, StepState};
 use crate::retry::Retries;
@@ -40,6 +40,7 @@ pub async fn run(ctx: &mut SetupContext) -> Result<Report> {
     }
     report.next_commands = next_commands(ctx, &report);
     report.configuration = configuration(ctx, &report);
+    report.settings = settings(ctx, &report);
     report.watcher = service(ctx, &report);
     let webhook = ctx.request.webhook.as_ref();
     report.hook_token = webhook.and_then(|webhook| webhook.token.clone());

@@ -2,12 +2,16 @@
 
 use async_trait::async_trait;
 
+use crate::complete::correct_webhook;
 use crate::context::SetupContext;
 use crate::error::Result;
 use crate::plan::{Plan, Step};
 use crate::progress::Progress;
 use crate::report::StepId;
 use crate::webhook::send_test;
+
+/// How often a user may correct the webhook in one run.
+const ATTEMPTS: u32 = 6;
 
 pub(super) struct Webhook;
 
@@ -34,12 +38,24 @@ impl Step for Webhook {
     }
 
     async fn apply(&self, ctx: &mut SetupContext) -> Result<()> {
-        let Some(webhook) = ctx.request.webhook.clone() else {
+        let Some(mut webhook) = ctx.request.webhook.clone() else {
             return Ok(());
         };
-        let mailbox = ctx.request.mailbox_address();
-        let google = &ctx.deps.google;
-        send_test(&google.client, &webhook, mailbox, google.clock.now()).await?;
+        let mut attempt = 1;
+        while let Err(error) = test(ctx, &webhook).await {
+            if attempt == ATTEMPTS {
+                return Err(error);
+            }
+            attempt += 1;
+            ctx.note(&format!("{}: {}.", webhook.url, error.problem()));
+            let Some(corrected) = correct_webhook(ctx, &webhook).await? else {
+                return Err(error);
+            };
+            let url = corrected.url.clone();
+            ctx.update_progress(|progress| progress.webhook = Some(url))?;
+            ctx.request.webhook = Some(corrected.clone());
+            webhook = corrected;
+        }
         ctx.discovered.repeated_tests.insert(self.id());
         ctx.update_progress(|progress| progress.hook = Some(webhook.url))
     }
@@ -47,4 +63,10 @@ impl Step for Webhook {
     fn forget(&self, progress: &mut Progress) {
         progress.hook = None;
     }
+}
+
+async fn test(ctx: &SetupContext, webhook: &crate::request::Webhook) -> Result<()> {
+    let google = &ctx.deps.google;
+    let mailbox = ctx.request.mailbox_address();
+    send_test(&google.client, webhook, mailbox, google.clock.now()).await
 }

@@ -54,6 +54,7 @@ pub(super) fn event(event: Event<'_>) -> Option<String> {
             "steps": steps(report),
             "then": report.next_commands,
             "configuration": report.configuration,
+            "settings": report.settings,
         }),
         Event::Page(page) => json!({ "event": "page", "url": page.as_str() }),
         Event::Waiting {

@@ -82,6 +82,9 @@ pub(super) fn summary(style: Style, report: &Report) -> String {
         ));
     }
     let mut text = "Setup is complete.".to_owned();
+    for (key, value) in &report.settings {
+        text.push_str(&format!("\n\nSet {key} in the configuration to {value}."));
+    }
     if !report.next_commands.is_empty() {
         text.push_str(" Start the watcher with:\n");
         for line in &report.next_commands {
@@ -90,9 +93,9 @@ pub(super) fn summary(style: Style, report: &Report) -> String {
         }
     }
     if !report.configuration.is_empty() {
-        text.push_str(
-            " Add this to the configuration (postbell.toml), and restart the platform:\n",
-        );
+        let add = "\n\nAdd this to the end of the configuration (postbell.toml), and restart the platform:";
+        text.push_str(&style.paragraphs(add));
+        text.push('\n');
         for line in &report.configuration {
             text.push_str("\n  ");
             text.push_str(line);

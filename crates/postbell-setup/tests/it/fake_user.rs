@@ -29,6 +29,8 @@ pub(crate) struct FakeUser {
 pub(crate) struct Behaviour {
     /// Answers by the flag of the question.
     pub(crate) answers: HashMap<&'static str, String>,
+    /// Part of the option to choose, whatever the question.
+    pub(crate) chooses: Option<&'static str>,
     /// Part of the question to answer with no. The user confirms all others.
     pub(crate) declines: Option<&'static str>,
     /// The consenting account, unless it is the requested one.
@@ -45,6 +47,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             answers: HashMap::new(),
+            chooses: None,
             declines: None,
             account: None,
             unticked: &[],
@@ -163,7 +166,11 @@ impl Ui for FakeUi {
     }
 
     async fn choose(&self, question: &Question, options: &[String]) -> Result<usize, NoAnswer> {
-        let answer = self.0.answer_to(question)?;
+        let chooses = self.0.behaviour.lock().chooses;
+        let answer = match chooses {
+            Some(part) => part.to_owned(),
+            None => self.0.answer_to(question)?,
+        };
         Ok(options
             .iter()
             .position(|option| option.contains(&answer))

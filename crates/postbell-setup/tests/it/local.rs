@@ -5,6 +5,7 @@ use postbell_sandbox::{Blocker as SandboxError, FaultPoint, Frequency, Kind, Lag
 use postbell_setup::{
     Blocker, Browser, Destination, Mode, Report, ResourceNames, StepId, StepState, run,
 };
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use url::Url;
 
@@ -336,6 +337,28 @@ async fn a_public_endpoint_must_refuse_unauthenticated_requests() {
             .any(|line| line.contains(&command)),
         "{report:?}"
     );
+}
+
+#[tokio::test]
+async fn a_webhook_that_refuses_the_test_is_corrected_in_the_same_run() {
+    let mut world = World::new().await;
+    let right = world.request.webhook.clone().unwrap();
+    let wrong = right.url.join("/bot/hooks/gmial").unwrap();
+    world.request.webhook.as_mut().unwrap().url = wrong.clone();
+    world.user.answer("--hook-url URL", right.url.as_str());
+    let token = right.token.as_ref().unwrap().expose_secret();
+    world.user.answer("POSTBELL_WATCH_HOOK_TOKEN", token);
+    world
+        .user
+        .behave(|user| user.chooses = Some("Enter its URL"));
+    world.set_up().await;
+    assert_eq!(world.user.consents(), 2, "no further sign-in");
+    let transcript = world.user.transcript();
+    let problem = format!("{wrong}: there is no webhook at this URL (404).");
+    assert!(transcript.contains(&problem), "{transcript}");
+    let progress = std::fs::read_to_string(world.progress_file()).unwrap();
+    let progress: Value = serde_json::from_str(&progress).unwrap();
+    assert_eq!(progress["hook"], right.url.as_str());
 }
 
 #[tokio::test]

@@ -73,6 +73,14 @@ fn assert_complete(world: &World, report: &Report) {
     ] {
         assert!(lines.contains(&line), "{line}: {lines}");
     }
+    let settings: Vec<_> = report.settings.iter().collect();
+    assert_eq!(
+        settings,
+        [
+            (&"platform.url", &"https://bell.example.com".to_owned()),
+            (&"relay.audience", &"https://push.example.com".to_owned())
+        ]
+    );
     let secret = std::fs::read_to_string(file).unwrap();
     assert!(
         secret.starts_with("GOCSPX-") && !lines.contains(&secret),

@@ -40,7 +40,7 @@ pub(super) fn read(
         watch_ends_at: progress
             .watch
             .map(|watch| Timestamp::from_millis(watch.ends_at)),
-        hook: progress.hook,
+        hook: progress.hook.or(progress.webhook),
         watch,
     })
 }
