@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use strsim::levenshtein;
 use toml::{Table, Value};
 use url::Url;
 
@@ -212,13 +213,44 @@ fn invalid_value(key: &str, source_name: &str, problem: &str) -> ConfigError {
             format!("{key}.{field}"),
             format!("expected a value, because [{key}] is set"),
         ),
-        None => (key.to_owned(), problem.to_owned()),
+        None => {
+            let unknown = unknown_key(key, problem);
+            (
+                key.to_owned(),
+                unknown.unwrap_or_else(|| problem.to_owned()),
+            )
+        }
     };
     ConfigError::Value {
         key,
         source_name: source_name.to_owned(),
         problem,
     }
+}
+
+/// Names the key that may have been meant, else all keys of the table, those of files with secrets included.
+fn unknown_key(key: &str, problem: &str) -> Option<String> {
+    let (_, names) = problem
+        .strip_prefix("unknown field `")?
+        .split_once("expected ")?;
+    let (table, unknown) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut known: Vec<_> = names
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
+    let secrets = SECRETS
+        .iter()
+        .filter(|(tables, _)| tables.join(".") == table);
+    known.extend(secrets.map(|(_, key)| format!("{key}_file")));
+    let distances = known.iter().map(|name| (levenshtein(name, unknown), name));
+    let (distance, nearest) = distances.min()?;
+    Some(if distance * 3 <= unknown.len() {
+        format!("unknown key; did you mean {nearest}?")
+    } else {
+        format!("unknown key; there are {}", known.join(", "))
+    })
 }
 
 /// Removes a key, or the list in which an entry is wrong. Returns whether there was one.

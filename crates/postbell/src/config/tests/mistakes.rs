@@ -61,7 +61,15 @@ fn one_mistake_is_reported_once() {
         ),
         (
             "[relai]\naudience = \"https://a\"",
-            "relai (from postbell.toml): unknown field",
+            "relai (from postbell.toml): unknown key; did you mean relay?",
+        ),
+        (
+            "[platform]\ngateway_secret_fil = \"a\"\ngateway_secret = \"s\"\n[relay]\naudience = \"https://a\"",
+            "platform.gateway_secret_fil (from postbell.toml): unknown key; did you mean gateway_secret_file?",
+        ),
+        (
+            "[directory]\napi_key = \"k\"\nurl = \"https://b\"\nport = 1\n[relay]\naudience = \"https://a\"",
+            "directory.port (from postbell.toml): unknown key; there are url, api_key, api_key_file",
         ),
         (
             "[platform]\napi_key_file = \"a\"\ngateway_secret = \"s\"\n[relay]\naudience = \"https://a\"",
