@@ -78,6 +78,10 @@ impl ContactPoll {
     async fn ask(&self, record: UserRecord) {
         let asked_at = self.clock.now();
         let mut answers = self.controllers.answers(&record).await;
+        if !answers && record.never_seen {
+            // It is not set up yet, and did not stop to answer.
+            return;
+        }
         if !answers && record.unreachable_since.is_none() {
             sleep(SECOND_TRY).await;
             answers = self.controllers.answers(&record).await;
@@ -189,9 +193,11 @@ mod tests {
             let record = store.get(&ann).await.unwrap().unwrap();
             record.unreachable_since
         };
+        let never_seen = async || store.get(&ann).await.unwrap().unwrap().never_seen;
+        assert_eq!(since(&[false, false]).await, None);
+        assert!(never_seen().await, "nobody has started it yet");
         assert_eq!(since(&[true]).await, None);
-        let record = store.get(&ann).await.unwrap().unwrap();
-        assert!(!record.never_seen, "it has answered");
+        assert!(!never_seen().await, "it has answered");
         assert_eq!(since(&[false, true]).await, None, "it was restarting");
         let lost = T0 + SECOND_TRY;
         assert_eq!(since(&[false, false]).await, Some(lost));

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use postbell_core::{Actor, DeadLetter, DeadLetterReason, Replayed, Timestamp, UserId};
 
 use super::bot::test_message::subject;
-use super::format::distance;
+use super::format::{distance, relative};
 use super::layout::form_token;
 use super::session::Session;
 use super::toast::Toast;
@@ -58,8 +58,36 @@ impl Action {
     }
 }
 
+/// A list of dead letters, with the forms of the page at `page` if the session may change them. `of` says whose each one
+/// is, if the page is about several.
+pub(super) fn list(
+    page: Option<&str>,
+    dead_letters: &[DeadLetter],
+    of: impl Fn(&DeadLetter) -> Markup,
+    session: &Session,
+    now: Timestamp,
+) -> Markup {
+    html! {
+        ol class="rows" {
+            @for dead_letter in dead_letters {
+                li class="row" {
+                    span class="badge bad" { (reason(dead_letter)) }
+                    span class="row-main" {
+                        (of(dead_letter)) (title(dead_letter))
+                        span class="cause" { (dead_letter.cause) }
+                    }
+                    span class="row-side" {
+                        (relative(dead_letter.dead_lettered_at, now))
+                        @if let Some(page) = page { (buttons(page, dead_letter, session, now)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// What a dead letter is about.
-pub(super) fn title(dead_letter: &DeadLetter) -> &'static str {
+fn title(dead_letter: &DeadLetter) -> &'static str {
     match dead_letter.history_id {
         Some(_) => subject(&dead_letter.message_id),
         None => "Unparseable message",
@@ -67,7 +95,7 @@ pub(super) fn title(dead_letter: &DeadLetter) -> &'static str {
 }
 
 /// The reason of a dead letter in a word or two.
-pub(super) fn reason(dead_letter: &DeadLetter) -> &'static str {
+fn reason(dead_letter: &DeadLetter) -> &'static str {
     match dead_letter.reason {
         DeadLetterReason::Malformed => "Unparseable",
         DeadLetterReason::Refused => "Refused",
@@ -76,12 +104,7 @@ pub(super) fn reason(dead_letter: &DeadLetter) -> &'static str {
 }
 
 /// The forms that replay or delete a dead letter, on the page at `page`.
-pub(super) fn buttons(
-    page: &str,
-    dead_letter: &DeadLetter,
-    session: &Session,
-    now: Timestamp,
-) -> Markup {
+fn buttons(page: &str, dead_letter: &DeadLetter, session: &Session, now: Timestamp) -> Markup {
     let number = dead_letter.id;
     let age = distance(dead_letter.dead_lettered_at, now);
     let label = format!("{}, dead letter since {age}", title(dead_letter));

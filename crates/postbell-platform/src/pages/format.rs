@@ -70,6 +70,11 @@ pub(super) fn precise(time: Duration) -> String {
     }
 }
 
+/// Whether a machine has neither answered nor checked in yet. Fly says by itself whether one of its machines runs.
+pub(super) fn is_not_seen_yet(record: &UserRecord) -> bool {
+    record.never_seen && !matches!(record.location, MachineLocation::Managed(_))
+}
+
 /// The CSS class and the text of a machine's status. It runs only while it answers.
 pub(super) fn machine_status(record: &UserRecord) -> (&'static str, &'static str) {
     if record.unreachable_since.is_some() {
@@ -78,12 +83,7 @@ pub(super) fn machine_status(record: &UserRecord) -> (&'static str, &'static str
     match record.status {
         InstanceStatus::Provisioned => ("quiet", "never started"),
         InstanceStatus::Starting => ("warn", "starting"),
-        // Fly says by itself whether a machine runs.
-        InstanceStatus::Running
-            if record.never_seen && !matches!(record.location, MachineLocation::Managed(_)) =>
-        {
-            ("quiet", "not seen yet")
-        }
+        InstanceStatus::Running if is_not_seen_yet(record) => ("quiet", "not seen yet"),
         InstanceStatus::Running => ("good", "running"),
         InstanceStatus::Stopped => ("quiet", "off"),
         InstanceStatus::Destroying => ("bad", "being removed"),

@@ -10,7 +10,7 @@ use postbell_core::{
 
 use super::test_message::is_test;
 use super::view::{Mail, View};
-use crate::pages::format::{count, date_and_distance, relative, rounded};
+use crate::pages::format::{count, date_and_distance, is_not_seen_yet, relative, rounded};
 
 /// Without a push from Gmail for this long, something may be wrong: most mailboxes get mail every
 /// day, and a watch that is not renewed expires after a week.
@@ -163,8 +163,9 @@ pub(super) fn delivery_advice(view: &View, mail: &Mail) -> Option<Advice> {
         Severity::Warn,
         &undelivered(mail.dead_letter_count),
         html! {
-            @if mail.dead_letter_count == 1 { "It is" } @else { "They are" }
-            " kept as " a href="#dead-letters" { "dead letters" } " with the reason. "
+            @if mail.dead_letter_count == 1 { "It is kept as a " a href="#dead-letters" { "dead letter" } }
+            @else { "They are kept as " a href="#dead-letters" { "dead letters" } }
+            @if latest.cause.is_empty() { ". " } @else { ": " (latest.cause) ". " }
             @if mail.dead_letters.iter().any(can_be_replayed) { "Fix the cause, then deliver the latest again: it \
                 includes the mail before it, and so does the next notification." }
             @else { "An unparseable message cannot be delivered; you can only delete it." }
@@ -215,6 +216,16 @@ pub(super) fn machine_advice(view: &View) -> Option<Advice> {
             html! {
                 "It has not answered since " (date_and_distance(since, view.now)) ". Check that it is running and that \
                  the platform reaches its address. Notifications are kept, and delivered as soon as it checks in."
+            },
+        ));
+    }
+    if is_not_seen_yet(&view.record) {
+        return Some(Advice::new(
+            Severity::Warn,
+            "Your machine was not seen yet",
+            html! {
+                "It has neither checked in nor answered. Start it, or ask your operator whether its address and its token \
+                 are right. Notifications are kept, and delivered as soon as it checks in."
             },
         ));
     }

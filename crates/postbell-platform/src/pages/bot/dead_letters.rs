@@ -9,9 +9,8 @@ use tracing::info;
 use super::accounts::records_of;
 use super::view::{Mail, View};
 use crate::pages::csrf_form::CsrfForm;
-use crate::pages::dead_letters::{Action, buttons, reason, title};
+use crate::pages::dead_letters::{Action, list};
 use crate::pages::extract::{Origin, PathParam};
-use crate::pages::format::relative;
 use crate::pages::layout::form_token;
 use crate::pages::session::{Session, UserSession};
 use crate::pages::toast::Toast;
@@ -25,26 +24,16 @@ pub(super) fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Marku
     let Some(latest) = mail.dead_letters.first() else {
         return html! {};
     };
+    let of_account = |dead_letter: &DeadLetter| {
+        let mut accounts = view.accounts.iter();
+        let account = accounts.find(|account| account.record.user == dead_letter.user);
+        html! {
+            @if let Some(account) = account { span class="address" { (account.label()) } " · " }
+        }
+    };
     html! {
         h2 { "Dead letters" }
-        ol class="rows" {
-            @for dead_letter in &mail.dead_letters {
-                li class="row" {
-                    span class="badge bad" { (reason(dead_letter)) }
-                    span class="row-main" {
-                        (title(dead_letter))
-                        @if let Some(account) = view.accounts.iter().find(|it| it.record.user == dead_letter.user) {
-                            " · " span class="address" { (account.label()) }
-                        }
-                        span class="cause" { (dead_letter.cause) }
-                    }
-                    span class="row-side" {
-                        (relative(dead_letter.dead_lettered_at, view.now))
-                        (buttons("/bot", dead_letter, session, view.now))
-                    }
-                }
-            }
-        }
+        (list(Some("/bot"), &mail.dead_letters, of_account, session, view.now))
         @if mail.dead_letter_count > mail.dead_letters.len() as u64 {
             p class="hint" { "The latest of " (mail.dead_letter_count) ". Each delivery includes the mail before it." }
         }

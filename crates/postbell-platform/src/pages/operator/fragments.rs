@@ -1,7 +1,7 @@
 //! The fragments of *Operator*.
 
 use maud::{Markup, html};
-use postbell_core::{AuditEntry, ProblemCode, Timestamp, UserRecord};
+use postbell_core::{AuditEntry, DeadLetter, ProblemCode, Timestamp, UserRecord};
 use postbell_protocol::api::operator::UserFilter;
 
 use super::actions::users_url;
@@ -9,7 +9,7 @@ use super::listing::UserQuery;
 use super::user::user_url;
 use super::view::{Mail, View};
 use crate::pages::Pages;
-use crate::pages::dead_letters::{buttons, reason, title};
+use crate::pages::dead_letters::list;
 use crate::pages::format::{count, machine_status, relative, rounded};
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
@@ -110,26 +110,14 @@ fn failing(view: &View, mail: &Mail) -> Markup {
 }
 
 fn dead_letters(view: &View, mail: &Mail, session: &Session) -> Markup {
+    let page = (!session.is_viewer()).then_some("/operator");
+    let of_user = |dead_letter: &DeadLetter| html! { (dead_letter.user) " · " };
     html! {
         h2 { "Dead letters" }
         @if mail.dead_letters.is_empty() {
             p class="empty" { "There are no dead letters." }
         } @else {
-            ol class="rows" {
-                @for dead_letter in &mail.dead_letters {
-                    li class="row" {
-                        span class="badge bad" { (reason(dead_letter)) }
-                        span class="row-main" {
-                            (dead_letter.user) " · " (title(dead_letter))
-                            span class="cause" { (dead_letter.cause) }
-                        }
-                        span class="row-side" {
-                            (relative(dead_letter.dead_lettered_at, view.now))
-                            @if !session.is_viewer() { (buttons("/operator", dead_letter, session, view.now)) }
-                        }
-                    }
-                }
-            }
+            (list(page, &mail.dead_letters, of_user, session, view.now))
             @if mail.depth.dead_letters > mail.dead_letters.len() as u64 {
                 p class="hint" { "The latest of " (mail.depth.dead_letters) "; " code { "postbell dead-letters list" } " lists all." }
             }

@@ -5,7 +5,7 @@ use postbell_core::{MachineLocation, ManagedMachine, UserRecord};
 
 use super::{Mail, View};
 use crate::pages::bot::{outcome, test_message::subject};
-use crate::pages::dead_letters::{buttons, reason, title};
+use crate::pages::dead_letters::list;
 use crate::pages::format::{date_and_distance, machine_status, precise, relative};
 use crate::pages::layout::form_token;
 use crate::pages::operator::fragments::changes;
@@ -206,26 +206,13 @@ fn deliveries(view: &View, mail: &Mail) -> Markup {
 }
 
 fn dead_letters(view: &View, mail: &Mail, url: &str, session: &Session) -> Markup {
+    let page = (!session.is_viewer()).then_some(url);
     html! {
         h2 { "Dead letters" }
         @if mail.dead_letters.is_empty() {
             p class="empty" { "There are no dead letters." }
         } @else {
-            ol class="rows" {
-                @for dead_letter in &mail.dead_letters {
-                    li class="row" {
-                        span class="badge bad" { (reason(dead_letter)) }
-                        span class="row-main" {
-                            (title(dead_letter))
-                            span class="cause" { (dead_letter.cause) }
-                        }
-                        span class="row-side" {
-                            (relative(dead_letter.dead_lettered_at, view.now))
-                            @if !session.is_viewer() { (buttons(url, dead_letter, session, view.now)) }
-                        }
-                    }
-                }
-            }
+            (list(page, &mail.dead_letters, |_| html! {}, session, view.now))
             @if mail.dead_letter_count > mail.dead_letters.len() as u64 {
                 p class="hint" { "The latest of " (mail.dead_letter_count) "." }
             }
