@@ -295,6 +295,10 @@ async fn add_client(
         kind,
         redirect_uris,
     } = client.map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))?;
+    if matches!(kind, ClientKind::Installed) && !redirect_uris.is_empty() {
+        let problem = "redirectUris need \"kind\": \"web\"".to_owned();
+        return Err((StatusCode::BAD_REQUEST, problem));
+    }
     let number = sandbox.cloud().put_project(&project);
     let oauth = sandbox.oauth();
     Ok(Json(match kind {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use postbell_core::{Clock, DeliveryRecord, printable};
+use postbell_core::{Clock, DeliveryRecord, Outcome, printable};
 use postbell_protocol::api::operator::ListDeliveries;
 
 use super::operator::{Access, Target, found, missing};
@@ -54,7 +54,11 @@ fn row(delivery: &DeliveryRecord) -> Vec<String> {
     let latency = delivery.settled_at - delivery.accepted_at;
     vec![
         table::time(delivery.settled_at),
-        delivery.outcome.as_str().to_owned(),
+        match delivery.outcome {
+            // Its name on the wire is older.
+            Outcome::DeadLettered => "dead letter".to_owned(),
+            outcome => outcome.as_str().to_owned(),
+        },
         delivery.history_id.to_string(),
         (delivery.attempt + 1).to_string(),
         format!("{:.3} s", latency.as_secs_f64()),

@@ -268,9 +268,8 @@ async fn post<O: Operation>(
         StatusCode::NOT_FOUND => {
             anyhow::anyhow!("{shown} is no postbell platform, or one of an older version")
         }
-        StatusCode::BAD_REQUEST | StatusCode::CONFLICT | StatusCode::FORBIDDEN => {
-            anyhow::anyhow!("{text}")
-        }
+        StatusCode::BAD_REQUEST | StatusCode::CONFLICT => RemoteError::Refused(text).into(),
+        StatusCode::FORBIDDEN => anyhow::anyhow!("{text}"),
         _ => anyhow::anyhow!("the platform {shown}: {text}"),
     })
 }
@@ -280,6 +279,22 @@ async fn post<O: Operation>(
 enum RemoteError {
     #[error("there is no such user")]
     UnknownUser,
+    /// The request is invalid, or conflicts with what is stored.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Whether an error is about the request, so that another one can succeed now.
+pub(super) fn is_about_request(error: &anyhow::Error) -> bool {
+    error.is::<RemoteError>()
+        || matches!(
+            error.downcast_ref::<OperatorError>(),
+            Some(
+                OperatorError::UnknownUser { .. }
+                    | OperatorError::Conflict(_)
+                    | OperatorError::Invalid(_)
+            )
+        )
 }
 
 /// Turns the answer about a user into `None` if there is no such user, wherever the platform is.
@@ -289,7 +304,7 @@ pub(super) fn found<T>(answer: anyhow::Result<T>) -> anyhow::Result<Option<T>> {
         Err(error) => {
             let here = error.downcast_ref::<OperatorError>();
             let is_unknown = matches!(here, Some(OperatorError::UnknownUser { .. }))
-                || error.is::<RemoteError>();
+                || matches!(error.downcast_ref(), Some(RemoteError::UnknownUser));
             if is_unknown { Ok(None) } else { Err(error) }
         }
     }

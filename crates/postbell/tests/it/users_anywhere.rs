@@ -79,6 +79,15 @@ async fn commands_print_the_same_beside_the_platform_and_from_elsewhere() {
     assert_eq!(whose("ada")["origin"], "command line");
     assert!(whose("ada")["actor"].as_str().unwrap().starts_with("uid "));
     served.stop().await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users.csv");
+    std::fs::write(&file, "user\nb b\neve\nfay\n").unwrap();
+    let all = ["users", "invite-all", file.to_str().unwrap()];
+    let (code, _, stderr) = laptop.run(&all).await;
+    assert_eq!(code, Some(1));
+    let stopped = "stopped at line 3, after 0 invitations: repeat it with the lines from there on: the platform http";
+    assert!(stderr.contains(stopped), "{stderr}");
 }
 
 #[tokio::test]

@@ -11,11 +11,11 @@ use secrecy::ExposeSecret;
 
 use super::{Context, import};
 use crate::cli::InviteAllArgs;
-use crate::commands::operator::{Access, Target};
+use crate::commands::operator::{Access, Target, is_about_request};
 use crate::commands::table;
 
 /// Invites the users of a CSV file, one after the other, and prints each link at once: what was printed before an
-/// interruption can be used. Fails if a line is refused.
+/// interruption can be used. Fails if a line is refused, and stops if the platform or the store fails.
 pub(super) async fn run(args: &InviteAllArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
     let console = context.console;
     let users = users_of_csv(&import::read(&args.file)?)?;
@@ -31,13 +31,18 @@ pub(super) async fn run(args: &InviteAllArgs, context: &Context<'_>) -> anyhow::
     {
         let invitation = match request {
             Ok(user) => invite(&target, user, args).await,
-            Err(problem) => Err(anyhow::Error::msg(problem)),
+            Err(problem) => Err(RefusedLine(problem).into()),
         };
         match invitation {
             Ok(invitation) => {
                 invited += 1;
                 added += usize::from(invitation.added);
                 console.data(&row(&invitation)?)?;
+            }
+            Err(error) if !is_of_line(&error) => {
+                return Err(error.context(format!(
+                    "stopped at line {line}, after {invited} invitations: repeat it with the lines from there on"
+                )));
             }
             Err(error) => {
                 refused += 1;
@@ -54,6 +59,16 @@ pub(super) async fn run(args: &InviteAllArgs, context: &Context<'_>) -> anyhow::
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A line that is no user.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct RefusedLine(String);
+
+/// Whether the next line may be accepted.
+fn is_of_line(error: &anyhow::Error) -> bool {
+    error.is::<RefusedLine>() || is_about_request(error)
 }
 
 async fn invite(
