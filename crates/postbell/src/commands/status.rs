@@ -47,10 +47,11 @@ pub(crate) async fn run(
         |_| Vec::new(),
         |dirs| watchers(&dirs, &config.watch, of_setup, clock.now()),
     );
-    // The sandbox prints a configuration for a relay, which is used for a watcher, too.
-    let is_watchers = !watchers.is_empty() && has_never_run(&config);
-    let mut lines = if is_watchers {
-        Vec::new()
+    let mut lines = if has_never_run(&config) {
+        // The sandbox prints a configuration for a relay, which is used for a watcher, too.
+        let is_watchers = !watchers.is_empty() || setup.is_some();
+        let is_relays = config.relay.audience.is_some() && !is_watchers;
+        is_relays.then(relay_never_run).into_iter().collect()
     } else {
         services(&config).await
     };
@@ -102,6 +103,16 @@ fn local_setup(env: &Env) -> Option<Progress> {
     match progress.destination {
         Some(SavedDestination::Pull { .. } | SavedDestination::Serve { .. }) => Some(progress),
         _ => None,
+    }
+}
+
+/// The relay of a configuration whose store was never made.
+fn relay_never_run() -> Line {
+    Line {
+        subject: "relay".to_owned(),
+        ok: false,
+        detail: "it has not run yet".to_owned(),
+        next: "Run `postbell relay`, or `postbell setup` for a bot on this machine.".to_owned(),
     }
 }
 
