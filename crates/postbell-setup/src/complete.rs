@@ -46,7 +46,13 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
     if ctx.request.mailbox.is_none() {
         ctx.request.mailbox = Some(ask_mailbox(&*ctx.deps.ui).await?);
     }
+    save(ctx)?;
     complete_webhook(ctx).await?;
+    save(ctx)
+}
+
+/// Saves what the user has entered, so that an interrupted run does not ask again.
+fn save(ctx: &mut SetupContext) -> Result<()> {
     let request = ctx.request.clone();
     ctx.update_progress(|progress| {
         if let Some(older) = request.older_subscription() {
@@ -68,11 +74,17 @@ async fn complete_relay(ctx: &mut SetupContext) -> Result<()> {
         }
         return Ok(());
     }
-    let (true, Some(platform)) = (ctx.request.asks_relay, ctx.platform()) else {
+    let Some(platform) = ctx.platform() else {
         return Ok(());
     };
     // Older platforms and KiloClaw do not name it, and the steps report one that does not answer.
-    let named = platform.relay().await.ok().flatten();
+    let named = match platform.relay().await {
+        Err(error) if matches!(error.blocker, Blocker::PlatformToken) => return Err(error),
+        named => named.ok().flatten(),
+    };
+    if named.is_none() && !ctx.request.asks_relay {
+        return Ok(());
+    }
     if let Some(Destination::Platform {
         platform, relay, ..
     }) = &mut ctx.request.destination
@@ -109,10 +121,10 @@ async fn complete_webhook(ctx: &mut SetupContext) -> Result<()> {
     };
     let mut secrets = ctx.request.webhook_secrets.clone();
     if secrets.token.is_none() && secrets.signing.is_none() {
-        secrets.token = match found.filter(|found| found.url == url) {
-            Some(found) => Some(found.token),
+        let found = found.filter(|found| found.url == url);
+        secrets.token = match found.and_then(|found| found.token) {
             None if is_untested => ask_webhook_token(ctx).await?,
-            None => None,
+            token => token,
         };
     }
     ctx.request.webhook = Some(Webhook {
@@ -130,8 +142,13 @@ async fn ask_webhook(ctx: &SetupContext, found: Option<&OpenClawHook>) -> Result
         "--hook-url URL",
     );
     let default = found.map_or("", |found| found.url.as_str());
-    if found.is_some() {
-        ctx.note("This webhook and its token are in OpenClaw's configuration.");
+    if let Some(found) = found {
+        ctx.note(match &found.token {
+            Some(_) => "This webhook and its token are in OpenClaw's configuration.",
+            None => {
+                "This webhook is in OpenClaw's configuration, which takes its token from a variable: enter the token's value below."
+            }
+        });
     } else if ctx.request.home.as_deref().is_some_and(openclaw::is_off) {
         ctx.note(
             "OpenClaw's webhook for Gmail is off. In ~/.openclaw/openclaw.json, set hooks.enabled, a hooks.token, and \

@@ -15,7 +15,8 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct OpenClawHook {
     pub(crate) url: Url,
-    pub(crate) token: SecretString,
+    /// `None` if the configuration takes it from a variable, which only OpenClaw knows.
+    pub(crate) token: Option<SecretString>,
 }
 
 #[derive(Deserialize)]
@@ -40,12 +41,12 @@ struct Hooks {
     presets: Vec<String>,
 }
 
-/// Reads `.openclaw/openclaw.json` below the home folder. `None` if there is none, or it is not plain JSON.
+/// Reads `.openclaw/openclaw.json` below the home folder, which is JSON5. `None` if there is none, or it cannot be read.
 fn read(home: &Path) -> Option<Configuration> {
     let file = File::open(home.join(".openclaw/openclaw.json")).ok()?;
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    json5::from_str(&text).ok()
 }
 
 /// Whether OpenClaw's configuration is there, and its webhook for Gmail is off.
@@ -59,9 +60,7 @@ pub(crate) fn is_off(home: &Path) -> bool {
 /// Finds OpenClaw's webhook. `None` if it is not configured here, or its webhook for Gmail is off.
 pub(crate) fn find(home: &Path) -> Option<OpenClawHook> {
     let Configuration { gateway, hooks } = read(home)?;
-    // A text with ${…} is replaced by a variable that only OpenClaw knows.
-    let has_token = !hooks.token.is_empty() && !hooks.token.contains("${");
-    if !hooks.enabled || !has_token || !hooks.presets.iter().any(|one| one == "gmail") {
+    if !hooks.enabled || hooks.token.is_empty() || !hooks.presets.iter().any(|one| one == "gmail") {
         return None;
     }
     let port = gateway.port.unwrap_or(18_789);
@@ -69,7 +68,9 @@ pub(crate) fn find(home: &Path) -> Option<OpenClawHook> {
     let url = format!("http://127.0.0.1:{port}/{}/gmail", path.trim_matches('/'));
     Some(OpenClawHook {
         url: Url::parse(&url).ok()?,
-        token: hooks.token.into(),
+        token: Some(hooks.token)
+            .filter(|token| !token.contains("${"))
+            .map(Into::into),
     })
 }
 
@@ -86,7 +87,8 @@ mod tests {
         fs::create_dir(home.path().join(".openclaw")).unwrap();
         fs::write(home.path().join(".openclaw/openclaw.json"), text).unwrap();
         let OpenClawHook { url, token } = find(home.path())?;
-        Some((url.into(), token.expose_secret().to_owned()))
+        let token = token.map_or_else(String::new, |token| token.expose_secret().to_owned());
+        Some((url.into(), token))
     }
 
     #[test]
@@ -103,7 +105,6 @@ mod tests {
         for useless in [
             hooks.replace("true", "false"),
             hooks.replace("\"t\"", "\"\""),
-            hooks.replace("\"t\"", "\"${HOOK_TOKEN}\""),
             hooks.replace("gmail", "other"),
         ] {
             assert_eq!(found(&format!("{{{useless}}}")), None, "{useless}");
@@ -122,6 +123,10 @@ mod tests {
         for text in ["", "{}", "{ // JSON5\n}"] {
             assert_eq!(found(text), None, "{text}");
         }
+        let as_people_write_it =
+            "{ // mine\n hooks: { enabled: true, token: '${HOOK_TOKEN}', presets: ['gmail',], }, }";
+        let url = "http://127.0.0.1:18789/hooks/gmail".to_owned();
+        assert_eq!(found(as_people_write_it), Some((url, String::new())));
         assert!(find(Path::new("/nowhere")).is_none());
     }
 }

@@ -64,7 +64,7 @@ async fn ask(ctx: &SetupContext, [text, flag]: [&'static str; 2]) -> Result<Url>
 
 /// The lines to add to the configuration; none before every step is done.
 pub(crate) fn configuration(ctx: &SetupContext, report: &Report) -> Vec<String> {
-    let (true, Some(SavedDestination::Operator { pages, relay }), Some(client), Some(file)) = (
+    let (true, Some(SavedDestination::Operator { .. }), Some(client), Some(file)) = (
         report.is_done(),
         &ctx.progress.destination,
         &ctx.discovered.web_client,

@@ -32,7 +32,7 @@ pub(crate) use self::setup::SetupArgs;
 pub(crate) use self::store::{CopyArgs, StoreCommand};
 pub(crate) use self::users::{
     AddArgs, By, ChangeArgs, ImportArgs, InvitationsArgs, InviteAllArgs, InviteArgs, LinkArgs,
-    ListArgs, MachineArgs, RevokeLinkArgs, SignOutArgs, TokenArgs, UserArgs, UsersArgs,
+    ListArgs, MachineArgs, RemoveArgs, RevokeLinkArgs, SignOutArgs, TokenArgs, UserArgs, UsersArgs,
     UsersCommand,
 };
 pub(crate) use self::watch::{

@@ -19,9 +19,13 @@ pub(crate) struct DoctorArgs {
     pub(crate) user: Option<UserId>,
 
     /// Mailbox whose watcher on this machine is checked, if setup did not set it up [default: each webhook of the
-    /// `watch` tables, else $GOG_ACCOUNT, or the only one that is watched here]
+    /// `watch` tables, else $GOG_ACCOUNT, or all that are watched here]
     #[arg(long, conflicts_with = "user", value_name = "ADDRESS")]
     pub(crate) account: Option<String>,
+
+    /// Refused with the reason: other commands about users have it
+    #[arg(long, hide = true, value_name = "URL")]
+    pub(crate) platform: Option<String>,
 
     /// Google credentials of that mailbox [default: those of its `watch` table, else google.credentials_file, else
     /// gog's keyring]

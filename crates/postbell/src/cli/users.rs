@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use postbell_core::{InstanceStatus, LinkDigest, SandboxId, UserId};
 use postbell_protocol::api::operator::UserFilter;
@@ -53,7 +54,7 @@ pub(crate) enum UsersCommand {
     Change(Box<ChangeArgs>),
 
     /// Remove a user and all their data
-    Remove(UserArgs),
+    Remove(RemoveArgs),
 
     /// Print a token for `postbell setup` to connect the user's Google account
     Token(TokenArgs),
@@ -74,6 +75,16 @@ pub(crate) struct UserArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RemoveArgs {
+    #[command(flatten)]
+    pub(crate) user: UserArgs,
+
+    /// Do not ask, as without a terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Args, Debug)]
@@ -235,11 +246,11 @@ pub(crate) struct ChangeArgs {
     pub(crate) new_sandbox_id: bool,
 
     /// Whether to start the machine when mail arrives
-    #[arg(long, value_name = "true|false")]
+    #[arg(long, value_name = "on|off", value_parser = BoolishValueParser::new())]
     pub(crate) wake_on_mail: Option<bool>,
 
     /// Whether mail is delivered
-    #[arg(long, value_name = "true|false")]
+    #[arg(long, value_name = "on|off", value_parser = BoolishValueParser::new())]
     pub(crate) notifications: Option<bool>,
 
     /// Print one JSON object

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use postbell_core::{Clock, DeliveryRecord, Outcome, printable};
-use postbell_protocol::api::operator::ListDeliveries;
+use postbell_protocol::api::operator::{ListDeliveries, ShowUser};
 
 use super::operator::{Access, Target, found, missing};
 use super::table;
@@ -46,6 +46,18 @@ pub(crate) async fn run(
             .chain(rows)
             .collect();
         console.data(&table::lay_out(&rows, console.columns()))?;
+    }
+    if !args.json && target.knows_users() {
+        let user_id = user.clone();
+        let shown = found(target.perform(ShowUser { user_id }).await)?;
+        let further = shown.map_or_else(Vec::new, |user| user.further_accounts);
+        let ids: Vec<_> = further.iter().map(|account| &*account.user_id).collect();
+        if !ids.is_empty() {
+            console.error(&format!(
+                "Further accounts have deliveries of their own: {}",
+                ids.join(", ")
+            ));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -24,7 +24,7 @@ use super::setup::{
     watch_states,
 };
 use crate::cli::DoctorArgs;
-use crate::config::{Config, Env};
+use crate::config::{BadSetting, Config, Env};
 use crate::console::Console;
 use crate::wiring;
 
@@ -35,6 +35,12 @@ pub(crate) async fn run(
     env: &Env,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        args.platform.is_none(),
+        BadSetting::new(
+            "expected no --platform: doctor reads the stores of relay and platform, so run it where they run"
+        )
+    );
     let options = UiOptions {
         interactive: args.sign_in,
         ..ui_options(*console, Task::Plan, env)

@@ -354,11 +354,13 @@ fn watcher(state: &WatchState, is_running: bool, now: Timestamp) -> Line {
     }
     let mut detail = "the watcher runs".to_owned();
     if state.last_delivery_at_ms > 0 {
-        let at = Timestamp::from_millis(state.last_delivery_at_ms);
-        detail.push_str(&format!(
-            ", the last mail was delivered at {}",
-            table::time(at)
-        ));
+        let at = table::time(Timestamp::from_millis(state.last_delivery_at_ms));
+        // That time is the last call's, whatever the webhook answered.
+        detail.push_str(&if state.last_delivery_status == "error" {
+            format!(", the last call of the webhook, at {at}, was not accepted")
+        } else {
+            format!(", the last mail was delivered at {at}")
+        });
     } else {
         detail.push_str(", no mail was delivered yet");
     }

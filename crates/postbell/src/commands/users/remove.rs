@@ -1,18 +1,28 @@
 //! `postbell users remove`
 
+use std::io::{IsTerminal as _, stdin};
 use std::process::ExitCode;
 
 use postbell_protocol::api::operator::{GooglePermission, RemoveUser};
+use postbell_setup::terminal::{Task, TerminalUi, UiOptions};
+use postbell_setup::{Question, SetupError, Ui as _};
 
 use super::Context;
-use crate::cli::UserArgs;
+use crate::cli::{RemoveArgs, UserArgs};
 use crate::commands::operator::{Access, missing};
+use crate::commands::setup::ui_options;
 
-/// Removes a user, and says what became of the permission at Google.
-pub(super) async fn run(args: &UserArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+/// Removes a user, and says what became of the permission at Google. Asks in a terminal.
+pub(super) async fn run(args: &RemoveArgs, context: &Context<'_>) -> anyhow::Result<ExitCode> {
+    let RemoveArgs { user: args, yes } = args;
     let console = context.console;
     let target = context.open(Access::WriteBoth)?;
     let user_id = args.user.clone();
+    let asks = !yes && !args.json && console.is_terminal() && stdin().is_terminal();
+    if asks && !is_confirmed(args, context).await? {
+        console.error("Nothing was removed.");
+        return Ok(ExitCode::FAILURE);
+    }
     let answer = target.perform(RemoveUser { user_id }).await?;
     if args.json {
         console.data(&serde_json::to_string(&answer)?)?;
@@ -27,6 +37,21 @@ pub(super) async fn run(args: &UserArgs, context: &Context<'_>) -> anyhow::Resul
     } else {
         missing(&args.user, console)
     })
+}
+
+async fn is_confirmed(args: &UserArgs, context: &Context<'_>) -> anyhow::Result<bool> {
+    let options = UiOptions {
+        interactive: true,
+        ..ui_options(*context.console, Task::Undo, context.env)
+    };
+    let ui = TerminalUi::new(Box::new(*context.console), options);
+    let question = format!(
+        "Remove {} with the stored credentials and notifications, and revoke the permission at Google?",
+        args.user
+    );
+    let confirmed = ui.confirm(&Question::new(question, "--yes")).await;
+    ui.restore();
+    confirmed.map_err(|no_answer| SetupError::from(no_answer).into())
 }
 
 const fn outcome(permission: GooglePermission) -> &'static str {

@@ -15,6 +15,9 @@ use crate::cli::{AccountArgs, DeadMailArgs, WatchDeadLettersCommand};
 use crate::config::Env;
 use crate::console::Console;
 
+/// How a person finds a mail by its id.
+const IN_GMAIL: &str = "In Gmail: https://mail.google.com/mail/u/0/#all/ID";
+
 /// The columns of the list.
 const HEAD: [&str; 6] = ["id", "since", "stage", "tries", "history id", "reason"];
 
@@ -126,6 +129,7 @@ fn list(letters: &[DeadLetter], json: bool, console: &Console) -> anyhow::Result
             .chain(letters.iter().map(row))
             .collect();
         console.data(&table::lay_out(&rows, console.columns()))?;
+        console.error(IN_GMAIL);
     }
     Ok(())
 }
@@ -153,6 +157,7 @@ fn list_all(mailboxes: &[Mailbox], json: bool, console: &Console) -> anyhow::Res
         console.error("No mail was set aside.");
     } else {
         console.data(&table::lay_out(&rows, console.columns()))?;
+        console.error(IN_GMAIL);
     }
     Ok(())
 }
