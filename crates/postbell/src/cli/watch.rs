@@ -378,9 +378,8 @@ impl From<Body> for BodyFormat {
 /// Where alerts go.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AlertArgs {
-    /// Tell this target once when mail stops and when it flows again: an https URL (#whsec_… signs),
-    /// ntfy://, slack://, mattermost://, discord://, telegram:// or smtp(s)://, or a mail address if the
-    /// configuration has alerts.mail_server; may be repeated
+    /// Tell this target once when mail stops and when it flows again: an https URL (#whsec_… signs), ntfy://, slack://,
+    /// mattermost://, discord://, telegram://, smtp(s):// or, with alerts.mail_server, a mail address; may be repeated
     /// [default: $POSTBELL_WATCH_ALERT, which process lists do not show]
     #[arg(long, value_name = "URL")]
     pub(crate) alert: Vec<String>,

@@ -147,7 +147,7 @@ pub fn relay_and_platform(
     let client = postbell_http::client()?;
     let changes = Changes::new();
     let (inbox, store) = open(config, &changes)?;
-    let (gate, gate_of_store) = gates(config, &inbox, &store, &clock);
+    let (gate, gate_of_store) = StoreGate::of_both(config, &inbox, &store, &clock);
     let users = store.users();
     let alerts = alerts_of(config, &clock, &store, Some(inbox.log()))?;
     let monitor = Arc::clone(&alerts.monitor);
@@ -207,21 +207,6 @@ fn open(config: &Config, changes: &Changes) -> anyhow::Result<(Store, Store)> {
     let inbox = open("relay.inbox", inbox, StoreOptions::service())?;
     let options = StoreOptions::service().keys(keys);
     Ok((inbox, open("platform.store", store, options)?))
-}
-
-/// The gate of the relay's tasks and that of the platform's, which are one if the store is.
-fn gates(
-    config: &Config,
-    inbox: &Store,
-    store: &Store,
-    clock: &Arc<dyn Clock>,
-) -> (StoreGate, StoreGate) {
-    if config.relay.inbox == config.platform.store {
-        let gate = StoreGate::new("relay.inbox and platform.store", store, clock);
-        return (gate.clone(), gate);
-    }
-    let of_store = StoreGate::new("platform.store", store, clock);
-    (StoreGate::new("relay.inbox", inbox, clock), of_store)
 }
 
 fn fleet(
@@ -393,8 +378,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         operator: &operator,
     };
     let platform = operator::api(config, api)?;
-    let issuer = pages::issuer(settings, client.clone(), Arc::clone(&clock))?;
-    let (google, keys) = pages::google(config, client, Arc::clone(&clock), keys)?;
+    let (google, keys) = pages::google(config, client.clone(), Arc::clone(&clock), keys)?;
     let parts = PagesParts {
         users: Arc::clone(&users),
         mailboxes,
@@ -404,7 +388,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
         cipher: CookieCipher::new(settings.gateway_secret()?),
         operator,
         google,
-        issuer,
+        issuer: pages::issuer(settings, client, Arc::clone(&clock))?,
         access: pages::access(settings),
         alerts: user_targets(config, &store, &clock)?,
     };

@@ -12,6 +12,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::config::Config;
+
 /// The wait between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -47,6 +49,21 @@ impl ReadyStore for Queue {
 impl StoreGate {
     pub(super) fn new(key: &'static str, store: &Store, clock: &Arc<dyn Clock>) -> Self {
         Self::of(key, Queue(store.queue(), Arc::clone(clock)))
+    }
+
+    /// The gate of a relay's tasks and that of a platform's in one process, which are one if the store is.
+    pub(super) fn of_both(
+        config: &Config,
+        inbox: &Store,
+        users: &Store,
+        clock: &Arc<dyn Clock>,
+    ) -> (Self, Self) {
+        if config.relay.inbox == config.platform.store {
+            let gate = Self::new("relay.inbox and platform.store", users, clock);
+            return (gate.clone(), gate);
+        }
+        let of_users = Self::new("platform.store", users, clock);
+        (Self::new("relay.inbox", inbox, clock), of_users)
     }
 
     fn of(key: &'static str, store: impl ReadyStore + 'static) -> Self {

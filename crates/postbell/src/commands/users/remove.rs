@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use postbell_protocol::api::operator::{GooglePermission, RemoveUser};
 use postbell_setup::terminal::{Task, TerminalUi, UiOptions};
-use postbell_setup::{Question, SetupError, Ui as _};
+use postbell_setup::{Question, Ui as _};
 
 use super::Context;
 use crate::cli::{RemoveArgs, UserArgs};
@@ -19,7 +19,7 @@ pub(super) async fn run(args: &RemoveArgs, context: &Context<'_>) -> anyhow::Res
     let target = context.open(Access::WriteBoth)?;
     let user_id = args.user.clone();
     let asks = !yes && !args.json && console.is_terminal() && stdin().is_terminal();
-    if asks && !is_confirmed(args, context).await? {
+    if asks && !is_confirmed(args, context).await {
         console.error("Nothing was removed.");
         return Ok(ExitCode::FAILURE);
     }
@@ -39,7 +39,7 @@ pub(super) async fn run(args: &RemoveArgs, context: &Context<'_>) -> anyhow::Res
     })
 }
 
-async fn is_confirmed(args: &UserArgs, context: &Context<'_>) -> anyhow::Result<bool> {
+async fn is_confirmed(args: &UserArgs, context: &Context<'_>) -> bool {
     let options = UiOptions {
         interactive: true,
         ..ui_options(*context.console, Task::Undo, context.env)
@@ -51,7 +51,8 @@ async fn is_confirmed(args: &UserArgs, context: &Context<'_>) -> anyhow::Result<
     );
     let confirmed = ui.confirm(&Question::new(question, "--yes")).await;
     ui.restore();
-    confirmed.map_err(|no_answer| SetupError::from(no_answer).into())
+    // Cancelled is not confirmed.
+    confirmed.unwrap_or(false)
 }
 
 const fn outcome(permission: GooglePermission) -> &'static str {

@@ -163,10 +163,6 @@ fn receiving_problem(state: &WatchState, now: Timestamp) -> Option<(ProblemCode,
 
 fn not_notified(problem: Option<(ProblemCode, String)>, waited: Duration) -> anyhow::Error {
     match problem {
-        Some((code @ ProblemCode::SubscriptionMissing, detail)) => anyhow!(
-            "no notification reaches the watcher: {detail}. {} If it is there again, the watcher pulls from it within a minute",
-            code.advice()
-        ),
         Some((code, detail)) => anyhow!(
             "no notification reaches the watcher: {detail}. {}",
             code.advice()
