@@ -67,7 +67,7 @@ pub use problem::{MailProblem, ProblemCode};
 pub use queue_cursor::{CURSORS_KEPT, Coverage, QueueCursor};
 pub use retry::RetrySchedule;
 pub use sessions::{LinkDigest, Principal, Sessions, SignInLink};
-pub use store_error::StoreError;
+pub use store_error::{DiskFull, StoreError};
 pub use tasks::Tasks;
 pub use time::{Clock, SystemClock, Timestamp};
 pub use trace::{Span, SpanId, SpanKind, SpanSink, TraceContext, TraceId, Tracer};

@@ -23,3 +23,16 @@ pub enum StoreError {
         source: BoxError,
     },
 }
+
+/// The source of [`StoreError::Unavailable`] if there is no space for what is written.
+#[derive(Debug, thiserror::Error)]
+#[error("the disk is full")]
+pub struct DiskFull(#[source] pub BoxError);
+
+impl StoreError {
+    /// Whether there is no space for what is written.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Unavailable(source) if source.is::<DiskFull>())
+    }
+}

@@ -176,7 +176,11 @@ impl From<StoreError> for ApiError {
             error = &error as &dyn std::error::Error,
             "The store failed during a request"
         );
-        Self::Unavailable("the inbox cannot be reached")
+        Self::Unavailable(if error.is_disk_full() {
+            "the disk of the inbox is full"
+        } else {
+            "the inbox cannot be reached"
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_core::{BoxError, StoreError};
+use postbell_core::{BoxError, DiskFull, StoreError};
 use rusqlite::ErrorCode;
 use tokio::task::JoinError;
 
@@ -41,7 +41,13 @@ impl From<Failure> for StoreError {
                 what: "database",
                 source: error.into(),
             },
+            Failure::Sqlite(error) if is_disk_full(&error) => {
+                Self::Unavailable(DiskFull(error.into()).into())
+            }
             Failure::Sqlite(error) => Self::Unavailable(error.into()),
+            Failure::Commit(error) if is_disk_full(&error) => {
+                Self::Unavailable(DiskFull(error.into()).into())
+            }
             Failure::Commit(error) => Self::Unavailable(error.into()),
             Failure::Corrupt { what, source } => Self::Corrupt { what, source },
             Failure::ReadOnly => Self::Unavailable("the store is open for reading only".into()),
@@ -77,4 +83,30 @@ fn is_damage(error: &rusqlite::Error) -> bool {
         code,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
     )
+}
+
+fn is_disk_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_a_busy_database() -> rusqlite::Result<()> {
+        let db = rusqlite::Connection::open_in_memory()?;
+        db.execute_batch("PRAGMA max_page_count = 2; CREATE TABLE t (x);")?;
+        let full = db
+            .execute("INSERT INTO t VALUES (zeroblob(100000))", [])
+            .unwrap_err();
+        let full = Arc::new(full);
+        assert!(StoreError::from(Failure::Commit(full)).is_disk_full());
+        let busy = rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            None,
+        );
+        assert!(!StoreError::from(Failure::Sqlite(busy)).is_disk_full());
+        Ok(())
+    }
 }
