@@ -62,7 +62,7 @@ pub use ids::{EmailAddress, HistoryId, InvalidId, Masked, MessageId, SandboxId, 
 pub use machine::{Delivery, Machine};
 pub use message_ids::{MESSAGE_IDS_KEPT, MessageIds};
 pub use notification::Notification;
-pub use printable::printable;
+pub use printable::{is_printable, printable};
 pub use problem::{MailProblem, ProblemCode};
 pub use queue_cursor::{CURSORS_KEPT, Coverage, QueueCursor};
 pub use retry::RetrySchedule;

@@ -61,7 +61,7 @@ pub struct OperatorProject {
     pub push_account: String,
 }
 
-/// A database server of relay or platform.
+/// A database server of relay or platform, or a file whose disk is full.
 #[derive(Clone, Debug)]
 pub struct DatabaseFacts {
     /// The keys of the configuration that name it.
@@ -69,7 +69,16 @@ pub struct DatabaseFacts {
     /// Its URL for messages.
     pub shown: String,
     /// What it says about itself, or why it cannot be used.
-    pub state: Result<DatabaseState, String>,
+    pub state: Result<DatabaseState, DatabaseProblem>,
+}
+
+/// Why a database cannot be used.
+#[derive(Clone, Debug)]
+pub enum DatabaseProblem {
+    /// The server is away, or not as it must be.
+    Server(String),
+    /// There is no space for what is written.
+    DiskFull(String),
 }
 
 impl Facts {
@@ -78,7 +87,7 @@ impl Facts {
     pub fn is_database_down(&self) -> bool {
         self.databases
             .iter()
-            .any(|database| database.state.is_err())
+            .any(|database| matches!(database.state, Err(DatabaseProblem::Server(_))))
     }
 
     /// Nothing is read from the stores while their server cannot be used, which is reported once.

@@ -22,8 +22,8 @@ mod times;
 pub use account::{LocalPlatform, MachineLookup, select_user};
 pub use checker::Deps;
 pub use facts::{
-    Account, DatabaseFacts, Destination, Facts, LocalWatch, MachineFacts, MailboxCredentials,
-    OperatorProject, SetupState, WatchProblem, Webhook,
+    Account, DatabaseFacts, DatabaseProblem, Destination, Facts, LocalWatch, MachineFacts,
+    MailboxCredentials, OperatorProject, SetupState, WatchProblem, Webhook,
 };
 pub use report::{CheckResult, HopId, Report, Status};
 pub use run::run_checks;

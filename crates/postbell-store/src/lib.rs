@@ -110,11 +110,11 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] if the database cannot be reached, its settings are refused, or its schema
-    /// is not of this version.
+    /// [`StoreError::Unavailable`] if the database cannot be reached, its settings are refused, its schema is not of
+    /// this version, or the disk of a file is full.
     pub async fn inspect(&self, oldest: Duration) -> Result<Option<DatabaseState>, StoreError> {
         match &self.engine {
-            Engine::Sqlite(_) => Ok(None),
+            Engine::Sqlite(database) => database.check_space().map(|()| None),
             Engine::Postgres(database) => database.inspect(oldest).await.map(Some),
         }
     }

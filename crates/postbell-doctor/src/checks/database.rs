@@ -1,17 +1,17 @@
-//! The database servers: reachable, with settings that keep what was acknowledged, and not slowed down by
-//! a forgotten transaction.
+//! The databases: servers reachable, with settings that keep what was acknowledged, and not slowed down by a
+//! forgotten transaction; files with space on their disk.
 
 use postbell_core::{DatabaseState, OldSnapshot, SynchronousStandby};
 
 use crate::checker::Checker;
-use crate::facts::DatabaseFacts;
+use crate::facts::{DatabaseFacts, DatabaseProblem};
 use crate::report::CheckResult;
 use crate::times::duration;
 
 const STANDBY_HINT: &str = "Name a standby in synchronous_standby_names (docs/postgres.md), unless the loss is \
     acceptable.";
 
-/// Returns `None` if there is no database server.
+/// Returns `None` if there are only files with space on their disk.
 pub(crate) fn check(checker: &Checker<'_>) -> Option<CheckResult> {
     let databases = &checker.facts.databases;
     // The worst one is reported: there are two at most.
@@ -24,7 +24,13 @@ pub(crate) fn check(checker: &Checker<'_>) -> Option<CheckResult> {
 fn judge(DatabaseFacts { keys, shown, state }: &DatabaseFacts) -> CheckResult {
     let state = match state {
         Ok(state) => state,
-        Err(problem) => {
+        Err(DatabaseProblem::DiskFull(problem)) => {
+            return CheckResult::failed(
+                format!("{keys} {shown}: {problem}"),
+                "Free space on that disk. Until then, pushes are answered 503, and Google repeats them.",
+            );
+        }
+        Err(DatabaseProblem::Server(problem)) => {
             return CheckResult::failed(
                 format!("{keys} {shown}: {problem}"),
                 "Correct the server or the URL (docs/postgres.md). Until then, pushes are answered 503, and \
@@ -93,7 +99,7 @@ mod tests {
     use super::*;
     use crate::report::Status;
 
-    fn facts(state: Result<DatabaseState, String>) -> DatabaseFacts {
+    fn facts(state: Result<DatabaseState, DatabaseProblem>) -> DatabaseFacts {
         DatabaseFacts {
             keys: "relay.inbox",
             shown: "postgres://h/db".to_owned(),
@@ -139,7 +145,16 @@ mod tests {
                 Status::Failed,
                 "answered 503",
             ),
-            (Err("it is away".to_owned()), Status::Failed, "it is away"),
+            (
+                Err(DatabaseProblem::DiskFull("0 bytes are free".to_owned())),
+                Status::Failed,
+                "0 bytes are free",
+            ),
+            (
+                Err(DatabaseProblem::Server("it is away".to_owned())),
+                Status::Failed,
+                "it is away",
+            ),
         ] {
             let result = judge(&facts(state));
             assert_eq!(result.status, status, "{result:?}");

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use postbell_core::{Actor, EmailAddress, GoogleConnection, Timestamp, UserId};
+use postbell_core::{Actor, EmailAddress, GoogleConnection, Timestamp, UserId, is_printable};
 use postbell_protocol::api::{ConnectRequest, Connected, CredentialsOffer, Problem};
 use postbell_protocol::credential_envelope::{DecryptError, PlatformKey};
 use postbell_protocol::routes;
@@ -33,6 +33,9 @@ fn new_connection(
     }
     let address = |text: Option<String>, problem| {
         let text = text.filter(|text| !text.is_empty());
+        if text.as_deref().is_some_and(|text| !is_printable(text)) {
+            return Err(ApiError::Invalid(problem));
+        }
         let address: Option<Result<EmailAddress, _>> = text.map(|text| text.parse());
         address.transpose().map_err(|_| ApiError::Invalid(problem))
     };

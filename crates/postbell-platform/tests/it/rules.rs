@@ -179,6 +179,10 @@ async fn invalid_credentials_are_rejected_and_not_echoed() {
         ),
         (with("email", json!("hunter2")), "email: expected"),
         (
+            with("email", json!("\u{202e}hunter2@example.com")),
+            "email: expected",
+        ),
+        (
             with("gmailPushOidcEmail", json!("hunter2")),
             "gmailPushOidcEmail: expected",
         ),

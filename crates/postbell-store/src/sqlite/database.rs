@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use postbell_core::{StoreError, Timestamp};
+use postbell_core::{DiskFull, StoreError, Timestamp};
 use rusqlite::Connection;
+use rustix::fs::statvfs;
 use tokio::time::timeout;
 
 use super::failure::Failure;
@@ -116,6 +117,20 @@ impl Database {
             Check::Probe => self.write(|db| Ok(write_probe::write(db)?)).await,
             Check::Failing(error) => Err(Failure::Commit(error).into()),
         }
+    }
+
+    /// Fails if the file's disk has no space for some commits.
+    pub(crate) fn check_space(&self) -> Result<(), StoreError> {
+        const LEAST: u64 = 1024 * 1024;
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let disk = statvfs(reader.path().unwrap_or_default());
+        let disk = disk.map_err(|error| StoreError::Unavailable(error.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < LEAST {
+            let free = format!("{free} bytes are free").into();
+            return Err(StoreError::Unavailable(DiskFull(free).into()));
+        }
+        Ok(())
     }
 
     /// Runs a query on what is committed.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use postbell_core::{DeliveryRecord, InstanceStatus, MachineLocation, SystemClock, UserId};
+use postbell_core::{
+    DeliveryRecord, InstanceStatus, MachineLocation, StoreError, SystemClock, UserId,
+};
 use postbell_doctor::{
-    Account, CheckResult, DatabaseFacts, Facts, LocalPlatform, MachineLookup, OperatorProject,
-    SetupState, select_user,
+    Account, CheckResult, DatabaseFacts, DatabaseProblem, Facts, LocalPlatform, MachineLookup,
+    OperatorProject, SetupState, select_user,
 };
 use postbell_platform::{FlyMachines, Machines as _, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -232,11 +234,15 @@ async fn databases(config: &Config, wait: Duration) -> Vec<DatabaseFacts> {
         let state = match Store::open(url.expose(), StoreOptions::read_write()) {
             Ok(store) => match timeout(wait, store.inspect(OLDEST_SNAPSHOT)).await {
                 Ok(Ok(state)) => state.map(Ok),
-                Ok(Err(error)) => Some(Err(format!("{:#}", anyhow::Error::from(error)))),
-                Err(_) => Some(Err("it does not answer in time".to_owned())),
+                Ok(Err(error)) => Some(Err(database_problem(error))),
+                Err(_) => Some(Err(DatabaseProblem::Server(
+                    "it does not answer in time".to_owned(),
+                ))),
             },
             // Checks of the parts report a file.
-            Err(OpenError::Certificates(error)) => Some(Err(error.to_string())),
+            Err(OpenError::Certificates(error)) => {
+                Some(Err(DatabaseProblem::Server(error.to_string())))
+            }
             Err(_) => None,
         };
         databases.extend(state.map(|state| DatabaseFacts {
@@ -246,6 +252,16 @@ async fn databases(config: &Config, wait: Duration) -> Vec<DatabaseFacts> {
         }));
     }
     databases
+}
+
+fn database_problem(error: StoreError) -> DatabaseProblem {
+    let is_disk_full = error.is_disk_full();
+    let text = format!("{:#}", anyhow::Error::from(error));
+    if is_disk_full {
+        DatabaseProblem::DiskFull(text)
+    } else {
+        DatabaseProblem::Server(text)
+    }
 }
 
 async fn deliveries(config: &Config, user: &UserId) -> Result<Vec<DeliveryRecord>, CheckResult> {
