@@ -127,6 +127,8 @@ struct Served {
     servers: Arc<[PushServer]>,
     /// The addresses whose watchers are about to be started.
     paused: Arc<[String]>,
+    /// The addresses of those that have no watcher, and no cursor from which one would begin.
+    unwatched: Arc<[String]>,
 }
 
 impl Served {
@@ -135,21 +137,38 @@ impl Served {
     }
 
     fn is_paused(&self, address: &str) -> bool {
-        let mut paused = self.paused.iter();
-        paused.any(|paused| paused.eq_ignore_ascii_case(address))
+        contains(&self.paused, address)
     }
+
+    fn is_unwatched(&self, address: &str) -> bool {
+        !self.is_named(address) && contains(&self.unwatched, address)
+    }
+}
+
+fn contains(addresses: &[String], address: &str) -> bool {
+    let mut addresses = addresses.iter();
+    addresses.any(|one| one.eq_ignore_ascii_case(address))
 }
 
 impl PushServers {
     /// At least one. A push is authenticated as the first says.
     #[must_use]
     pub fn new(servers: Vec<PushServer>) -> Self {
+        Self::beside(servers, Vec::new())
+    }
+
+    /// The same, beside mailboxes that could not be watched and have no cursor: once they can be, they would begin with
+    /// the notification that arrives then. A sender that repeats the notifications of each mailbox by itself is to keep
+    /// theirs; Pub/Sub would delay those of the others.
+    #[must_use]
+    pub fn beside(servers: Vec<PushServer>, unwatched: Vec<String>) -> Self {
         let first = servers.first();
         let caller =
             first.map(|first| (first.settings.push_auth.clone(), Arc::clone(&first.clock)));
         let served = Served {
             servers: servers.into(),
             paused: Arc::default(),
+            unwatched: unwatched.into(),
         };
         Self(Arc::new(Shared {
             served: watch::Sender::new(served),
@@ -174,6 +193,7 @@ impl PushServers {
         self.0.served.send_replace(Served {
             servers: servers.into(),
             paused: paused.into(),
+            unwatched: Arc::default(),
         });
     }
 
@@ -197,8 +217,8 @@ impl PushServers {
     /// Handles a pulled notification: waits for its syncs, however long that takes. Returns `false` if
     /// Pub/Sub must deliver it again.
     pub async fn pulled(&self, data: &[u8]) -> bool {
-        match self.handle(data, Wait::Unlimited).await {
-            Answer::Failed(_) | Answer::Unfinished(_) => false,
+        match self.handle(data, Wait::Unlimited, Sender::PerMailbox).await {
+            Answer::Failed(_) | Answer::Unfinished(_) | Answer::NotWatched => false,
             Answer::Malformed(expected) => {
                 warn!(expected, "Dropped a malformed notification");
                 true
@@ -208,13 +228,17 @@ impl PushServers {
     }
 
     /// Handles a notification, in Pub/Sub's envelope or without.
-    async fn handle(&self, body: &[u8], wait: Wait) -> Answer {
+    async fn handle(&self, body: &[u8], wait: Wait, sender: Sender) -> Answer {
         let changed = match PushBody::read(body).notification {
             Ok(changed) => changed,
             Err(expected) => return Answer::Malformed(expected),
         };
         let address = &changed.email_address;
         let served = self.served_for(address).await;
+        if sender == Sender::PerMailbox && served.is_unwatched(address) {
+            warn!("Refused a notification: its mailbox could not be watched");
+            return Answer::NotWatched;
+        }
         let is_known = served.is_named(address);
         // One that does not know its mailbox's own address yet must not fail for that of another.
         let servers = served.servers.iter();
@@ -244,24 +268,26 @@ impl PushServers {
     }
 
     /// Checks that a request comes from the sender of pushes.
-    async fn check(&self, parts: &Parts) -> Result<(), Answer> {
+    async fn check(&self, parts: &Parts) -> Result<Sender, Answer> {
         let (auth, clock) = self.0.caller.as_ref().ok_or(Answer::Unauthorized)?;
         let in_header = parts.headers.get(GOG_TOKEN);
         let in_header = in_header.and_then(|token| token.to_str().ok());
+        // Pub/Sub cannot send it.
+        let sender = in_header.map_or(Sender::PubSub, |_| Sender::PerMailbox);
         let in_url = || Query::<TokenInUrl>::try_from_uri(&parts.uri).ok()?.0.token;
         let token = in_header.map(str::to_owned).or_else(in_url);
         if token
             .as_ref()
             .is_some_and(|token| auth.accepts_token(token))
         {
-            return Ok(());
+            return Ok(sender);
         }
         let bearer = bearer_token(&parts.headers);
         let oidc = match &bearer {
             Some(bearer) => auth.check_oidc(bearer.token(), clock.now()).await,
             None => Err(NO_PROOF),
         };
-        oidc.map_err(|expected| {
+        oidc.map(|()| Sender::PubSub).map_err(|expected| {
             // Of both, the shared token is what the sender was set up with.
             let expected = if token.is_some() {
                 WRONG_TOKEN
@@ -276,8 +302,17 @@ impl PushServers {
     }
 }
 
+/// What a sender does with notifications that were refused.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sender {
+    /// Repeats them, and delays those of other mailboxes that share the subscription.
+    PubSub,
+    /// Repeats those of each mailbox without the others, as a relay and the pull do.
+    PerMailbox,
+}
+
 /// An authenticated caller. A handler with this argument runs for no other caller.
-pub(crate) struct VerifiedCaller;
+pub(crate) struct VerifiedCaller(Sender);
 
 #[derive(Deserialize)]
 struct TokenInUrl {
@@ -293,13 +328,13 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Answer> {
         let servers = PushServers::from_ref(state);
-        servers.check(parts).await.map(|()| Self)
+        servers.check(parts).await.map(Self)
     }
 }
 
 async fn receive_push(
     State(servers): State<PushServers>,
-    _caller: VerifiedCaller,
+    VerifiedCaller(sender): VerifiedCaller,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
@@ -308,7 +343,7 @@ async fn receive_push(
             let trace = trace_context(&headers);
             let of_trace =
                 trace.map_or_else(Span::none, |one| info_span!("push", trace.id = %one.trace));
-            let handled = servers.handle(&body, Wait::Limited(trace));
+            let handled = servers.handle(&body, Wait::Limited(trace), sender);
             handled.instrument(of_trace).await
         }
         Err(BodyError::TooSlow) => Answer::Malformed("expected the whole body within 10 seconds"),

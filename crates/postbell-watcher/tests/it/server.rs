@@ -1,15 +1,17 @@
 use std::time::Duration;
 
+use axum::Router;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postbell_sandbox::{FaultPoint, Frequency, Kind};
-use postbell_watcher::{MailboxIdentity, WatcherSettings};
+use postbell_core::HistoryId;
+use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
+use postbell_watcher::{MailboxIdentity, PushServers, WatcherSettings};
 use reqwest::{Client, RequestBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::world::{EMAIL, NEVER, TOKEN, TestWatcher};
+use crate::world::{EMAIL, Limits, NEVER, TOKEN, TestWatcher, watcher};
 
 /// A watcher's server on a port of its own.
 struct Server {
@@ -29,26 +31,36 @@ impl Server {
     }
 
     async fn at(path: &str, world: TestWatcher) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}{path}", listener.local_addr().unwrap());
         let router = world.watcher.server.router(path);
         let router = router.merge(world.watcher.monitor.router());
-        let mut serving = JoinSet::new();
-        serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let (url, serving) = serve(router).await;
         Self {
             world,
-            url,
+            url: format!("{url}{path}"),
             client: Client::new(),
             _serving: serving,
         }
     }
 
     fn push(&self, account: &str) -> RequestBuilder {
-        let data = json!({ "emailAddress": account, "historyId": self.world.present().get() });
-        let data = BASE64_STANDARD.encode(data.to_string());
-        let body = json!({ "message": { "data": data, "messageId": "m1" } });
+        let body = push(account, self.world.present());
         self.client.post(&self.url).json(&body)
     }
+}
+
+/// Serves on a port, and returns the URL of the server.
+async fn serve(router: Router) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, serving)
+}
+
+fn push(account: &str, at: HistoryId) -> Value {
+    let data = json!({ "emailAddress": account, "historyId": at.get() });
+    let data = BASE64_STANDARD.encode(data.to_string());
+    json!({ "message": { "data": data, "messageId": "m1" } })
 }
 
 async fn status(request: RequestBuilder) -> u16 {
@@ -104,6 +116,49 @@ async fn a_push_whose_sync_takes_too_long_is_answered_503_with_retry_after() {
     assert!(answer.headers().contains_key("retry-after"));
     let delivered = |world: &TestWatcher, _: &serde_json::Value| world.hooks().len() == 1;
     server.world.until(delivered).await;
+}
+
+/// A push whose sync does not end, and one for a mailbox that could not be opened.
+#[tokio::test]
+async fn several_watchers_accept_only_pushes_that_none_of_them_can_lose() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sandbox = Sandbox::start(listener).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let with_cursor = json!({ "account": "bob@example.com", "historyId": "5" });
+    let state = folder.path().join("bob_example_com.json");
+    std::fs::write(state, with_cursor.to_string()).unwrap();
+    // Nothing runs them.
+    let servers = [EMAIL, "bob@example.com"].map(|email| {
+        let waits = |settings: &mut WatcherSettings| {
+            settings.times.push_wait = Duration::from_millis(5);
+        };
+        watcher(&sandbox, email, folder.path(), &waits, &Limits::none()).server
+    });
+    let unwatched = vec!["cid@example.com".to_owned()];
+    let router = PushServers::beside(servers.to_vec(), unwatched).router("/");
+    let (url, _serving) = serve(router).await;
+    let client = Client::new();
+    for (account, has_header, expected) in [
+        (EMAIL, true, 503),
+        (EMAIL, false, 503),
+        ("bob@example.com", true, 202),
+        ("bob@example.com", false, 202),
+        ("Cid@example.com", true, 503),
+        // Pub/Sub would delay the pushes for the others.
+        ("Cid@example.com", false, 202),
+        ("dan@example.com", true, 202),
+    ] {
+        let request = client.post(&url).json(&push(account, HistoryId::new(7)));
+        let request = if has_header {
+            request.header("x-gog-token", TOKEN)
+        } else {
+            request.query(&[("token", TOKEN)])
+        };
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), expected, "{account} {has_header}");
+        let repeats = answer.headers().contains_key("retry-after");
+        assert_eq!(repeats, expected == 503, "{account} {has_header}");
+    }
 }
 
 #[tokio::test]

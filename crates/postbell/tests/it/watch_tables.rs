@@ -113,11 +113,7 @@ async fn each_mailbox_and_webhook_gets_its_own_mail_and_a_broken_mailbox_stops_n
     let hook = world.next_hook().await;
     assert_eq!(facts(&hook), (json!(BOB), bobs, false));
     let status = push_for(address, "cid@example.com", 7).await;
-    assert_eq!(
-        status,
-        StatusCode::ACCEPTED,
-        "a mailbox that is not watched"
-    );
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "not watched yet");
 
     let metrics = Client::new().get(format!("http://{address}/metrics"));
     let metrics = metrics.send().await.unwrap().text().await.unwrap();

@@ -5,12 +5,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use postbell_core::{Clock, Tasks, Timestamp, Tracer};
-use postbell_protocol::watch_state::StateFile;
+use postbell_protocol::watch_state::{StateFile, mailbox_of};
 use postbell_watcher::{Monitors, PushAuth, PushServers, SyncEngine, Watcher};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
-use super::account::Account;
+use super::account::{Account, state_folder};
 use super::alerts;
 use super::delivery::{self, Source};
 use super::serve::start_in_background;
@@ -108,8 +108,15 @@ fn of_table(watch: &WatchConfig, number: u32) -> Result<Vec<Planned>, ConfigErro
 /// The opened mailboxes.
 pub(super) struct Opened {
     pub(super) watched: Vec<Watched>,
-    /// The names of those that could not be.
-    unwatched: Vec<String>,
+    /// Those that could not be.
+    unwatched: Vec<Unwatched>,
+}
+
+/// A webhook that is not watched.
+struct Unwatched {
+    name: String,
+    /// The mailbox's address, unless its state has a cursor from which its watcher will begin.
+    without_cursor: Option<String>,
 }
 
 /// Opens what is planned. If there are several, the failure of one is logged and stops no other; it fails if all do.
@@ -129,6 +136,7 @@ pub(super) async fn open(
     let is_several = planned.len() > 1;
     for plan in planned {
         let name = plan.name.clone();
+        let address = plan.account.account.clone().unwrap_or_default();
         match open_one(plan, opening, console, env, clock).await {
             Ok(one) => watched.push(one),
             Err(error) => {
@@ -136,7 +144,11 @@ pub(super) async fn open(
                     let error = format!("{error:#}");
                     error!(mailbox = name, error, "This mailbox is not watched");
                 }
-                unwatched.push(name);
+                let without_cursor = without_cursor(&address, env);
+                unwatched.push(Unwatched {
+                    name,
+                    without_cursor,
+                });
                 first_error.get_or_insert(error);
             }
         }
@@ -146,6 +158,14 @@ pub(super) async fn open(
         Some(error) if watched.is_empty() => Err(error),
         _ => Ok(Opened { watched, unwatched }),
     }
+}
+
+/// Returns the mailbox of a webhook whose state has no cursor, as far as it can be read.
+fn without_cursor(address: &str, env: &Env) -> Option<String> {
+    let folder = state_folder(address, env).ok()?;
+    let state = StateFile::peek(&folder, address).ok()?;
+    let has_cursor = state.is_some_and(|state| state.history_id.is_some());
+    (!has_cursor).then(|| mailbox_of(address).to_owned())
 }
 
 /// Logs the further webhooks of the mailboxes that have a state and no table. Nothing delivers their mail.
@@ -199,10 +219,15 @@ pub(super) async fn open_one(
     })
 }
 
-/// The push servers of all.
-pub(super) fn servers<'a>(watched: impl IntoIterator<Item = &'a Watched>) -> PushServers {
+/// The push servers of some, which refuse what is for those that could not be opened.
+pub(super) fn servers<'a>(
+    watched: impl IntoIterator<Item = &'a Watched>,
+    opened: &Opened,
+) -> PushServers {
     let servers = watched.into_iter().map(|one| one.watcher.server.clone());
-    PushServers::new(servers.collect())
+    let unwatched = opened.unwatched.iter();
+    let unwatched = unwatched.filter_map(|one| one.without_cursor.clone());
+    PushServers::beside(servers.collect(), unwatched.collect())
 }
 
 /// The monitoring of all.
@@ -210,7 +235,8 @@ pub(super) fn monitors(opened: &Opened, now: Timestamp) -> Monitors {
     let watched = opened.watched.iter();
     let watched = watched.map(|one| (one.name.clone(), one.watcher.monitor.clone()));
     let monitors = Monitors::new(Vec::new());
-    let unwatched = opened.unwatched.iter().map(|name| (name.clone(), now));
+    let unwatched = opened.unwatched.iter();
+    let unwatched = unwatched.map(|one| (one.name.clone(), now));
     monitors.replace(watched.collect(), unwatched);
     monitors
 }

@@ -10,7 +10,7 @@ use postbell_http::serve;
 use postbell_watcher::{Puller, PushAuth};
 
 use super::account::{self, started_watch};
-use super::mailboxes::{self, Opening, Planned, Watched};
+use super::mailboxes::{self, Opened, Opening, Planned};
 use super::serve::{GRACE, run_until_stopped};
 use crate::cli::PullArgs;
 use crate::commands::listen;
@@ -35,12 +35,12 @@ pub(super) async fn run(
     };
     let opened = mailboxes::open(planned, &opening, console, env, &clock).await?;
     let monitors = mailboxes::monitors(&opened, clock.now());
-    let watched = opened.watched;
+
     let monitoring = match &args.listen {
         Some(address) => Some(listen(address, "--listen").await?),
         None => None,
     };
-    let pullers = open(&watched).await?;
+    let pullers = open(&opened).await?;
     let service = Service::new(GRACE)?;
     let tasks = Tasks::new();
     if let Some(listener) = monitoring {
@@ -52,7 +52,7 @@ pub(super) async fn run(
         tasks.start("pull", |stop| puller.run(subscription, stop));
     }
     telemetry.start(&tasks);
-    mailboxes::start(&watched, env, &tasks)?;
+    mailboxes::start(&opened.watched, env, &tasks)?;
     Ok(run_until_stopped(service, tasks, monitors).await)
 }
 
@@ -82,7 +82,8 @@ pub(super) fn check_subscriptions(planned: &[Planned]) -> anyhow::Result<()> {
 
 /// Opens the subscriptions, each once. If there are several, one that cannot be opened is tried again later and stops no
 /// other; its mailboxes are polled.
-async fn open(watched: &[Watched]) -> anyhow::Result<Vec<(Puller, Option<PullSubscription>)>> {
+async fn open(all: &Opened) -> anyhow::Result<Vec<(Puller, Option<PullSubscription>)>> {
+    let watched = &all.watched;
     let subscriptions = mailboxes::subscriptions(watched);
     let is_several = subscriptions.len() > 1;
     let mut pullers = Vec::new();
@@ -101,7 +102,7 @@ async fn open(watched: &[Watched]) -> anyhow::Result<Vec<(Puller, Option<PullSub
             tokens: account.tokens(),
             subscription: subscription.to_owned(),
             pubsub: account.pubsub(),
-            servers: mailboxes::servers(of_it()),
+            servers: mailboxes::servers(of_it(), all),
             syncs: of_it().map(|one| Arc::clone(&one.watcher.sync)).collect(),
             jitter: fastrand::f64,
         };

@@ -65,7 +65,7 @@ pub(super) async fn run(
     }
     let (router, monitors) = if let Some(opened) = opened {
         let monitors = mailboxes::monitors(&opened, clock.now());
-        let router = mailboxes::servers(&opened.watched).router(&args.path);
+        let router = mailboxes::servers(&opened.watched, &opened).router(&args.path);
         mailboxes::start(&opened.watched, env, &tasks)?;
         (router.merge(monitors.router()), monitors)
     } else {
