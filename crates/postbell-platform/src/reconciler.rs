@@ -7,6 +7,7 @@ mod accounts;
 mod command_queue;
 mod cooldowns;
 mod machine_sync;
+mod releases;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use postbell_core::{
 };
 use postbell_google::TokenError;
 use postbell_protocol::api::operator::GooglePermission;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,7 @@ pub use self::command_queue::CommandQueue;
 pub(crate) use self::command_queue::UnusedGrant;
 use self::command_queue::{ChangeReply, Command, Exchange};
 use self::machine_sync::{MachineSync, MachineSyncParts};
+use self::releases::{Releases, last_moment};
 use crate::change::{Change, ChangeError, Changed, SyncOutcome};
 use crate::operator_client::NewGrant;
 use crate::random::Random;
@@ -42,18 +44,6 @@ const BATCH: usize = 64;
 
 /// How many commands and syncs run at once. Further commands wait in the queue.
 const MAX_IN_FLIGHT: usize = 1024;
-
-/// The pauses after which Google is asked again to revoke a permission, and for how many permissions at once.
-const RELEASE_PAUSES: [Duration; 4] = [
-    Duration::from_secs(1),
-    Duration::from_secs(30),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(30 * 60),
-];
-const MAX_RELEASES: usize = 128;
-
-/// How long a permission that is being given or revoked may delay a stop.
-const LAST_REQUEST: Duration = Duration::from_secs(5);
 
 /// How often a change begins again because the connection that it ends has changed.
 const MAX_CONFLICTS: usize = 10;
@@ -126,8 +116,8 @@ impl Reconciler {
             random,
             orphaned_machines,
             relays,
+            releases: Releases::new(operator_client.clone()),
             operator_client,
-            releases: Semaphore::new(MAX_RELEASES),
             clock,
             machines,
         };
@@ -199,12 +189,6 @@ impl Reconciler {
     }
 }
 
-/// Waits until a request to Google delays a stop for too long.
-async fn last_moment(stop: &CancellationToken) {
-    stop.cancelled().await;
-    sleep(LAST_REQUEST).await;
-}
-
 fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         warn!(%error, "A task of the reconciler panicked");
@@ -220,8 +204,7 @@ struct Worker {
     orphaned_machines: Arc<dyn OrphanedMachines>,
     relays: Arc<dyn Relays>,
     operator_client: Option<Arc<OperatorClient>>,
-    /// Limits the permissions that wait for Google.
-    releases: Semaphore,
+    releases: Releases,
     clock: Arc<dyn Clock>,
     machines: MachineSync,
 }
@@ -235,9 +218,9 @@ impl Worker {
             }
             Command::Exchange(exchange) => self.exchange(*exchange, &stop).await,
             Command::Release(grant, reply) => {
-                let permission = self.release(&grant, &stop).await;
+                let permission = self.releases.release(&grant, &stop).await;
                 let _caller_is_gone = reply.send(permission);
-                self.finish_release(&grant, permission, &stop).await;
+                self.releases.finish(&grant, permission, &stop).await;
             }
         }
     }
@@ -289,7 +272,7 @@ impl Worker {
         let synced = stop.run_until_cancelled(self.machines.sync(synced));
         let released = async {
             match &ended {
-                Some(grant) => self.release(grant, stop).await,
+                Some(grant) => self.releases.release(grant, stop).await,
                 None => GooglePermission::OwnProject,
             }
         };
@@ -300,7 +283,7 @@ impl Worker {
             permission,
         }));
         if let Some(grant) = &ended {
-            self.finish_release(grant, permission, stop).await;
+            self.releases.finish(grant, permission, stop).await;
         }
     }
 
@@ -384,45 +367,6 @@ impl Worker {
                 }
                 stored => return Ok((stored?.ok_or(ChangeError::UnknownUser)?, grant)),
             }
-        }
-    }
-
-    /// Has Google revoke a permission. A stop waits a moment for it.
-    async fn release(&self, grant: &NewGrant, stop: &CancellationToken) -> GooglePermission {
-        let Some(client) = &self.operator_client else {
-            return GooglePermission::OwnProject;
-        };
-        let released = async {
-            match grant {
-                NewGrant::Of(grant) => client.release(grant, None).await,
-                NewGrant::Unknown(user) => client.release_unknown(user).await,
-            }
-        };
-        tokio::select! {
-            permission = released => permission,
-            () = last_moment(stop) => GooglePermission::NotRevoked,
-        }
-    }
-
-    /// Repeats a release that has failed.
-    async fn finish_release(
-        &self,
-        grant: &NewGrant,
-        mut permission: GooglePermission,
-        stop: &CancellationToken,
-    ) {
-        let place = self.releases.try_acquire();
-        for pause in RELEASE_PAUSES.iter().filter(|_| place.is_ok()) {
-            if permission != GooglePermission::NotRevoked
-                || stop.run_until_cancelled(sleep(*pause)).await.is_none()
-            {
-                break;
-            }
-            permission = self.release(grant, stop).await;
-        }
-        if permission == GooglePermission::NotRevoked {
-            let name = grant.log_name();
-            warn!("The permission of {name} stays at Google: its owner must remove it there");
         }
     }
 

@@ -228,14 +228,14 @@ impl<'a> LineNumbers<'a> {
     /// The line of a record that the reader has found from a position on. Later records follow.
     fn at(&mut self, position: Option<&Position>) -> u64 {
         let byte = position.map_or(0, Position::byte);
-        let looked_from = usize::try_from(byte)
+        let start = usize::try_from(byte)
             .unwrap_or(usize::MAX)
             .min(self.text.len());
-        let blank = self.text[looked_from..].iter();
+        let blank = self.text[start..].iter();
         let blank = blank
             .take_while(|byte| matches!(byte, b'\r' | b'\n'))
             .count();
-        let begins = looked_from + blank;
+        let begins = start + blank;
         let between = &self.text[self.at.min(begins)..begins];
         let feeds = between.iter().filter(|&&byte| byte == b'\n').count();
         let returns = between
