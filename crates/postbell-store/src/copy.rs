@@ -4,11 +4,14 @@
 //! the copy is, so that one that was killed continues; until the copy is verified, no process opens the target.
 //! Secrets are copied as they are encrypted: no key is needed.
 
+mod replaced;
 mod table;
 
 use async_trait::async_trait;
 use postbell_core::{BoxError, StoreError, printable};
 
+pub use self::replaced::ReplacedTexts;
+use self::replaced::Replacements;
 use self::table::{Checksum, decode, encode};
 pub(crate) use self::table::{
     DROPPED, Kind, LAST_DEAD_LETTER, LAST_LEASE, LATEST_TIME, Row, Rows, TABLES, Table, USER, Value,
@@ -44,6 +47,8 @@ pub struct Copied {
     pub tables: Vec<CopiedTable>,
     /// Whether the target had all rows before, so that nothing was written.
     pub was_complete: bool,
+    /// The columns whose texts are not the same, because the target cannot hold each character.
+    pub replaced: Vec<ReplacedTexts>,
 }
 
 /// Why a store was not copied.
@@ -135,6 +140,9 @@ pub(crate) struct Position {
 /// A store that is copied from or to. No other process uses it during the copy.
 #[async_trait]
 pub(crate) trait CopyEnd: Send {
+    /// Whether a text may contain the NUL character.
+    fn holds_nul(&self) -> bool;
+
     /// Reads the next rows, in the order of their keys.
     async fn page(&mut self, table: &Table, after: &[Value]) -> Result<Vec<Row>, CopyError>;
 
@@ -188,8 +196,9 @@ pub async fn copy(
         Location::File(path) => Box::new(sqlite::copy_target(path, &first)?),
         Location::Postgres(target) => Box::new(postgres::copy_target(&target, &first).await?),
     };
+    let mut replaced = Replacements::default();
     let Some(position) = begin(&mut *target, first).await? else {
-        let compared = verify(&mut *source, &mut *target, progress).await;
+        let compared = verify(&mut *source, &mut *target, &mut replaced, progress).await;
         let tables = compared.map_err(|error| match error {
             CopyError::Differs { .. } => CopyError::NotEmpty,
             other => other,
@@ -197,16 +206,18 @@ pub async fn copy(
         return Ok(Copied {
             tables,
             was_complete: true,
+            replaced: replaced.into(),
         });
     };
     copy_tables(&mut *source, &mut *target, position, progress).await?;
-    let tables = verify(&mut *source, &mut *target, progress).await?;
+    let tables = verify(&mut *source, &mut *target, &mut replaced, progress).await?;
     // One that has started during the copy waits, and would use the source from then on.
     source.refuse_if_used().await?;
     target.finish().await?;
     Ok(Copied {
         tables,
         was_complete: false,
+        replaced: replaced.into(),
     })
 }
 
@@ -251,9 +262,13 @@ async fn copy_tables(
         let mut after = decode(&position.last).ok_or_else(|| unreadable("the key"))?;
         let mut rows = 0;
         loop {
-            let page = source.page(table, &after).await?;
+            let mut page = source.page(table, &after).await?;
             let Some(last) = page.last() else { break };
             after = last[..table.key].to_vec();
+            if !target.holds_nul() {
+                // Those of all rows are reported when the tables are compared.
+                Replacements::default().replace(table, &mut page);
+            }
             position.last = encode(&after);
             let written = target.write(table, &page, &position).await;
             written.map_err(|error| match error {
@@ -285,12 +300,14 @@ fn unreadable(what: &'static str) -> CopyError {
 async fn verify(
     source: &mut dyn CopyEnd,
     target: &mut dyn CopyEnd,
+    replaced: &mut Replacements,
     progress: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<Vec<CopiedTable>, CopyError> {
     let mut copied = Vec::new();
     for table in TABLES {
-        let ours = checksum(source, table, progress).await?;
-        if ours != checksum(target, table, progress).await? {
+        let replaced = (!target.holds_nul()).then_some(&mut *replaced);
+        let ours = checksum(source, table, replaced, progress).await?;
+        if ours != checksum(target, table, None, progress).await? {
             return Err(CopyError::Differs { table: table.name });
         }
         let (rows, checksum) = ours;
@@ -306,14 +323,18 @@ async fn verify(
 async fn checksum(
     store: &mut dyn CopyEnd,
     table: &'static Table,
+    mut replaced: Option<&mut Replacements>,
     progress: &mut (dyn FnMut(CopyProgress) + Send),
 ) -> Result<(u64, String), CopyError> {
     let mut checksum = Checksum::new();
     let mut after = Vec::new();
     loop {
-        let page = store.page(table, &after).await?;
+        let mut page = store.page(table, &after).await?;
         let Some(last) = page.last() else { break };
         after = last[..table.key].to_vec();
+        if let Some(replaced) = &mut replaced {
+            replaced.replace(table, &mut page);
+        }
         page.iter().for_each(|row| checksum.add(row));
         progress(CopyProgress {
             table: table.name,

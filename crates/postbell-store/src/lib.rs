@@ -31,7 +31,7 @@ use postbell_core::{
 pub use crate::at_rest::KeyRing;
 use crate::at_rest::Secrets;
 pub use crate::backup::{Backup, BackupError, NamedKey, backup, fingerprint, restore};
-pub use crate::copy::{Copied, CopiedTable, CopyError, CopyProgress, copy};
+pub use crate::copy::{Copied, CopiedTable, CopyError, CopyProgress, ReplacedTexts, copy};
 pub use crate::options::StoreOptions;
 use crate::postgres::{
     PostgresAlerts, PostgresAudit, PostgresDeliveries, PostgresSessions, PostgresTokens,

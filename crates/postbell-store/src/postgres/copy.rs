@@ -173,6 +173,10 @@ fn failed(failure: Failure) -> CopyError {
 
 #[async_trait]
 impl CopyEnd for PostgresEnd {
+    fn holds_nul(&self) -> bool {
+        false
+    }
+
     async fn page(&mut self, table: &Table, after: &[Value]) -> Result<Vec<Row>, CopyError> {
         self.run(|db| async move { page(&db, table, after).await })
             .await

@@ -10,7 +10,6 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::failure::Failure;
 use super::{connection, schema};
 use crate::OpenError;
-use crate::columns::without_nul;
 use crate::copy::{
     CopyEnd, CopyError, DROPPED, LAST_DEAD_LETTER, LAST_LEASE, LATEST_TIME, Position, Row, Rows,
     Table, USER, Value,
@@ -162,6 +161,10 @@ impl SqliteEnd {
 
 #[async_trait]
 impl CopyEnd for SqliteEnd {
+    fn holds_nul(&self) -> bool {
+        true
+    }
+
     async fn page(&mut self, table: &Table, after: &[Value]) -> Result<Vec<Row>, CopyError> {
         self.read(table, after).map_err(|error| self.failed(error))
     }
@@ -264,7 +267,7 @@ fn value(value: ValueRef<'_>) -> Value {
     match value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Text(text) => Value::Text(without_nul(&String::from_utf8_lossy(text))),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
         ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
         // No column contains one.
         ValueRef::Real(number) => Value::Text(number.to_string()),

@@ -12,7 +12,7 @@ use postbell_core::{
     Notification, Principal, RelayId, Settlement, StoredTarget, Timestamp, TokenDigest, TokenScope,
     UserId,
 };
-use postbell_store::{CopiedTable, CopyError, OpenError, Store, StoreOptions, copy};
+use postbell_store::{CopiedTable, CopyError, OpenError, ReplacedTexts, Store, StoreOptions, copy};
 
 use crate::engines::{Engine, keys, on_each_engine};
 
@@ -161,6 +161,16 @@ pub(crate) async fn deliver(store: &Store) {
     last.unwrap();
 }
 
+fn named(texts: &ReplacedTexts) -> String {
+    let ReplacedTexts {
+        table,
+        column,
+        rows,
+        first,
+    } = texts;
+    format!("{table} {column} {rows} {first}")
+}
+
 async fn run(from: &Engine, to: &Engine) -> Result<Vec<CopiedTable>, CopyError> {
     let copied = copy(&from.url(), &to.url(), &mut |_| ()).await;
     copied.map(|copied| copied.tables)
@@ -174,10 +184,18 @@ async fn there_and_back_is_the_same() {
     fill(&store, 30).await;
     deliver(&store).await;
     drop(store);
-    let tables = run(&first, &middle).await.unwrap();
+    let copied = copy(&first.url(), &middle.url(), &mut |_| ())
+        .await
+        .unwrap();
+    let tables = copied.tables;
     for table in &tables {
         assert!(table.rows > 0, "nothing is copied of {}", table.table);
     }
+    let replaced: Vec<_> = copied.replaced.iter().map(named).collect();
+    assert_eq!(
+        replaced,
+        ["dead_letter cause 30 1", "delivery cause 40 user-0 0"]
+    );
     assert_eq!(run(&middle, &other).await.unwrap(), tables);
     assert_eq!(run(&other, &back).await.unwrap(), tables);
 
@@ -200,6 +218,20 @@ async fn there_and_back_is_the_same() {
         });
         assert_eq!(left.await, right.await);
     }
+}
+
+#[tokio::test]
+async fn a_file_keeps_texts_that_postgresql_cannot_hold() {
+    let [first, other] = [Engine::sqlite(), Engine::sqlite()];
+    let store = first.open(keys("k", &[]));
+    deliver(&store).await;
+    let before = store.log().dead_letters(None, None, 9).await.unwrap();
+    drop(store);
+    let copied = copy(&first.url(), &other.url(), &mut |_| ()).await.unwrap();
+    assert_eq!(copied.replaced, []);
+    let copied = other.open(keys("k", &[])).log();
+    assert_eq!(copied.dead_letters(None, None, 9).await.unwrap(), before);
+    assert!(before[0].cause.contains('\0'), "{}", before[0].cause);
 }
 
 #[tokio::test]

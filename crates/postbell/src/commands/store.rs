@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use postbell_store::{Copied, CopyProgress};
+use postbell_store::{Copied, CopyProgress, ReplacedTexts};
 use serde_json::json;
 
 use super::table;
@@ -52,6 +52,7 @@ async fn copy(args: &CopyArgs, console: &Console) -> anyhow::Result<ExitCode> {
     let Copied {
         tables: copied,
         was_complete,
+        replaced,
     } = postbell_store::copy(from.expose(), to.expose(), &mut progress).await?;
     if args.json {
         let tables = copied
@@ -68,6 +69,9 @@ async fn copy(args: &CopyArgs, console: &Console) -> anyhow::Result<ExitCode> {
             console.columns(),
         ))?;
     }
+    replaced
+        .iter()
+        .for_each(|texts| note_replaced(texts, console));
     let copied = if was_complete {
         "This copy was complete before: every table has the same rows."
     } else {
@@ -78,6 +82,19 @@ async fn copy(args: &CopyArgs, console: &Console) -> anyhow::Result<ExitCode> {
          relays and platforms."
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+fn note_replaced(texts: &ReplacedTexts, console: &Console) {
+    let ReplacedTexts {
+        table,
+        column,
+        rows,
+        first,
+    } = texts;
+    console.error(&format!(
+        "note: PostgreSQL cannot hold the NUL character: U+FFFD replaces it in {table}.{column} of {rows} rows, the first of \
+         which is {first}"
+    ));
 }
 
 /// Returns a store's URL, which may be in a file. Other users of the machine see arguments, so a URL with a
