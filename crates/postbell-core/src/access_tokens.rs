@@ -49,6 +49,15 @@ pub struct AccessToken {
     pub last_used_at: Option<Timestamp>,
 }
 
+impl AccessToken {
+    /// Whether a use at this time is to be stored.
+    #[must_use]
+    pub fn is_use_due(&self, now: Timestamp) -> bool {
+        let is_recent = |at: Timestamp| at + TOKEN_USE_INTERVAL > now && at <= now;
+        !self.last_used_at.is_some_and(is_recent)
+    }
+}
+
 /// A durable store of tokens, by the digests of their secrets.
 ///
 /// - A token is found until it expires, is revoked, or its user is removed.

@@ -108,25 +108,27 @@ pub trait DeliveryQueue: Send + Sync {
         now: Timestamp,
     ) -> Result<Accepted, StoreError>;
 
-    /// Leases up to `limit` due mailboxes to `relay` until `now + lease`, the longest due first, and
-    /// returns when the next one is due.
-    async fn claim(
+    /// Leases up to `limit` due mailboxes to `relay` until `now + lease`, and returns when the next one is due.
+    async fn claim_in(
         &self,
+        order: ClaimOrder,
         relay: RelayId,
         now: Timestamp,
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError>;
 
-    /// The same, the latest due first: with both in turn, new mail does not wait behind a backlog, nor the backlog
-    /// behind new mail.
-    async fn claim_latest(
+    /// The same, the longest due first.
+    async fn claim(
         &self,
         relay: RelayId,
         now: Timestamp,
         lease: Duration,
         limit: usize,
-    ) -> Result<Claimed, StoreError>;
+    ) -> Result<Claimed, StoreError> {
+        let order = ClaimOrder::LongestDue;
+        self.claim_in(order, relay, now, lease, limit).await
+    }
 
     /// Records a heartbeat of `relay`, and releases the claims of relays that have not done so for
     /// [`RELAY_TIMEOUT`]: they are due as if they had never been claimed, and cannot settle anything.
@@ -215,10 +217,31 @@ pub struct UnparseableMessage {
     pub cause: String,
 }
 
+/// Which of the due mailboxes are claimed first. With both in turn, new mail does not wait behind a backlog, nor the
+/// backlog behind new mail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClaimOrder {
+    /// Those that have been due for the longest time.
+    LongestDue,
+    /// Those that have become due last.
+    LatestDue,
+}
+
+impl ClaimOrder {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::LongestDue => Self::LatestDue,
+            Self::LatestDue => Self::LongestDue,
+        }
+    }
+}
+
 /// The result of [`DeliveryQueue::claim`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Claimed {
-    /// The claims, the longest due first.
+    /// The claims, in the order that was asked for.
     pub claims: Vec<Claim>,
 
     /// When the next mailbox becomes due, which may be in the past; `None` if none is pending. A

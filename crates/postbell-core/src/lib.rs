@@ -49,9 +49,9 @@ pub use delivery_log::{
     HOURS_COUNTED, HourlyCount, Outcome, PendingDelivery, Replayed,
 };
 pub use delivery_queue::{
-    Accepted, CLOCK_TOLERANCE, Claim, Claimed, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW, DeliveryQueue,
-    HEARTBEAT_INTERVAL, RELAY_TIMEOUT, RelayId, SettleError, Settlement, UNPARSEABLE_KEPT,
-    UnparseableMessage,
+    Accepted, CLOCK_TOLERANCE, Claim, ClaimOrder, Claimed, DEAD_LETTERS_KEPT, DUPLICATE_WINDOW,
+    DeliveryQueue, HEARTBEAT_INTERVAL, RELAY_TIMEOUT, RelayId, SettleError, Settlement,
+    UNPARSEABLE_KEPT, UnparseableMessage,
 };
 pub use directory::{
     AccountReport, Directory, DirectoryError, Instance, InstanceStatus, Lookup, MachineLocation,

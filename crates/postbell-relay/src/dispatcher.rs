@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Claim, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure, HEARTBEAT_INTERVAL,
-    Notification, ProblemCode, RelayId, RetrySchedule, SettleError, Settlement, Span, SpanKind,
-    StoreError, Tracer, jittered,
+    Claim, ClaimOrder, Claimed, Clock, DeadLetterReason, DeliveryQueue, Failure,
+    HEARTBEAT_INTERVAL, Notification, ProblemCode, RelayId, RetrySchedule, SettleError, Settlement,
+    Span, SpanKind, StoreError, Tracer, jittered,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -175,12 +175,12 @@ impl Dispatcher {
     async fn deliver_until(self: Arc<Self>, stop: CancellationToken, aftermath: &Arc<Aftermath>) {
         let mut deliveries = JoinSet::new();
         let abort = CancellationToken::new();
-        let mut latest = false;
+        let mut order = ClaimOrder::LongestDue;
         while !stop.is_cancelled() {
             let free = self.settings.max_concurrent - deliveries.len();
-            let claimed = self.claim_due(free, latest).await;
+            let claimed = self.claim_due(free, order).await;
             // In turn, so that new mail does not wait behind a backlog, nor the backlog behind new mail.
-            latest = !latest;
+            order = order.other();
             let pause = match claimed {
                 Ok((claims, pause)) => {
                     for claim in claims {
@@ -224,23 +224,19 @@ impl Dispatcher {
         }
     }
 
-    /// Claims up to `limit` due deliveries, the latest or the longest due, and returns how long to wait for the next one.
+    /// Claims up to `limit` due deliveries, and returns how long to wait for the next one.
     async fn claim_due(
         &self,
         limit: usize,
-        latest: bool,
+        order: ClaimOrder,
     ) -> Result<(Vec<Claim>, Duration), StoreError> {
         let now = self.clock.now();
         if limit == 0 {
             return Ok((Vec::new(), MAX_PAUSE));
         }
         let (relay, lease) = (self.relay, self.settings.lease);
-        let claimed = if latest {
-            self.queue.claim_latest(relay, now, lease, limit).await
-        } else {
-            self.queue.claim(relay, now, lease, limit).await
-        };
-        let Claimed { claims, next_due } = claimed?;
+        let claimed = self.queue.claim_in(order, relay, now, lease, limit);
+        let Claimed { claims, next_due } = claimed.await?;
         let pause = next_due.map_or(MAX_PAUSE, |due| (due - now).min(MAX_PAUSE));
         Ok((claims, pause))
     }

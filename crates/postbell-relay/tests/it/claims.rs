@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Accepted, Claim, Claimed, Clock, DeliveryQueue, Notification, ProblemCode, RelayId,
+    Accepted, Claim, ClaimOrder, Claimed, Clock, DeliveryQueue, Notification, ProblemCode, RelayId,
     RetrySchedule, SettleError, Settlement, StoreError, Tasks, Timestamp, Tracer,
     UnparseableMessage, UserId,
 };
@@ -42,26 +42,16 @@ impl DeliveryQueue for CountedClaims {
         self.queue.dead_letter(message, now).await
     }
 
-    async fn claim(
+    async fn claim_in(
         &self,
+        order: ClaimOrder,
         relay: RelayId,
         now: Timestamp,
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError> {
         self.claims.fetch_add(1, Ordering::SeqCst);
-        self.queue.claim(relay, now, lease, limit).await
-    }
-
-    async fn claim_latest(
-        &self,
-        relay: RelayId,
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> Result<Claimed, StoreError> {
-        self.claims.fetch_add(1, Ordering::SeqCst);
-        self.queue.claim_latest(relay, now, lease, limit).await
+        self.queue.claim_in(order, relay, now, lease, limit).await
     }
 
     async fn heartbeat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {

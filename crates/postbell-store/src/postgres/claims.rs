@@ -1,9 +1,8 @@
 //! Claims of due mailboxes.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use postbell_core::{CLOCK_TOLERANCE, Claim, Claimed, RelayId, StoreError, Timestamp};
+use postbell_core::{CLOCK_TOLERANCE, Claim, ClaimOrder, Claimed, RelayId, StoreError, Timestamp};
 use tokio_postgres::Row;
 use tracing::error;
 
@@ -16,11 +15,16 @@ use crate::columns::{self, count, limit, number, time, time_if_any};
 /// Claims nothing if the clock was ahead (`$4` is the latest time that is not). A row that another
 /// transaction has locked is skipped: none waits for another relay. Numbers the claims in their order. A row that was
 /// changed just before it was locked is not in the place that this statement sees, and is claimed the next time.
-const CLAIM: &str = "
+macro_rules! claim {
+    ($order:literal) => {
+        concat!(
+            "
     WITH due AS MATERIALIZED (
         SELECT ctid AS place, user_id, due_at FROM pending
         WHERE due_at <= $1 AND (SELECT latest FROM queue_clock) <= $4
-        ORDER BY due_at, user_id LIMIT $3 FOR UPDATE SKIP LOCKED
+        ORDER BY ",
+            $order,
+            " LIMIT $3 FOR UPDATE SKIP LOCKED
     ), numbered AS MATERIALIZED (
         SELECT place, nextval('lease') AS number FROM due
     ), marked AS (
@@ -33,10 +37,14 @@ const CLAIM: &str = "
         RETURNING pending.user_id, message_id, history_id, address, published_at, body, accepted_at,
             attempt, lease, trace
     )
-    SELECT * FROM claimed ORDER BY lease";
+    SELECT * FROM claimed ORDER BY lease"
+        )
+    };
+}
 
-static CLAIM_LATEST: LazyLock<String> =
-    LazyLock::new(|| CLAIM.replace("due_at, user_id LIMIT", "due_at DESC, user_id DESC LIMIT"));
+const LONGEST_DUE: &str = claim!("due_at, user_id");
+
+const LATEST_DUE: &str = claim!("due_at DESC, user_id DESC");
 
 const STATE: &str = "
     SELECT (SELECT min(due_at) FROM pending WHERE due_at IS NOT NULL) AS due_at,
@@ -63,13 +71,6 @@ pub(super) enum Attempt {
     ClockWasAhead(Timestamp),
 }
 
-/// Which of the due mailboxes are claimed first.
-#[derive(Clone, Copy)]
-pub(super) enum First {
-    LongestDue,
-    LatestDue,
-}
-
 /// Claims up to `most` due mailboxes for a relay, in statements that commit by themselves.
 pub(super) async fn claim(
     session: &Session,
@@ -77,11 +78,11 @@ pub(super) async fn claim(
     now: Timestamp,
     lease: Duration,
     most: usize,
-    first: First,
+    order: ClaimOrder,
 ) -> Result<Attempt, Failure> {
-    let claim = match first {
-        First::LongestDue => CLAIM,
-        First::LatestDue => &CLAIM_LATEST,
+    let claim = match order {
+        ClaimOrder::LongestDue => LONGEST_DUE,
+        ClaimOrder::LatestDue => LATEST_DUE,
     };
     let parameters: Vec<Box<dyn Parameter>> = vec![
         Box::new(now.as_millis()),

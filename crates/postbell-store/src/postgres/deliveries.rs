@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Accepted, Actor, AuditAction, Claim, Claimed, DeadLetter, DeliveryLog, DeliveryQueue,
-    DeliveryRecord, Depth, HourlyCount, Notification, PendingDelivery, ProblemCode, RelayId,
-    Replayed, SettleError, Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
+    Accepted, Actor, AuditAction, Claim, ClaimOrder, Claimed, DeadLetter, DeliveryLog,
+    DeliveryQueue, DeliveryRecord, Depth, HourlyCount, Notification, PendingDelivery, ProblemCode,
+    RelayId, Replayed, SettleError, Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
 };
 
 use super::audit::record;
-use super::claims::{self, Attempt, First};
+use super::claims::{self, Attempt};
 use super::clock::ClockMark;
 use super::database::Database;
 use super::failure::Failure;
@@ -54,52 +54,6 @@ impl PostgresDeliveries {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Claims due mailboxes after what was claimed without an answer is released.
-    async fn claim_first(
-        &self,
-        first: First,
-        relay: RelayId,
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> Result<Claimed, StoreError> {
-        let last = self.last_claims().get(&relay).copied().unwrap_or_default();
-        if last.has_failed {
-            let released = self.database.write::<(), StoreError, _>(|db| async move {
-                claims::release_unknown(&db, relay, last.lease).await
-            });
-            released.await?;
-        }
-        loop {
-            let has_failed = true;
-            let in_doubt = LastClaim { has_failed, ..last };
-            self.last_claims().insert(relay, in_doubt);
-            let attempt = self.database.run_write(|db| async move {
-                claims::claim(&db, relay, now, lease, limit, first).await
-            });
-            match attempt.await? {
-                Attempt::Claimed(claimed) => {
-                    let numbers = claimed.claims.iter().map(|claim| claim.lease);
-                    let known = LastClaim {
-                        lease: numbers.fold(last.lease, i64::max),
-                        has_failed: false,
-                    };
-                    self.last_claims().insert(relay, known);
-                    let users = claimed.claims.iter().map(|claim| &claim.notification.user);
-                    users.for_each(|user| self.database.announce(user));
-                    return Ok(claimed);
-                }
-                Attempt::ClockWasAhead(latest) => {
-                    let corrected = self.database.write::<(), StoreError, _>(|db| async move {
-                        clock::correct(&db, latest, now, lease).await
-                    });
-                    corrected.await?;
-                    self.database.lanes().clock().stored(now);
-                }
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -126,26 +80,50 @@ impl DeliveryQueue for PostgresDeliveries {
             .await
     }
 
-    async fn claim(
+    async fn claim_in(
         &self,
+        order: ClaimOrder,
         relay: RelayId,
         now: Timestamp,
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError> {
-        let first = First::LongestDue;
-        self.claim_first(first, relay, now, lease, limit).await
-    }
-
-    async fn claim_latest(
-        &self,
-        relay: RelayId,
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> Result<Claimed, StoreError> {
-        let first = First::LatestDue;
-        self.claim_first(first, relay, now, lease, limit).await
+        // What was claimed without an answer is released first.
+        let last = self.last_claims().get(&relay).copied().unwrap_or_default();
+        if last.has_failed {
+            let released = self.database.write::<(), StoreError, _>(|db| async move {
+                claims::release_unknown(&db, relay, last.lease).await
+            });
+            released.await?;
+        }
+        loop {
+            let has_failed = true;
+            let in_doubt = LastClaim { has_failed, ..last };
+            self.last_claims().insert(relay, in_doubt);
+            let attempt = self.database.run_write(|db| async move {
+                claims::claim(&db, relay, now, lease, limit, order).await
+            });
+            match attempt.await? {
+                Attempt::Claimed(claimed) => {
+                    let numbers = claimed.claims.iter().map(|claim| claim.lease);
+                    let known = LastClaim {
+                        lease: numbers.fold(last.lease, i64::max),
+                        has_failed: false,
+                    };
+                    self.last_claims().insert(relay, known);
+                    let users = claimed.claims.iter().map(|claim| &claim.notification.user);
+                    users.for_each(|user| self.database.announce(user));
+                    return Ok(claimed);
+                }
+                Attempt::ClockWasAhead(latest) => {
+                    let corrected = self.database.write::<(), StoreError, _>(|db| async move {
+                        clock::correct(&db, latest, now, lease).await
+                    });
+                    corrected.await?;
+                    self.database.lanes().clock().stored(now);
+                }
+            }
+        }
     }
 
     async fn heartbeat(&self, relay: RelayId, now: Timestamp) -> Result<usize, StoreError> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use postbell_core::{
-    AccessToken, AccessTokens, Actor, AuditAction, StoreError, TOKEN_USE_INTERVAL, Timestamp,
-    TokenDigest, TokenId, UserId,
+    AccessToken, AccessTokens, Actor, AuditAction, StoreError, Timestamp, TokenDigest, TokenId,
+    UserId,
 };
 use rusqlite::{Connection, params};
 use tracing::warn;
@@ -74,10 +74,7 @@ impl AccessTokens for SqliteTokens {
             .database
             .read::<_, StoreError>(move |db| find(db, digest, now))
             .await?;
-        let is_recent = |at: Timestamp| at + TOKEN_USE_INTERVAL > now && at <= now;
-        if let Some(token) = &found
-            && !token.last_used_at.is_some_and(is_recent)
-        {
+        if found.as_ref().is_some_and(|token| token.is_use_due(now)) {
             let recorded = self.database.write::<_, StoreError>(move |db| {
                 let values = params![digest.0, now.as_millis()];
                 Ok(db.prepare_cached(RECORD_USE)?.execute(values)?)

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Accepted, Actor, AuditAction, Claim, Claimed, DeadLetter, DeliveryLog, DeliveryQueue,
-    DeliveryRecord, Depth, HourlyCount, Notification, PendingDelivery, ProblemCode, RelayId,
-    Replayed, SettleError, Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
+    Accepted, Actor, AuditAction, Claim, ClaimOrder, Claimed, DeadLetter, DeliveryLog,
+    DeliveryQueue, DeliveryRecord, Depth, HourlyCount, Notification, PendingDelivery, ProblemCode,
+    RelayId, Replayed, SettleError, Settlement, StoreError, Timestamp, UnparseableMessage, UserId,
 };
 
 use super::audit::record;
@@ -57,20 +57,9 @@ impl DeliveryQueue for SqliteDeliveries {
             .await
     }
 
-    async fn claim(
+    async fn claim_in(
         &self,
-        relay: RelayId,
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> Result<Claimed, StoreError> {
-        self.database
-            .write_at_last(move |db| claimed(db, pending::claim(db, relay, now, lease, limit)?))
-            .await
-    }
-
-    async fn claim_latest(
-        &self,
+        order: ClaimOrder,
         relay: RelayId,
         now: Timestamp,
         lease: Duration,
@@ -78,7 +67,8 @@ impl DeliveryQueue for SqliteDeliveries {
     ) -> Result<Claimed, StoreError> {
         self.database
             .write_at_last(move |db| {
-                claimed(db, pending::claim_latest(db, relay, now, lease, limit)?)
+                let claims = pending::claim(db, order, relay, now, lease, limit)?;
+                claimed(db, claims)
             })
             .await
     }

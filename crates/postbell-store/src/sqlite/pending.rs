@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use postbell_core::{
-    Accepted, Claim, Depth, Notification, ProblemCode, RelayId, Replayed, Settlement, Timestamp,
-    UserId,
+    Accepted, Claim, ClaimOrder, Depth, Notification, ProblemCode, RelayId, Replayed, Settlement,
+    Timestamp, UserId,
 };
 use rusqlite::{Connection, params};
 
@@ -33,13 +33,9 @@ const CLAIM: &[&str] = &[
     "attempt",
 ];
 
-static DUE: LazyLock<String> = LazyLock::new(|| {
-    let columns = CLAIM.join(", ");
-    format!("SELECT {columns} FROM pending WHERE due_at <= ?1 ORDER BY due_at, user LIMIT ?2")
-});
+static LONGEST_DUE: LazyLock<String> = LazyLock::new(|| due_by("due_at, user"));
 
-static LATEST_DUE: LazyLock<String> =
-    LazyLock::new(|| DUE.replace("due_at, user LIMIT", "due_at DESC, user DESC LIMIT"));
+static LATEST_DUE: LazyLock<String> = LazyLock::new(|| due_by("due_at DESC, user DESC"));
 
 const LEASE: &str = "
     UPDATE pending SET due_at = ?2, leased_until = ?2, lease = ?3, holder = ?4 WHERE user = ?1";
@@ -151,35 +147,25 @@ pub(super) fn retry_now(db: &Transaction<'_>, user: &UserId, now: Timestamp) -> 
     Ok(waits)
 }
 
+fn due_by(order: &str) -> String {
+    let columns = CLAIM.join(", ");
+    format!("SELECT {columns} FROM pending WHERE due_at <= ?1 ORDER BY {order} LIMIT ?2")
+}
+
 pub(super) fn claim(
     db: &Transaction<'_>,
+    order: ClaimOrder,
     relay: RelayId,
     now: Timestamp,
     lease: Duration,
     limit: usize,
 ) -> Result<Vec<Claim>> {
     clock::correct(db, now, lease)?;
-    lease_all(db, relay, now, lease, due(db, &DUE, now, limit)?)
-}
-
-pub(super) fn claim_latest(
-    db: &Transaction<'_>,
-    relay: RelayId,
-    now: Timestamp,
-    lease: Duration,
-    limit: usize,
-) -> Result<Vec<Claim>> {
-    clock::correct(db, now, lease)?;
-    lease_all(db, relay, now, lease, due(db, &LATEST_DUE, now, limit)?)
-}
-
-fn lease_all(
-    db: &Transaction<'_>,
-    relay: RelayId,
-    now: Timestamp,
-    lease: Duration,
-    mut claims: Vec<Claim>,
-) -> Result<Vec<Claim>> {
+    let statement = match order {
+        ClaimOrder::LongestDue => &LONGEST_DUE,
+        ClaimOrder::LatestDue => &LATEST_DUE,
+    };
+    let mut claims = due(db, statement, now, limit)?;
     if claims.is_empty() {
         return Ok(claims);
     }

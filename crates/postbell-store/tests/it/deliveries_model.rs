@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Claim, DeadLetterReason, Failure, HistoryId, Notification, ProblemCode, RelayId, Settlement,
-    Timestamp, UnparseableMessage, UserId,
+    Claim, ClaimOrder, DeadLetterReason, Failure, HistoryId, Notification, ProblemCode, RelayId,
+    Settlement, Timestamp, UnparseableMessage, UserId,
 };
 use postbell_store::{Store, StoreOptions};
 use postbell_testkit::{Deliveries, MemoryDeliveries, PostgresDatabase};
@@ -250,11 +250,15 @@ impl<'a> Run<'a> {
 
     async fn claim(&mut self, relay: RelayId, most: usize, latest: bool, now: Timestamp) -> String {
         let queue = &self.processes[0].queue;
-        let claimed = if latest {
-            queue.claim_latest(relay, now, LEASE, most).await.unwrap()
+        let order = if latest {
+            ClaimOrder::LatestDue
         } else {
-            queue.claim(relay, now, LEASE, most).await.unwrap()
+            ClaimOrder::LongestDue
         };
+        let claimed = queue
+            .claim_in(order, relay, now, LEASE, most)
+            .await
+            .unwrap();
         self.claims.extend(claimed.claims.clone());
         format!("{claimed:?}")
     }

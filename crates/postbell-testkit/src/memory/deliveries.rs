@@ -9,10 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use postbell_core::{
-    Accepted, CLOCK_TOLERANCE, CURSORS_KEPT, Changes, Claim, Claimed, Coverage, DEAD_LETTERS_KEPT,
-    DeadLetter, DeadLetterReason, DeliveryQueue, Notification, PendingDelivery, ProblemCode,
-    QueueCursor, RELAY_TIMEOUT, RelayId, SettleError, Settlement, StoreError, Timestamp,
-    UNPARSEABLE_KEPT, UnparseableMessage, UserId,
+    Accepted, CLOCK_TOLERANCE, CURSORS_KEPT, Changes, Claim, ClaimOrder, Claimed, Coverage,
+    DEAD_LETTERS_KEPT, DeadLetter, DeadLetterReason, DeliveryQueue, Notification, PendingDelivery,
+    ProblemCode, QueueCursor, RELAY_TIMEOUT, RelayId, SettleError, Settlement, StoreError,
+    Timestamp, UNPARSEABLE_KEPT, UnparseableMessage, UserId,
 };
 
 use super::audit::Recorder;
@@ -276,25 +276,18 @@ impl DeliveryQueue for MemoryDeliveries {
         Ok(Accepted::Queued)
     }
 
-    async fn claim(
+    async fn claim_in(
         &self,
-        relay: RelayId,
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> Result<Claimed, StoreError> {
-        Ok(self.claim_due(relay, now, lease, |due| due.truncate(limit)))
-    }
-
-    async fn claim_latest(
-        &self,
+        order: ClaimOrder,
         relay: RelayId,
         now: Timestamp,
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError> {
         Ok(self.claim_due(relay, now, lease, |due| {
-            due.reverse();
+            if order == ClaimOrder::LatestDue {
+                due.reverse();
+            }
             due.truncate(limit);
         }))
     }

@@ -21,7 +21,7 @@ fn neither_a_push_nor_its_delivery_builds_a_table_or_sorts() {
         mailboxes::ADD,
         mailboxes::REPLACE,
         mailboxes::MERGE,
-        DUE.as_str(),
+        LONGEST_DUE.as_str(),
         LATEST_DUE.as_str(),
         LEASE,
         NEXT_DUE,
@@ -49,7 +49,7 @@ fn no_query_is_prepared_again_for_other_parameters() {
     for query in [
         mailboxes::FIND.as_str(),
         cursor::OF_USER.as_str(),
-        DUE.as_str(),
+        LONGEST_DUE.as_str(),
         LATEST_DUE.as_str(),
         mailboxes::DELETE,
     ] {

@@ -5,7 +5,7 @@ use super::{
     notification_of, user,
 };
 use crate::{Deliveries, RELAY};
-use postbell_core::{Accepted, DUPLICATE_WINDOW, Settlement};
+use postbell_core::{Accepted, ClaimOrder, DUPLICATE_WINDOW, Settlement};
 
 /// To the byte.
 pub async fn a_notification_is_claimed_unchanged(deliveries: &Deliveries) {
@@ -166,8 +166,9 @@ pub async fn the_latest_due_are_claimed_first_where_that_is_asked_for(deliveries
         accepted.await.unwrap();
     }
     let now = T0 + 2 * SECOND;
-    let claimed = deliveries.queue.claim_latest(RELAY, now, LEASE, 2).await;
-    let claims = claimed.unwrap().claims;
+    let order = ClaimOrder::LatestDue;
+    let claimed = deliveries.queue.claim_in(order, RELAY, now, LEASE, 2);
+    let claims = claimed.await.unwrap().claims;
     let names: Vec<_> = claims
         .iter()
         .map(|claim| claim.notification.user.as_str())
