@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use postbell_core::{EmailAddress, Timestamp, UserId};
-use rusqlite::{Connection, ToSql, params};
+use rusqlite::{Connection, Params, ToSql, params};
 
 use super::columns::InOrder;
 use super::failure::Failure;
@@ -198,9 +198,7 @@ fn store_row(db: &Connection, mailbox: &LoadedMailbox) -> Result<()> {
     match (&mailbox.row, &mailbox.place) {
         _ if !mailbox.is_row_changed() => (),
         (None, None) => (),
-        (None, Some(InTable)) => {
-            db.prepare_cached(DELETE)?.execute([user])?;
-        }
+        (None, Some(InTable)) => change_row(db, DELETE, [user])?,
         (Some(row), None) => {
             let schedule: [&dyn ToSql; 2] = [
                 &row.waiting_since.map(Timestamp::as_millis),
@@ -224,20 +222,18 @@ fn store_row(db: &Connection, mailbox: &LoadedMailbox) -> Result<()> {
 
 fn update_notification(db: &Connection, user: &str, row: &PendingRow) -> Result<()> {
     match &row.mailbox.pending {
-        None => {
-            db.prepare_cached(EMPTY)?.execute([user])?;
-        }
+        None => change_row(db, EMPTY, [user]),
         Some(pending) if row.body.is_none() => {
-            db.prepare_cached(MERGE)?.execute(params![
+            let merged = params![
                 user,
                 pending.merged.to_string(),
                 pending.published_at.map(Timestamp::as_millis),
                 row.accepted_at.map(Timestamp::as_millis),
-            ])?;
+            ];
+            change_row(db, MERGE, merged)
         }
-        Some(pending) => write_notification(db, REPLACE, user, row, pending, &[])?,
+        Some(pending) => write_notification(db, REPLACE, user, row, pending, &[]),
     }
-    Ok(())
 }
 
 /// Runs a statement with the columns from the user to the attempt as its parameters, and `more` ones.
@@ -261,14 +257,13 @@ fn write_notification(
         row.trace.map(|trace| trace.to_string()),
         row.mailbox.attempt,
     ];
-    let mut statement = db.prepare_cached(statement)?;
-    statement.execute(rusqlite::params_from_iter(columns.iter().chain(more)))?;
-    Ok(())
+    let columns = rusqlite::params_from_iter(columns.iter().chain(more));
+    change_row(db, statement, columns)
 }
 
 fn update_schedule(db: &Connection, user: &str, row: &PendingRow) -> Result<()> {
     let mailbox = &row.mailbox;
-    db.prepare_cached(SCHEDULE)?.execute(params![
+    let schedule = params![
         user,
         row.waiting_since.map(Timestamp::as_millis),
         mailbox.due_at.map(Timestamp::as_millis),
@@ -279,8 +274,17 @@ fn update_schedule(db: &Connection, user: &str, row: &PendingRow) -> Result<()> 
         row.failing_since.map(Timestamp::as_millis),
         mailbox.parked_for,
         mailbox.checked_in_at.as_millis(),
-    ])?;
-    Ok(())
+    ];
+    change_row(db, SCHEDULE, schedule)
+}
+
+/// Runs a statement that changes one row. It fails if there is none, as if what is remembered of a mailbox were wrong: then
+/// nothing of it is acknowledged, and the next write reads the table.
+fn change_row(db: &Connection, statement: &str, columns: impl Params) -> Result<()> {
+    match db.prepare_cached(statement)?.execute(columns)? {
+        1 => Ok(()),
+        changed => Err(rusqlite::Error::StatementChangedRows(changed).into()),
+    }
 }
 
 /// Remembers that something was scheduled at `at`.
@@ -291,4 +295,49 @@ pub(super) fn mark(db: &Transaction<'_>, at: Timestamp) -> Result<()> {
         db.mailboxes().marked_until = Some(until);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use postbell_core::{HistoryId, Notification};
+
+    use super::*;
+    use crate::loaded_mailbox::RowChange;
+    use crate::sqlite::schema;
+
+    const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    #[test]
+    fn a_change_of_a_row_that_is_not_there_fails() {
+        let db = schema::in_memory();
+        let notification = Notification {
+            user: "ann".parse().unwrap(),
+            address: None,
+            message_id: "m1".parse().unwrap(),
+            published_at: None,
+            history_id: HistoryId::new(1),
+            trace: None,
+            body: Bytes::new(),
+        };
+        let changes: [fn(&mut LoadedMailbox); 5] = [
+            |_| (),
+            |merged| merged.row.as_mut().unwrap().body = None,
+            |emptied| emptied.row.as_mut().unwrap().mailbox.pending = None,
+            |scheduled| {
+                scheduled.changed = RowChange {
+                    notification: false,
+                    schedule: true,
+                };
+            },
+            |deleted| deleted.row = None,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut mailbox = LoadedMailbox::new(notification.user.clone());
+            mailbox.put(&notification, T0);
+            change(&mut mailbox);
+            mailbox.place = Some(InTable);
+            store_row(&db, &mailbox).expect_err(&format!("change {number}"));
+        }
+    }
 }
