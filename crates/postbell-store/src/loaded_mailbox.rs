@@ -403,20 +403,16 @@ impl<Place> LoadedMailbox<Place> {
 
     /// Returns whether something has to be stored.
     pub(crate) fn is_changed(&self) -> bool {
-        self.is_row_changed() || self.changes_more_than_its_row()
+        self.is_row_changed()
+            || self.takes_exhausted
+            || !self.changed_cursors.is_empty()
+            || !self.dead_letters.is_empty()
+            || self.delivery.is_some()
     }
 
     /// Returns whether the row has to be stored or deleted.
     pub(crate) fn is_row_changed(&self) -> bool {
         self.changed.notification || self.changed.schedule
-    }
-
-    /// Returns whether a change beside the row must not be stored without it.
-    pub(crate) fn changes_more_than_its_row(&self) -> bool {
-        self.takes_exhausted
-            || !self.changed_cursors.is_empty()
-            || !self.dead_letters.is_empty()
-            || self.delivery.is_some()
     }
 
     fn scheduled(&mut self, now: Timestamp) {

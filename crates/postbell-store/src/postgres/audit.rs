@@ -15,8 +15,8 @@ const APPEND: &str = "
     INSERT INTO audit (number, at, actor, origin, action, user_id, detail)
     SELECT coalesce(max(number), 0) + 1, $1, $2, $3, $4, $5, $6 FROM audit";
 
-/// A few at once, which are more than were appended. A clock that was ahead for one entry deletes nothing: what is
-/// old is so by this entry, the one before and the server's clock.
+/// A few at once, which are more than were appended. An entry is deleted once it is old by this entry's time, that of the
+/// entry before and the server's clock, so a clock that was ahead for one entry deletes nothing.
 const DELETE_OLD: &str = "
     DELETE FROM audit WHERE number IN (
         SELECT number FROM audit

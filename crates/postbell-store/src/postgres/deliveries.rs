@@ -16,12 +16,9 @@ use super::claims::{self, Attempt};
 use super::clock::ClockMark;
 use super::database::Database;
 use super::failure::Failure;
-use super::mailboxes::Mailboxes;
+use super::mailboxes::{Mailboxes, Wanted};
 use super::session::Transaction;
 use super::{clock, dead_letter, delivery, pending, relay};
-
-/// How often a replay is tried whose mailbox another process changes at the same time.
-const REPLAY_ATTEMPTS: usize = 4;
 
 /// The delivery queue and log in one PostgreSQL database.
 pub(crate) struct PostgresDeliveries {
@@ -231,17 +228,9 @@ impl DeliveryLog for PostgresDeliveries {
     async fn replay(&self, dead_letter: i64, now: Timestamp) -> Result<Replayed, StoreError> {
         let by = self.by.as_ref();
         let clock = self.database.lanes().clock();
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let replayed = self
-                .database
-                .write(|db| async move { replay(&db, clock, dead_letter, by, now).await });
-            match replayed.await {
-                Err(Failure::Conflict) if attempts < REPLAY_ATTEMPTS => (),
-                outcome => return Ok(outcome?),
-            }
-        }
+        self.database
+            .write(|db| async move { replay(&db, clock, dead_letter, by, now).await })
+            .await
     }
 
     async fn drop_dead_letter(&self, dead_letter: i64) -> Result<bool, StoreError> {
@@ -298,8 +287,11 @@ async fn retry_now(
     users: &[UserId],
     now: Timestamp,
 ) -> Result<usize, Failure> {
-    let all = users.iter().cloned().collect();
-    let mut mailboxes = Mailboxes::load(db, false, all, Vec::new()).await?;
+    let wanted = Wanted {
+        users: users.iter().cloned().collect(),
+        ..Wanted::default()
+    };
+    let mut mailboxes = Mailboxes::load(db, None, &wanted).await?;
     let mut due = 0;
     for user in users {
         if mailboxes.of(user).retry_now(now) {
@@ -328,18 +320,28 @@ async fn replay(
     };
     let user = &notification.user;
     let users = BTreeSet::from([user.clone()]);
-    let mut mailboxes = Mailboxes::load(db, false, users, Vec::new()).await?;
+    let wanted = Wanted {
+        reserved: users.clone(),
+        users,
+        ..Wanted::default()
+    };
+    let mut mailboxes = loop {
+        let mailboxes = Mailboxes::load(db, None, &wanted).await?;
+        // A row that was there may have been deleted before it was locked. Then none is locked.
+        if mailboxes.has_row(user) {
+            break mailboxes;
+        }
+    };
     // It may have been replayed or dropped since it was read.
     if dead_letter::drop_one(db, id).await?.is_none() {
+        mailboxes.store(db, Vec::new()).await?;
         return Ok(Replayed::Missing);
     }
     let mailbox = mailboxes.of(user);
     mailbox.put(&notification, now);
     mailbox.make_due(now);
     let mark = clock.statement(now).into_iter().collect();
-    if !mailboxes.store(db, mark).await?.is_empty() {
-        return Err(Failure::Conflict);
-    }
+    mailboxes.store(db, mark).await?;
     let action = AuditAction::ReplayDeadLetter;
     record(db, by, action, Some(user), &id.to_string()).await?;
     Ok(Replayed::Queued)

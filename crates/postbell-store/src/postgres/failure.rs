@@ -31,8 +31,6 @@ pub(crate) enum Failure {
     TimedOut(&'static str),
     /// Too many calls wait.
     Overloaded(&'static str),
-    /// Another transaction has stored the row since it was read.
-    Conflict,
     /// The group of writes that this one belonged to failed.
     Group(Arc<Self>),
 }
@@ -77,31 +75,36 @@ impl SqlError {
 }
 
 impl Failure {
+    /// The failure of the group, if it is shared.
+    fn root(&self) -> &Self {
+        match self {
+            Self::Group(failure) => failure.root(),
+            other => other,
+        }
+    }
+
     /// Returns whether the same transaction can succeed at once.
     pub(super) fn is_conflict(&self) -> bool {
         let conflicts = [
             SqlState::T_R_SERIALIZATION_FAILURE,
             SqlState::T_R_DEADLOCK_DETECTED,
         ];
-        match self {
-            Self::Sql(error) => conflicts.contains(&error.code),
-            other => matches!(other, Self::Conflict),
-        }
+        matches!(self.root(), Self::Sql(error) if conflicts.contains(&error.code))
     }
 
     /// Returns whether the server had no space for it.
     pub(super) fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Sql(error) if error.code == SqlState::DISK_FULL)
+        matches!(self.root(), Self::Sql(error) if error.code == SqlState::DISK_FULL)
     }
 
     /// Returns whether another session kept a lock for longer than the transaction waits.
     pub(super) fn is_locked(&self) -> bool {
-        matches!(self, Self::Sql(error) if error.code == SqlState::LOCK_NOT_AVAILABLE)
+        matches!(self.root(), Self::Sql(error) if error.code == SqlState::LOCK_NOT_AVAILABLE)
     }
 
     /// Returns whether it is about the values of one write, or about a row, so that others can succeed.
     pub(super) fn is_about_values(&self) -> bool {
-        match self {
+        match self.root() {
             Self::Sql(error) => ["22", "23", "54"].contains(&&error.code.code()[..2]),
             other => matches!(other, Self::Corrupt { .. }),
         }
@@ -109,28 +112,25 @@ impl Failure {
 
     /// Returns whether every other call would fail in the same way now.
     pub(super) fn is_disconnected(&self) -> bool {
-        match self {
-            Self::Group(failure) => failure.is_disconnected(),
-            other => matches!(
-                other,
-                Self::Connection(_) | Self::Unusable(_) | Self::TimedOut(_)
-            ),
-        }
+        matches!(
+            self.root(),
+            Self::Connection(_) | Self::Unusable(_) | Self::TimedOut(_)
+        )
     }
 
     /// Returns whether the connection can be used again after the transaction was rolled back.
     pub(super) fn keeps_connection(&self) -> bool {
-        match self {
+        match self.root() {
             // A statement that was prepared for another schema, or by name through a pooler that does
             // not keep it.
             Self::Sql(error) => !["0A", "26"].contains(&&error.code.code()[..2]),
-            other => matches!(other, Self::Corrupt { .. } | Self::Conflict),
+            other => matches!(other, Self::Corrupt { .. }),
         }
     }
 
     /// Returns whether a row violates the unique constraint or index with this name.
     pub(super) fn violates(&self, constraint: &str) -> bool {
-        matches!(self, Self::Sql(error)
+        matches!(self.root(), Self::Sql(error)
             if error.code == SqlState::UNIQUE_VIOLATION && error.constraint.as_deref() == Some(constraint))
     }
 }
@@ -154,7 +154,6 @@ impl fmt::Display for Failure {
             Self::ReadOnly => f.write_str("the store is open for reading only"),
             Self::Unusable(_) => f.write_str("PostgreSQL cannot be used"),
             Self::TimedOut(what) | Self::Overloaded(what) => f.write_str(what),
-            Self::Conflict => f.write_str("another process has changed the same row"),
             Self::Group(failure) => failure.fmt(f),
         }
     }
@@ -198,5 +197,29 @@ impl From<Failure> for OpenError {
             },
             other => Self::Unreachable(StoreError::from(other).into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_failure_is_judged_like_its_cause() {
+        let failure = |code| {
+            Failure::Sql(SqlError {
+                code,
+                constraint: None,
+                message: String::new(),
+            })
+        };
+        let shared = |code| Failure::Group(Arc::new(failure(code)));
+        let full = shared(SqlState::DISK_FULL);
+        assert!(full.is_disk_full() && full.keeps_connection());
+        assert!(shared(SqlState::T_R_DEADLOCK_DETECTED).is_conflict());
+        assert!(shared(SqlState::STRING_DATA_RIGHT_TRUNCATION).is_about_values());
+        assert!(!shared(SqlState::FEATURE_NOT_SUPPORTED).keeps_connection());
+        let lost = Failure::Group(Arc::new(Failure::TimedOut("too long")));
+        assert!(lost.is_disconnected() && !lost.keeps_connection());
     }
 }

@@ -18,7 +18,7 @@ use super::clock::ClockMark;
 use super::connection::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
-use super::mailboxes::{LoadedMailbox, Mailboxes};
+use super::mailboxes::{LoadedMailbox, Mailboxes, Wanted};
 use super::readiness::Readiness;
 use super::rising::{Push, Rising};
 use super::session::{Call, Session};
@@ -36,6 +36,10 @@ const QUEUED: usize = 1024;
 
 /// How many writes share a commit at most.
 const GROUP: usize = 256;
+
+/// How often a group is repeated that PostgreSQL has ended because of another transaction. The groups of relays do not wait
+/// for each other in a circle; sessions of people may.
+const REPEATS: usize = 2;
 
 /// How long a write waits for its turn.
 const QUEUE_WAIT: Duration = Duration::from_secs(5);
@@ -193,27 +197,21 @@ struct Lane {
 
 impl Lane {
     async fn run(mut self) {
-        let mut group = Vec::new();
-        loop {
-            if group.is_empty() {
-                match self.queued.recv().await {
-                    Some(first) => group.push(first),
-                    None => return,
-                }
-            }
+        while let Some(first) = self.queued.recv().await {
+            let mut group = vec![first];
             while group.len() < GROUP
                 && let Ok(next) = self.queued.try_recv()
             {
                 group.push(next);
             }
-            group = self.commit(in_time(group)).await;
+            self.commit(in_time(group)).await;
         }
     }
 
-    /// Commits a group and answers it. Returns the writes that have to run again.
-    async fn commit(&mut self, group: Vec<Queued>) -> Vec<Queued> {
+    /// Commits a group and answers it.
+    async fn commit(&mut self, group: Vec<Queued>) {
         let group = self.accept(group).await;
-        self.commit_decided(group).await
+        self.commit_decided(group).await;
     }
 
     /// Accepts the pushes of a group that need no decision, answers them, and returns the other writes.
@@ -224,7 +222,10 @@ impl Lane {
             return group;
         }
         let mut accepted = self.attempt_to_accept(&rising).await;
-        if accepted.as_ref().is_err_and(Failure::is_conflict) {
+        for _ in 0..REPEATS {
+            if !accepted.as_ref().is_err_and(Failure::is_conflict) {
+                break;
+            }
             accepted = self.attempt_to_accept(&rising).await;
         }
         let accepted = match accepted {
@@ -248,37 +249,30 @@ impl Lane {
         others
     }
 
-    /// Commits the writes of a group that need a decision, and answers them. Returns those that have to run again.
-    async fn commit_decided(&mut self, mut group: Vec<Queued>) -> Vec<Queued> {
+    /// Commits the writes of a group that need a decision, and answers them.
+    async fn commit_decided(&mut self, mut group: Vec<Queued>) {
         let mut committed = self.attempt(&mut group).await;
-        if committed.as_ref().is_err_and(Failure::is_conflict) {
+        for _ in 0..REPEATS {
+            if !committed.as_ref().is_err_and(Failure::is_conflict) {
+                break;
+            }
             committed = self.attempt(&mut group).await;
         }
         match committed {
-            Ok(stale) => {
-                let is_stale = |one: &Queued| stale.contains(&one.user);
-                let (again, done): (Vec<_>, _) = group.into_iter().partition(is_stale);
-                answer_all(done, Ok(()));
-                again
-            }
+            Ok(()) => answer_all(group, Ok(())),
             Err(failure) if failure.is_about_values() && group.len() > 1 => {
-                let mut again = Vec::new();
                 for one in group {
-                    again.extend(Box::pin(self.commit_decided(vec![one])).await);
+                    Box::pin(self.commit_decided(vec![one])).await;
                 }
-                again
             }
-            Err(failure) => {
-                self.fail(group, failure);
-                Vec::new()
-            }
+            Err(failure) => self.fail(group, failure),
         }
     }
 
     fn fail(&mut self, mut group: Vec<Queued>, failure: Failure) {
         let failure = Arc::new(failure);
-        // A damaged row of one mailbox does not make the others wait.
-        if !failure.is_about_values() {
+        // A damaged row of one mailbox does not make the others wait, and a conflict says nothing of the server.
+        if !failure.is_about_values() && !failure.is_conflict() {
             self.shared.readiness.failed(&failure);
         }
         if failure.is_disconnected() {
@@ -305,10 +299,10 @@ impl Lane {
         Ok(accepted)
     }
 
-    /// Runs a group in a transaction, and returns the users whose writes have to run again.
-    async fn attempt(&mut self, group: &mut [Queued]) -> Result<BTreeSet<UserId>, Failure> {
+    /// Runs a group in a transaction.
+    async fn attempt(&mut self, group: &mut [Queued]) -> Result<(), Failure> {
         if group.is_empty() {
-            return Ok(BTreeSet::new());
+            return Ok(());
         }
         let connection = self.connected().await?;
         let session = connection.session();
@@ -323,7 +317,7 @@ impl Lane {
         }
         let changed = committed.changed.iter();
         changed.for_each(|user| shared.changes.announce(user));
-        Ok(committed.stale)
+        Ok(())
     }
 
     /// Returns the connection of the lane, or a new one.
@@ -356,8 +350,6 @@ impl Lane {
 
 /// What a transaction did.
 struct Committed {
-    /// Users of whom nothing was stored.
-    stale: BTreeSet<UserId>,
     changed: Vec<UserId>,
     has_written: bool,
     /// The time that was stored as the latest one.
@@ -369,24 +361,33 @@ async fn run(
     clock: &ClockMark,
     group: &mut [Queued],
 ) -> Result<Committed, Failure> {
-    let users = group.iter().map(|one| one.user.clone()).collect();
     let checked_in = group.iter().filter(|one| one.checks_in);
-    let checked_in: Vec<_> = checked_in.map(|one| one.user.as_str().to_owned()).collect();
-    let mut mailboxes = Mailboxes::load(session, true, users, checked_in).await?;
-    for one in &mut *group {
-        one.write.decide(mailboxes.of(&one.user));
-    }
+    let mut wanted = Wanted {
+        users: group.iter().map(|one| one.user.clone()).collect(),
+        checked_in: checked_in.map(|one| one.user.as_str().to_owned()).collect(),
+        reserved: BTreeSet::new(),
+    };
+    let mut begin = "BEGIN";
+    let mailboxes = loop {
+        let mut mailboxes = Mailboxes::load(session, Some(begin), &wanted).await?;
+        for one in &mut *group {
+            one.write.decide(mailboxes.of(&one.user));
+        }
+        if mailboxes.without_row().next().is_none() {
+            break mailboxes;
+        }
+        // Rows are added before others are locked. This is rare: most are added by the statement of `rising.rs`.
+        wanted.reserved.extend(mailboxes.without_row().cloned());
+        begin = "ROLLBACK AND CHAIN";
+    };
     let scheduled_at = mailboxes.scheduled_at();
     let mark = scheduled_at.and_then(|at| clock.statement(at));
     let marked = mark.as_ref().and(scheduled_at);
     let last = mark.into_iter().chain([Call::new("COMMIT", vec![])]);
-    let has_written = mailboxes.are_changed();
-    let stale = mailboxes.store(session, last.collect()).await?;
-    let changed = mailboxes.announced().filter(|user| !stale.contains(user));
+    mailboxes.store(session, last.collect()).await?;
     Ok(Committed {
-        changed: changed.cloned().collect(),
-        stale,
-        has_written,
+        changed: mailboxes.announced().cloned().collect(),
+        has_written: mailboxes.are_changed(),
         marked,
     })
 }

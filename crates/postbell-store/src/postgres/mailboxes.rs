@@ -12,8 +12,14 @@ use super::{columns, dead_letter, delivery};
 use crate::columns::{self as shared, in_order, parsed, text};
 use crate::loaded_mailbox::{self, PendingRow};
 
-/// Locks the rows in the order of `$1`, which is that of users, so that two transactions wait for each other in one
-/// direction only. A subquery that locks is run for each user, through the index: the table is empty one moment and large
+/// Adds rows without a notification, in the order of users, before any row is locked. A transaction that waits to add a row
+/// then holds none that others see, and one that waits for a row that it sees does so in the order of users: no transactions
+/// wait for each other in a circle. The statement in `rising.rs` does the same. A row that another transaction has added is not
+/// returned, but it is there.
+const RESERVE: &str = "
+    INSERT INTO pending (user_id) SELECT unnest($1) ON CONFLICT (user_id) DO NOTHING RETURNING user_id";
+
+/// Locks the rows in the order of `$1`, which is that of users. A subquery that locks is run for each user, through the index: the table is empty one moment and large
 /// the next, so statistics of it mean nothing.
 const LOCK: &str = "
     SELECT locked.* FROM (SELECT unnest($1) AS user_id) AS wanted CROSS JOIN LATERAL (
@@ -32,16 +38,6 @@ const EXHAUSTED: &str = "
     SELECT DISTINCT ON (user_id) user_id, message_id, history_id, address, published_at, body, trace
     FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'
     ORDER BY user_id, history_id DESC";
-
-/// A row that another transaction has added since is not returned. Nor is any if the transaction began five seconds ago, for
-/// the reason that `rising.rs` gives.
-const ADD: &str = "
-    INSERT INTO pending (user_id, message_id, history_id, address, published_at, accepted_at,
-        merged_ids, waiting_since, due_at, body, trace)
-    SELECT unnest($1), unnest($2), unnest($3), unnest($4), unnest($5), unnest($6), unnest($7),
-        unnest($8), unnest($9), unnest($10), unnest($11)
-    WHERE clock_timestamp() < now() + interval '5 seconds'
-    ON CONFLICT (user_id) DO NOTHING RETURNING user_id";
 
 /// A locked row stays where it is until its transaction changes it.
 const REPLACE: &str = "
@@ -89,12 +85,22 @@ const TAKE_EXHAUSTED: &str = "
 /// A mailbox of a transaction, and where its row is.
 pub(super) type LoadedMailbox = loaded_mailbox::LoadedMailbox<Tid>;
 
+/// What is to be read of the mailboxes of some users.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub(super) users: BTreeSet<UserId>,
+    /// Those of whom the exhausted dead letters are read, too.
+    pub(super) checked_in: Vec<String>,
+    /// Those who get a row before all rows are locked, unless they have one.
+    pub(super) reserved: BTreeSet<UserId>,
+}
+
 /// The mailboxes of a transaction, in the order of users. Their rows are locked.
 pub(super) struct Mailboxes {
     by_user: BTreeMap<UserId, LoadedMailbox>,
 }
 
-/// What a transaction stores of the mailboxes, apart from rows that it adds.
+/// What a transaction stores of the mailboxes.
 #[derive(Default)]
 struct Changes<'a> {
     replaced: Vec<(Tid, &'a PendingRow)>,
@@ -105,43 +111,62 @@ struct Changes<'a> {
 }
 
 impl Mailboxes {
-    /// Reads the mailboxes of `users`: the transaction has begun, or begins with it. Reads the exhausted dead letters of
-    /// `checked_in`.
+    /// Reads what is wanted, after the statements that begin the transaction, if it has not begun.
     pub(super) async fn load(
         session: &Session,
-        begin: bool,
-        users: BTreeSet<UserId>,
-        checked_in: Vec<String>,
+        begin: Option<&'static str>,
+        wanted: &Wanted,
     ) -> Result<Self, Failure> {
-        let ids = || -> Vec<String> { users.iter().map(|user| user.as_str().to_owned()).collect() };
-        let mut calls = Vec::new();
-        if begin {
-            calls.push(Call::new("BEGIN", vec![]));
+        let ids = |users: &BTreeSet<UserId>| -> Box<dyn Parameter> {
+            let ids = users.iter().map(|user| user.as_str().to_owned());
+            Box::new(ids.collect::<Vec<_>>())
+        };
+        let mut calls: Vec<_> = begin
+            .map(|begin| Call::new(begin, vec![]))
+            .into_iter()
+            .collect();
+        let reserves = !wanted.reserved.is_empty();
+        if reserves {
+            calls.push(Call::new(RESERVE, vec![ids(&wanted.reserved)]));
         }
-        calls.push(Call::new(LOCK, vec![Box::new(ids())]));
-        calls.push(Call::new(CURSORS, vec![Box::new(ids())]));
-        if !checked_in.is_empty() {
+        let preceding = calls.len() - usize::from(reserves);
+        calls.push(Call::new(LOCK, vec![ids(&wanted.users)]));
+        calls.push(Call::new(CURSORS, vec![ids(&wanted.users)]));
+        if !wanted.checked_in.is_empty() {
+            let checked_in = wanted.checked_in.clone();
             calls.push(Call::new(EXHAUSTED, vec![Box::new(checked_in)]));
         }
         let answers = session.pipeline(calls).await?;
-        let mut answers = answers.into_iter().skip(usize::from(begin));
-        let mailboxes = users.into_iter();
+        let mut answers = answers.into_iter().skip(preceding);
+        let mut next = |is_wanted: bool| {
+            is_wanted
+                .then(|| answers.next())
+                .flatten()
+                .unwrap_or_default()
+        };
+        let mailboxes = wanted.users.iter();
         let mut mailboxes = Self {
             by_user: mailboxes
-                .map(|user| (user.clone(), LoadedMailbox::new(user)))
+                .map(|user| (user.clone(), LoadedMailbox::new(user.clone())))
                 .collect(),
         };
-        for row in answers.next().unwrap_or_default() {
-            let mailbox = mailboxes.of_row(&row)?;
-            mailbox.row = Some(PendingRow::read(&row)?);
-            mailbox.place = Some(columns::get(&row, "place")?);
+        let mut reserved = BTreeSet::new();
+        for row in next(reserves) {
+            reserved.insert(parsed::<UserId, _>(&row, "user_id")?);
         }
-        for row in answers.next().unwrap_or_default() {
+        for row in next(true) {
+            let mailbox = mailboxes.of_row(&row)?;
+            mailbox.place = Some(columns::get(&row, "place")?);
+            if !reserved.contains(&mailbox.user) {
+                mailbox.row = Some(PendingRow::read(&row)?);
+            }
+        }
+        for row in next(true) {
             let cursor = shared::cursor(&row)?;
             let address = text(&row, "address")?;
             mailboxes.of_row(&row)?.cursors.insert(address, cursor);
         }
-        for row in answers.next().unwrap_or_default() {
+        for row in next(!wanted.checked_in.is_empty()) {
             mailboxes.of_row(&row)?.exhausted = shared::notification(&row)?;
         }
         Ok(mailboxes)
@@ -176,66 +201,52 @@ impl Mailboxes {
         self.by_user.values().any(LoadedMailbox::is_changed)
     }
 
-    /// Stores what has changed, with the `last` statements, and returns the mailboxes of which nothing
-    /// is stored because another transaction has added their rows since they were read.
+    /// Whether the mailbox of a user has a row, or one is reserved.
+    pub(super) fn has_row(&self, user: &UserId) -> bool {
+        let mailbox = self.by_user.get(user);
+        mailbox.is_some_and(|mailbox| mailbox.place.is_some())
+    }
+
+    /// The users whose mailboxes need a row, and have none, as one that another transaction had added may have been deleted
+    /// before it was locked.
+    pub(super) fn without_row(&self) -> impl Iterator<Item = &UserId> {
+        let mailboxes = self.by_user.values();
+        mailboxes.filter_map(|mailbox| mailbox.is_added().then_some(&mailbox.user))
+    }
+
+    /// Stores what has changed, with the `last` statements. None may be [without a row](Self::without_row).
     pub(super) async fn store(
         &self,
         session: &Session,
         last: Vec<Call<'_>>,
-    ) -> Result<BTreeSet<UserId>, Failure> {
-        let mut kept: Vec<&LoadedMailbox> = self.by_user.values().collect();
-        let added: Vec<_> = kept.iter().copied().filter(|one| one.is_added()).collect();
-        let mut calls: Vec<_> = add(&added).into_iter().collect();
-        let mut stale = BTreeSet::new();
-        // What else changes of these mailboxes must not be stored without the row.
-        if added.iter().any(|one| one.changes_more_than_its_row()) {
-            let answers = session.pipeline(std::mem::take(&mut calls)).await?;
-            stale = missing(&added, &answers[0])?;
-            kept.retain(|mailbox| !stale.contains(&mailbox.user));
-        }
-        let uncertain = calls.len();
-        Changes::of(&kept).push_to(&mut calls);
-        delivery::record(
-            &kept
-                .iter()
-                .filter_map(|one| one.delivery.as_ref())
-                .collect::<Vec<_>>(),
-            &mut calls,
-        );
-        let letters: Vec<_> = kept.iter().flat_map(|one| &one.dead_letters).collect();
+    ) -> Result<(), Failure> {
+        let mut calls = Vec::new();
+        let mailboxes = || self.by_user.values();
+        Changes::of(mailboxes()).push_to(&mut calls);
+        let deliveries = mailboxes().filter_map(|one| one.delivery.as_ref());
+        delivery::record(&deliveries.collect::<Vec<_>>(), &mut calls);
+        let letters: Vec<_> = mailboxes().flat_map(|one| &one.dead_letters).collect();
         dead_letter::add(&letters, &mut calls);
-        let confirms = !self.by_user.values().all(LoadedMailbox::is_changed);
-        if confirms && calls.len() == uncertain {
+        if calls.is_empty() {
             calls.push(Call::new(CONFIRM, vec![]));
         }
         calls.extend(last);
-        let answers = session.pipeline(calls).await?;
-        if uncertain > 0 {
-            stale = missing(&added, &answers[0])?;
-        }
-        Ok(stale)
+        session.pipeline(calls).await?;
+        Ok(())
     }
-}
-
-/// Returns the users of the added mailboxes that the answer should contain, and does not.
-fn missing(added: &[&LoadedMailbox], answer: &[Row]) -> Result<BTreeSet<UserId>, Failure> {
-    let mut missing: BTreeSet<UserId> = added.iter().map(|one| one.user.clone()).collect();
-    for row in answer {
-        missing.remove(&parsed::<UserId, _>(row, "user_id")?);
-    }
-    Ok(missing)
 }
 
 impl<'a> Changes<'a> {
-    fn of(mailboxes: &[&'a LoadedMailbox]) -> Self {
+    fn of(mailboxes: impl Iterator<Item = &'a LoadedMailbox>) -> Self {
         let mut changes = Self::default();
-        for &mailbox in mailboxes {
+        for mailbox in mailboxes {
             let user = mailbox.user.as_str();
             match (&mailbox.row, mailbox.place) {
                 (Some(row), Some(place)) if mailbox.is_row_changed() => {
                     changes.replaced.push((place, row));
                 }
-                (None, Some(place)) if mailbox.is_row_changed() => changes.deleted.push(place),
+                // Also one that was reserved in vain.
+                (None, Some(place)) => changes.deleted.push(place),
                 _ => (),
             }
             for address in &mailbox.changed_cursors {
@@ -277,15 +288,6 @@ impl<'a> Changes<'a> {
     }
 }
 
-fn add<'a>(mailboxes: &[&'a LoadedMailbox]) -> Option<Call<'a>> {
-    let rows = mailboxes.iter().filter_map(|mailbox| {
-        let row = mailbox.row.as_ref()?;
-        Some((mailbox.user.as_str(), row))
-    });
-    let rows: Vec<_> = rows.collect();
-    (!rows.is_empty()).then(|| Call::new(ADD, notification_columns(&rows)))
-}
-
 fn replace<'a>(rows: &[(Tid, &'a PendingRow)]) -> Call<'a> {
     let mut columns = notification_columns(rows);
     let mut number = |value: fn(&PendingRow) -> i64| {
@@ -311,13 +313,10 @@ fn replace<'a>(rows: &[(Tid, &'a PendingRow)]) -> Call<'a> {
     Call::new(REPLACE, columns)
 }
 
-/// What tells the rows apart, and the columns from the message id to the trace.
-fn notification_columns<'a, K: Copy>(rows: &[(K, &'a PendingRow)]) -> Vec<Box<dyn Parameter + 'a>>
-where
-    Vec<K>: Parameter + 'a,
-{
+/// Where the rows are, and the columns from the message id to the trace.
+fn notification_columns<'a>(rows: &[(Tid, &'a PendingRow)]) -> Vec<Box<dyn Parameter + 'a>> {
     let pending = || rows.iter().map(|(_, row)| row.mailbox.pending.as_ref());
-    let keys: Vec<K> = rows.iter().map(|(key, _)| *key).collect();
+    let places: Vec<Tid> = rows.iter().map(|(place, _)| *place).collect();
     let message_ids: Vec<_> = pending()
         .map(|one| one.map(|one| &*one.message_id))
         .collect();
@@ -350,7 +349,7 @@ where
     let traces = rows.iter().map(|(_, row)| row.trace);
     let traces: Vec<_> = traces.map(|one| one.map(|one| one.to_string())).collect();
     vec![
-        Box::new(keys),
+        Box::new(places),
         Box::new(message_ids),
         Box::new(history_ids),
         Box::new(addresses),

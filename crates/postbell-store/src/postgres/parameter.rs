@@ -8,10 +8,6 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tid([u8; 6]);
 
-/// The transaction that wrote a version of a row (`xid`), in the form in which the server sends it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Xid([u8; 4]);
-
 /// A value of a statement.
 pub(super) trait Parameter: Send + Sync {
     fn value(&self) -> &(dyn ToSql + Sync);
@@ -54,37 +50,27 @@ parameters! {
     bool => BOOL, BOOL_ARRAY;
     &[u8] => BYTEA, BYTEA_ARRAY;
     Tid => TID, TID_ARRAY;
-    Xid => XID, XID_ARRAY;
 }
 
-macro_rules! opaque {
-    ($($rust:ident => $sql:ident;)+) => { $(
-        impl<'a> FromSql<'a> for $rust {
-            fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, BoxError> {
-                Ok(Self(raw.try_into()?))
-            }
+impl<'a> FromSql<'a> for Tid {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, BoxError> {
+        Ok(Self(raw.try_into()?))
+    }
 
-            fn accepts(sql_type: &Type) -> bool {
-                *sql_type == Type::$sql
-            }
-        }
-
-        impl ToSql for $rust {
-            fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
-                out.put_slice(&self.0);
-                Ok(IsNull::No)
-            }
-
-            fn accepts(sql_type: &Type) -> bool {
-                *sql_type == Type::$sql
-            }
-
-            to_sql_checked!();
-        }
-    )+ };
+    fn accepts(sql_type: &Type) -> bool {
+        *sql_type == Type::TID
+    }
 }
 
-opaque! {
-    Tid => TID;
-    Xid => XID;
+impl ToSql for Tid {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
+        out.put_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(sql_type: &Type) -> bool {
+        *sql_type == Type::TID
+    }
+
+    to_sql_checked!();
 }

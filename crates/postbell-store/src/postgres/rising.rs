@@ -17,8 +17,8 @@ use crate::columns::{Columns, in_order, parsed};
 /// is a mailbox with a cursor that may cover the push. Rows are found by the index and changed by their place, whatever the
 /// statistics of the table say: it is empty one moment and large the next.
 ///
-/// Rows are added first, in the order of users, and then replaced in that order: who waits to add a row holds none that
-/// others see, and who waits for one that is seen waits in one direction only. So transactions do not wait for each other.
+/// Rows are added first, in the order of users, and then replaced in that order, as in `mailboxes.rs`: no transactions wait
+/// for each other in a circle.
 ///
 /// `$11` is the latest time of all, which the clock's mark records if something was scheduled (`clock.rs`).
 ///
@@ -145,7 +145,22 @@ impl<'a> Rising<'a> {
         &self,
         session: &Session,
     ) -> Result<BTreeMap<usize, Accepted>, Failure> {
-        let answers = session.pipeline(vec![Call::new(ACCEPT, self.columns())]);
+        let accept = Call::new(ACCEPT, self.columns());
+        let calls = if session.prepares() {
+            vec![accept]
+        } else {
+            // The session is that of another transaction next time. A join that reads the whole table would replace rows in
+            // the order in which they lie there.
+            let call = |sql| Call::new(sql, vec![]);
+            vec![
+                call("BEGIN"),
+                call("SET LOCAL enable_seqscan = off"),
+                call("SET LOCAL jit = off"),
+                accept,
+                call("COMMIT"),
+            ]
+        };
+        let answers = session.pipeline(calls);
         let mut accepted = BTreeMap::new();
         for row in answers.await?.iter().flatten() {
             self.add(row, &mut accepted)?;

@@ -42,6 +42,11 @@ impl Session {
         }
     }
 
+    /// Whether statements are prepared: the session is not shared with others through a pooler.
+    pub(super) const fn prepares(&self) -> bool {
+        self.statements.is_some()
+    }
+
     /// Runs a query, and returns its rows.
     pub(super) async fn query(
         &self,

@@ -1,6 +1,7 @@
 //! What any number of relays on one PostgreSQL database may rely on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,12 @@ const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const LEASE: Duration = Duration::from_secs(600);
 const MAILBOXES: u64 = 8;
 const RELAYS: i64 = 3;
+
+/// From now on, transactions that wait for each other in a circle do so for longer than a write may take, which fails.
+const KEEP_DEADLOCKS: &str = "
+    DO $$ BEGIN
+        EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''1min''', current_database());
+    END $$";
 
 /// Messages that each relay accepts for each mailbox.
 const MESSAGES: u64 = 25;
@@ -88,6 +95,7 @@ async fn notifications_in_a_batch_have_the_same_effect_as_one_by_one() {
 #[tokio::test]
 async fn groups_of_several_relays_do_not_wait_for_each_other_in_a_circle() {
     let database = Arc::new(PostgresDatabase::create());
+    database.execute(KEEP_DEADLOCKS);
     let queue = open(&database).queue();
     let accept_all = async |users: std::ops::Range<u64>, history_id| {
         let pushes = users.map(|user| queue.accept(notification(user, "m", history_id), T0));
@@ -100,15 +108,13 @@ async fn groups_of_several_relays_do_not_wait_for_each_other_in_a_circle() {
     accept_all(8..10, 1).await;
     let other = Arc::clone(&database);
     let changed = tokio::task::spawn_blocking(move || {
-        other.execute(
+        other.execute(&format!(
             "BEGIN; INSERT INTO pending (user_id) SELECT 'user-' || n FROM generate_series(4, 7) n;
-            DO $$ BEGIN WHILE NOT EXISTS (
-                SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
-                WHERE datname = current_database() AND NOT granted
-            ) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
+            {};
             UPDATE pending SET waiting_since = 1 WHERE message_id IS NOT NULL;
             COMMIT",
-        );
+            waits_for(1)
+        ));
     });
     let waits = "BEGIN; SET LOCAL lock_timeout = 1; INSERT INTO pending (user_id) VALUES ('user-4'); ROLLBACK";
     while !database.refuses(waits) {
@@ -116,9 +122,71 @@ async fn groups_of_several_relays_do_not_wait_for_each_other_in_a_circle() {
     }
     accept_all(0..10, 2).await;
     changed.await.unwrap();
-    database.execute(
-        "SELECT 1 / (deadlocks = 0)::int FROM pg_stat_database WHERE datname = current_database()",
-    );
+}
+
+/// What one relay decides changes mailboxes and adds others, as does what another relay accepts at the same time.
+#[tokio::test]
+async fn decisions_do_not_wait_for_pushes_of_another_relay_in_a_circle() {
+    for prepare in ["on", "off"] {
+        let database = Arc::new(PostgresDatabase::create());
+        database.execute(KEEP_DEADLOCKS);
+        let url = database.url();
+        let mark = if url.contains('?') { '&' } else { '?' };
+        let relays = [0, 1].map(|_| {
+            let url = format!("{url}{mark}prepare={prepare}");
+            Store::open(&url, StoreOptions::service()).unwrap().queue()
+        });
+        let accept_all = |relay: usize, mailboxes: &[Range<u64>], history_id| {
+            let mailboxes = mailboxes.iter().cloned().flatten();
+            let pushes: Vec<_> = mailboxes
+                .map(|mailbox| {
+                    (
+                        notification(mailbox, "m", history_id),
+                        Arc::clone(&relays[relay]),
+                    )
+                })
+                .collect();
+            async move {
+                let pushes = pushes.into_iter();
+                let pushes =
+                    pushes.map(|(push, queue)| async move { queue.accept(push, T0).await });
+                for accepted in futures_util::future::join_all(pushes).await {
+                    accepted.unwrap();
+                }
+            }
+        };
+        // Enough for both lanes. The rows of the last ones come first in the table.
+        let (first, locked, added, last) = (100..108, 110..118, 120..128, 130..138);
+        accept_all(0, &[last.clone()], 1).await;
+        accept_all(0, &[first.clone(), locked.clone()], 1).await;
+        let other = Arc::clone(&database);
+        let lock = "SELECT FROM pending WHERE user_id BETWEEN 'user-110' AND 'user-117' FOR UPDATE";
+        let unlocked = tokio::task::spawn_blocking(move || {
+            other.execute(&format!("BEGIN; {lock}; {}; COMMIT", waits_for(4)));
+        });
+        let is_locked = format!("BEGIN; SET LOCAL lock_timeout = 1; {lock}; ROLLBACK");
+        while !database.refuses(&is_locked) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let all = [first.clone(), locked, added.clone(), last.clone()];
+        let decided = tokio::spawn(accept_all(0, &all, 3));
+        let other = Arc::clone(&database);
+        let waiting = tokio::task::spawn_blocking(move || other.execute(&waits_for(2)));
+        waiting.await.unwrap();
+        accept_all(1, &[first, added, last], 4).await;
+        decided.await.unwrap();
+        unlocked.await.unwrap();
+    }
+}
+
+/// A statement that ends once this number of sessions wait for a lock.
+fn waits_for(sessions: u32) -> String {
+    format!(
+        "DO $$ BEGIN WHILE (
+            SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE datname = current_database() AND NOT granted
+        ) < {sessions} LOOP PERFORM pg_sleep(0.005); PERFORM pg_stat_clear_snapshot(); END LOOP; END $$"
+    )
 }
 
 /// What the relays deliver, and what they have delivered.
