@@ -13,7 +13,7 @@ use crate::postgres::{audit, credentials};
 
 const OF: &str = "
     SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
-    WHERE u.owner = ANY($1) ORDER BY u.owner, u.connected_at, u.user_id";
+    WHERE u.owner = ANY($1) ORDER BY u.owner, u.connected_at NULLS FIRST, u.user_id";
 
 const HAS: &str = "SELECT EXISTS (SELECT FROM user_record WHERE owner = $1) AS has_any";
 
