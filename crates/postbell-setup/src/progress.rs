@@ -112,6 +112,12 @@ impl Progress {
         }
     }
 
+    /// Whether a test notification has arrived once, which ends setup.
+    #[must_use]
+    pub const fn has_arrived(&self) -> bool {
+        self.arrived.is_some()
+    }
+
     fn has_subscription(&self, name: &str) -> bool {
         let project = self.project.as_deref().unwrap_or_default();
         let name = format!("projects/{project}/subscriptions/{name}");

@@ -4,6 +4,7 @@ use postbell_core::Timestamp;
 use url::Url;
 
 use super::user;
+use crate::Destination;
 use crate::checker::{Checker, PUSHED};
 use crate::probe::{Answer, send};
 use crate::redacted::{redacted, redacted_text};
@@ -61,7 +62,16 @@ async fn push(checker: &Checker<'_>, url: Url) -> CheckResult {
 fn judge(checker: &Checker<'_>, url: &Url, answer: &Answer) -> CheckResult {
     let address = redacted(url);
     let (server, origin) = (server(checker), origin(url));
-    let hint = format!("Check what is in front of {server}: `curl -i -X POST {origin}`.");
+    let is_users = matches!(
+        &checker.setup.destination,
+        Some(Destination::Platform { .. })
+    ) && checker.facts.audience.is_none();
+    let hint = if is_users {
+        "Ask the operator for the URL of the relay, and run `postbell setup` with it in --relay."
+            .to_owned()
+    } else {
+        format!("Check what is in front of {server}: `curl -i -X POST {origin}`.")
+    };
     match answer.status {
         401 | 403 => reachable(checker, &address, answer.certificate_ends),
         200..=299 if checker.facts.acknowledges_rejected => {

@@ -14,6 +14,17 @@ use crate::times::day;
 
 const CONSENT: &str = "Run `postbell setup`: it asks for consent again.";
 
+/// For a user of a platform with an OAuth client of its own.
+const CONNECT_AGAIN: &str = "The user clicks *Connect again* on My bot; an account with a project of the user's own is connected again by \
+                             `postbell setup`.";
+
+const fn consent(checker: &Checker<'_>) -> &'static str {
+    match checker.facts.operator {
+        Some(_) => CONNECT_AGAIN,
+        None => CONSENT,
+    }
+}
+
 pub(crate) async fn check(checker: &Checker<'_>) -> CheckResult {
     match (checker.mailbox_credentials(), &checker.facts.mailbox) {
         (Some((address, credentials)), _) => {
@@ -44,15 +55,15 @@ async fn use_grant(
     match mailbox.profile().await {
         Ok(profile) if !address.is_same_mailbox(&profile.email_address) => {
             let detail = format!("it is for another mailbox than {}", address.as_str());
-            CheckResult::failed(detail, CONSENT)
+            CheckResult::failed(detail, consent(checker))
         }
         Ok(_) => valid(checker, address),
         Err(CloudError::Token(TokenError::GrantRevoked)) => {
-            CheckResult::failed(revoked(checker), CONSENT)
+            CheckResult::failed(revoked(checker), consent(checker))
         }
         Err(error) if error.is(RefusalKind::ScopeMissing) => {
             let detail = "it does not cover reading mail: the box was not ticked on Google's page";
-            CheckResult::failed(detail, CONSENT)
+            CheckResult::failed(detail, consent(checker))
         }
         Err(error) => explain(error, None),
     }

@@ -30,8 +30,10 @@ pub(super) fn deliveries(view: &View, mail: &Mail, session: &Session) -> Markup 
         @if let Some(pending) = &mail.pending {
             p class="pending" {
                 span class="dot" aria-hidden="true" {}
-                @if pending.in_progress { "A notification is being delivered." }
-                @else { "A notification is pending since " (relative(pending.accepted_at, view.now)) "; the next attempt is " (relative(pending.due_at.max(view.now), view.now)) "." }
+                span {
+                    @if pending.in_progress { "A notification is being delivered." }
+                    @else { "A notification is pending since " (relative(pending.accepted_at, view.now)) "; the next attempt is " (relative(pending.due_at.max(view.now), view.now)) "." }
+                }
             }
         }
         @if mail.deliveries.is_empty() {

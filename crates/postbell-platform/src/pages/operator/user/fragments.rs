@@ -85,7 +85,7 @@ fn account(record: &UserRecord, view: &View) -> Markup {
         @if let Some(problem) = record.problem {
             p class="pending" {
                 span class="badge bad" { (problem.code) }
-                " since " (relative(problem.since, view.now)) ". " (problem.code.advice())
+                span { "since " (relative(problem.since, view.now)) ". " (problem.code.advice()) }
             }
         }
         ol class="rows" {
@@ -179,7 +179,7 @@ fn deliveries(view: &View, mail: &Mail) -> Markup {
         h2 { "Deliveries" }
         @if let Some(pending) = &mail.pending {
             p class="pending" {
-                "A notification is pending since " (relative(pending.accepted_at, view.now)) "."
+                span { "A notification is pending since " (relative(pending.accepted_at, view.now)) "." }
             }
         }
         @if mail.deliveries.is_empty() {
