@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Error;
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use postbell_core::{Clock, DeliveryQueue, StoreError, Tasks};
 use postbell_store::Store;
 use tokio::sync::OnceCell;
@@ -29,6 +30,8 @@ struct Gate {
     key: &'static str,
     store: Box<dyn ReadyStore>,
     opened: OnceCell<()>,
+    /// The last problem that was logged. At a stop, another task may take over the question.
+    reported: Mutex<Option<String>>,
 }
 
 /// What is asked whether it takes writes.
@@ -71,6 +74,7 @@ impl StoreGate {
             key,
             store: Box::new(store),
             opened: OnceCell::new(),
+            reported: Mutex::default(),
         }))
     }
 
@@ -99,21 +103,20 @@ impl StoreGate {
 impl Gate {
     async fn open(&self) {
         let key = self.key;
-        let mut reported = None;
         while let Err(error) = self.store.check().await {
             let problem = format!("{:#}", Error::new(error));
-            if reported.as_ref() == Some(&problem) {
+            let before = self.reported.lock().replace(problem.clone());
+            if before.as_ref() == Some(&problem) {
                 debug!(problem, "Still waiting for {key}");
             } else {
                 warn!(
                     "Waiting for {key}, and trying each second: {problem}. Until then, pushes are answered 503, and Google \
                      repeats them; `postbell doctor` says more"
                 );
-                reported = Some(problem);
             }
             sleep(PAUSE).await;
         }
-        if reported.is_some() {
+        if self.reported.lock().is_some() {
             info!("{key} takes writes");
         }
     }

@@ -172,6 +172,7 @@ async fn the_result_of_each_switch_is_shown() {
         .await;
     assert_eq!(ours.ada().await["googleConnected"], false);
     browser.click(".sign-out button").await;
+    browser.until("location.pathname === '/sign-out'").await;
     browser.click("button.danger").await;
     browser.until("location.pathname === '/sign-in'").await;
     browser.open(&ours.page("/bot")).await;
@@ -341,6 +342,13 @@ async fn a_problem_is_shown_and_alert_targets_are_managed() {
     browser.press(&[ENTER]).await;
     browser.sees_toast("The alert target is added.").await;
     browser.sees("webhook at localhost").await;
+    browser.type_into("#alert-target", "ann@example.com").await;
+    browser.press(&[ENTER]).await;
+    browser
+        .until(
+            "document.querySelector('#mail-target[open] [name=to]')?.value === 'ann@example.com'",
+        )
+        .await;
     look_at(&browser, "problem").await;
     browser.look(PHONE_BY_DAY, 700).await;
     browser.click("form[action$='/test'] button").await;

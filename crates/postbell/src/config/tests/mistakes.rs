@@ -64,7 +64,7 @@ fn one_mistake_is_reported_once() {
             "relai (from postbell.toml): unknown key; did you mean relay?",
         ),
         (
-            "[platform]\ngateway_secret_fil = \"a\"\ngateway_secret = \"s\"\n[relay]\naudience = \"https://a\"",
+            "[platform]\ngateway_secret_fil = \"a\"\ngateway_secret = \"s\"\napi_key = \"k\"\n[relay]\naudience = \"https://a\"",
             "platform.gateway_secret_fil (from postbell.toml): unknown key; did you mean gateway_secret_file?",
         ),
         (
