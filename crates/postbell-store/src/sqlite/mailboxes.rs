@@ -10,23 +10,25 @@ use super::columns::InOrder;
 use super::failure::Failure;
 use super::writer::Transaction;
 use super::{clock, cursor, dead_letter, delivery};
-use crate::columns::in_order;
+use crate::columns::{in_order, number};
 use crate::loaded_mailbox::{self, PendingRow};
 use crate::mailbox::Pending;
 
 type Result<T> = std::result::Result<T, Failure>;
 
 /// A mailbox of a transaction.
-pub(super) type LoadedMailbox = loaded_mailbox::LoadedMailbox<InTable>;
+pub(super) type LoadedMailbox = loaded_mailbox::LoadedMailbox<RowId>;
 
-/// The row of a mailbox is in the table.
-pub(super) struct InTable;
+/// The number of a mailbox's row in the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct RowId(pub(super) i64);
 
 /// How many mailboxes are remembered, with some 1,500 bytes each.
 const REMEMBERED: usize = 4096;
 
-/// The columns of a [`PendingRow`], in the order in which it reads them.
+/// The number of a row and the columns of a [`PendingRow`], in the order in which it reads them.
 const ROW: &[&str] = &[
+    "id",
     "message_id",
     "history_id",
     "address",
@@ -57,24 +59,24 @@ pub(super) const ADD: &str = "
 pub(super) const REPLACE: &str = "
     UPDATE pending SET message_id = ?2, history_id = ?3, address = ?4, published_at = ?5, body = ?6,
         accepted_at = ?7, merged_ids = ?8, trace = ?9, attempt = ?10
-    WHERE user = ?1";
+    WHERE id = ?1";
 
 /// The body and the trace are those of the stored notification.
 pub(super) const MERGE: &str = "
-    UPDATE pending SET merged_ids = ?2, published_at = ?3, accepted_at = ?4 WHERE user = ?1";
+    UPDATE pending SET merged_ids = ?2, published_at = ?3, accepted_at = ?4 WHERE id = ?1";
 
 /// The notification is done, but the mailbox is failing.
 const EMPTY: &str = "
     UPDATE pending SET message_id = NULL, history_id = NULL, address = NULL, published_at = NULL,
         body = NULL, trace = NULL, accepted_at = NULL, merged_ids = ''
-    WHERE user = ?1";
+    WHERE id = ?1";
 
 const SCHEDULE: &str = "
     UPDATE pending SET waiting_since = ?2, due_at = ?3, cooldown_until = ?4, leased_until = ?5,
         attempt = ?6, consecutive_failures = ?7, failing_since = ?8, parked_for = ?9, checked_in_at = ?10
-    WHERE user = ?1";
+    WHERE id = ?1";
 
-pub(super) const DELETE: &str = "DELETE FROM pending WHERE user = ?1";
+pub(super) const DELETE: &str = "DELETE FROM pending WHERE id = ?1";
 
 /// A number that is another one once another process has committed
 /// (<https://www.sqlite.org/pragma.html#pragma_data_version>).
@@ -95,6 +97,7 @@ pub(super) struct Mailboxes {
 
 #[derive(Debug, PartialEq)]
 struct Remembered {
+    place: Option<RowId>,
     row: Option<PendingRow>,
     cursors: cursor::Cursors,
 }
@@ -133,18 +136,17 @@ impl Mailboxes {
 /// Takes a mailbox, which is forgotten until it is [stored](store).
 pub(super) fn load(db: &Transaction<'_>, user: &UserId) -> Result<LoadedMailbox> {
     let remembered = db.mailboxes().by_user.remove_entry(user);
-    let (user, Remembered { row, cursors }) = match remembered {
+    let (user, remembered) = match remembered {
         Some((user, remembered)) => {
             debug_assert_eq!(read(db, &user).ok().as_ref(), Some(&remembered));
             (user, remembered)
         }
         None => (user.clone(), read(db, user)?),
     };
-    let place = row.as_ref().map(|_| InTable);
     Ok(LoadedMailbox {
-        row,
-        cursors,
-        place,
+        place: remembered.place,
+        row: remembered.row,
+        cursors: remembered.cursors,
         ..LoadedMailbox::new(user)
     })
 }
@@ -153,7 +155,9 @@ fn read(db: &Connection, user: &UserId) -> Result<Remembered> {
     let mut statement = db.prepare_cached(&FIND)?;
     let mut rows = statement.query([user.as_str()])?;
     let row = rows.next()?.map(|row| InOrder::new(row, ROW));
+    let id = row.as_ref().map(|row| number(row, "id")).transpose()?;
     Ok(Remembered {
+        place: id.map(RowId),
         row: row.as_ref().map(PendingRow::read).transpose()?,
         cursors: cursor::read(db, user)?,
     })
@@ -176,12 +180,13 @@ pub(super) fn store(db: &Transaction<'_>, mut mailbox: LoadedMailbox) -> Result<
     for letter in &mailbox.dead_letters {
         dead_letter::add(db, letter)?;
     }
-    store_row(db, &mailbox)?;
+    let place = store_row(db, &mailbox)?;
     if let Some(row) = &mut mailbox.row {
         row.body = None;
         row.trace = None;
     }
     let remembered = Remembered {
+        place,
         row: mailbox.row,
         cursors: mailbox.cursors,
     };
@@ -193,60 +198,67 @@ pub(super) fn store(db: &Transaction<'_>, mut mailbox: LoadedMailbox) -> Result<
     Ok(())
 }
 
-fn store_row(db: &Connection, mailbox: &LoadedMailbox) -> Result<()> {
-    let user = mailbox.user.as_str();
-    match (&mailbox.row, &mailbox.place) {
-        _ if !mailbox.is_row_changed() => (),
-        (None, None) => (),
-        (None, Some(InTable)) => change_row(db, DELETE, [user])?,
+/// Adds, changes or deletes the row of a mailbox, and returns where it is then.
+fn store_row(db: &Connection, mailbox: &LoadedMailbox) -> Result<Option<RowId>> {
+    if !mailbox.is_row_changed() {
+        return Ok(mailbox.place);
+    }
+    match (&mailbox.row, mailbox.place) {
+        (None, None) => Ok(None),
+        (None, Some(RowId(id))) => {
+            change_row(db, DELETE, [id])?;
+            Ok(None)
+        }
         (Some(row), None) => {
             let schedule: [&dyn ToSql; 2] = [
                 &row.waiting_since.map(Timestamp::as_millis),
                 &row.mailbox.due_at.map(Timestamp::as_millis),
             ];
-            if let Some(pending) = &row.mailbox.pending {
-                write_notification(db, ADD, user, row, pending, &schedule)?;
-            }
+            let Some(pending) = &row.mailbox.pending else {
+                return Ok(None);
+            };
+            write_notification(db, ADD, &mailbox.user.as_str(), row, pending, &schedule)?;
+            Ok(Some(RowId(db.last_insert_rowid())))
         }
-        (Some(row), Some(InTable)) => {
+        (Some(row), Some(place)) => {
             if mailbox.changed.notification {
-                update_notification(db, user, row)?;
+                update_notification(db, place, row)?;
             }
             if mailbox.changed.schedule {
-                update_schedule(db, user, row)?;
+                update_schedule(db, place, row)?;
             }
+            Ok(Some(place))
         }
     }
-    Ok(())
 }
 
-fn update_notification(db: &Connection, user: &str, row: &PendingRow) -> Result<()> {
+fn update_notification(db: &Connection, RowId(id): RowId, row: &PendingRow) -> Result<()> {
     match &row.mailbox.pending {
-        None => change_row(db, EMPTY, [user]),
+        None => change_row(db, EMPTY, [id]),
         Some(pending) if row.body.is_none() => {
             let merged = params![
-                user,
+                id,
                 pending.merged.to_string(),
                 pending.published_at.map(Timestamp::as_millis),
                 row.accepted_at.map(Timestamp::as_millis),
             ];
             change_row(db, MERGE, merged)
         }
-        Some(pending) => write_notification(db, REPLACE, user, row, pending, &[]),
+        Some(pending) => write_notification(db, REPLACE, &id, row, pending, &[]),
     }
 }
 
-/// Runs a statement with the columns from the user to the attempt as its parameters, and `more` ones.
+/// Runs a statement with the key and the columns from the message id to the attempt as its parameters, and `more` ones.
 fn write_notification(
     db: &Connection,
     statement: &str,
-    user: &str,
+    key: &dyn ToSql,
     row: &PendingRow,
     pending: &Pending,
     more: &[&dyn ToSql],
 ) -> Result<()> {
     let columns = params![
-        user,
+        key,
         pending.message_id,
         in_order(pending.history_id),
         pending.address.as_ref().map(EmailAddress::as_str),
@@ -261,10 +273,10 @@ fn write_notification(
     change_row(db, statement, columns)
 }
 
-fn update_schedule(db: &Connection, user: &str, row: &PendingRow) -> Result<()> {
+fn update_schedule(db: &Connection, RowId(id): RowId, row: &PendingRow) -> Result<()> {
     let mailbox = &row.mailbox;
     let schedule = params![
-        user,
+        id,
         row.waiting_since.map(Timestamp::as_millis),
         mailbox.due_at.map(Timestamp::as_millis),
         mailbox.cooldown_until.as_millis(),

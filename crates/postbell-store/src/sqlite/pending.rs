@@ -14,14 +14,16 @@ use rusqlite::{Connection, params};
 pub(super) use self::list::{failing, find as pending};
 use super::columns::InOrder;
 use super::failure::Failure;
+use super::mailboxes::RowId;
 use super::writer::Transaction;
 use super::{clock, cursor, dead_letter, mailboxes};
 use crate::columns::{self, count, parsed, time};
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// The columns of a [`Claim`], in the order in which it is read.
+/// The number of a row and the columns of a [`Claim`], in the order in which it is read.
 const CLAIM: &[&str] = &[
+    "id",
     "history_id",
     "user",
     "address",
@@ -38,7 +40,7 @@ static LONGEST_DUE: LazyLock<String> = LazyLock::new(|| due_by("due_at, user"));
 static LATEST_DUE: LazyLock<String> = LazyLock::new(|| due_by("due_at DESC, user DESC"));
 
 const LEASE: &str = "
-    UPDATE pending SET due_at = ?2, leased_until = ?2, lease = ?3, holder = ?4 WHERE user = ?1";
+    UPDATE pending SET due_at = ?2, leased_until = ?2, lease = ?3, holder = ?4 WHERE id = ?1";
 
 /// Takes the numbers of so many leases, and returns the last one.
 const TAKE_LEASES: &str = "UPDATE last_lease SET number = number + ?1 RETURNING number";
@@ -67,15 +69,11 @@ pub(super) const MARKS: &str = "
         (SELECT max(lease) FROM delivery WHERE user = ?1),
         (SELECT count(*) || ' ' || coalesce(max(id), 0) FROM dead_letter WHERE user = ?1))";
 
-/// Separate queries, because each is then answered from an index alone.
+/// Triggers keep the numbers, so that reading them costs the same however many mailboxes wait.
 const DEPTH: &str = "
-    SELECT
-        (SELECT count(*) FROM pending WHERE due_at IS NOT NULL),
-        (SELECT min(waiting_since) FROM pending WHERE due_at IS NOT NULL),
-        (SELECT count(*) FROM dead_letter),
-        (SELECT count(*) FROM pending WHERE failing_since IS NOT NULL AND due_at IS NOT NULL),
-        (SELECT count(*) FROM pending WHERE parked_for IS NOT NULL),
-        (SELECT number FROM dead_letter_dropped)";
+    SELECT waiting, (SELECT min(waiting_since) FROM pending WHERE due_at IS NOT NULL),
+        dead_letters, failing, parked, (SELECT number FROM dead_letter_dropped)
+    FROM depth";
 
 pub(super) fn remove_user(db: &Transaction<'_>, user: &UserId) -> rusqlite::Result<()> {
     db.mailboxes().forget(user);
@@ -165,52 +163,59 @@ pub(super) fn claim(
         ClaimOrder::LongestDue => &LONGEST_DUE,
         ClaimOrder::LatestDue => &LATEST_DUE,
     };
-    let mut claims = due(db, statement, now, limit)?;
-    if claims.is_empty() {
-        return Ok(claims);
+    let mut due = due(db, statement, now, limit)?;
+    if due.is_empty() {
+        return Ok(Vec::new());
     }
     mailboxes::mark(db, now)?;
-    number_leases(db, &mut claims)?;
+    number_leases(db, &mut due)?;
     let until = now + lease;
-    for claim in &claims {
-        let user = &claim.notification.user;
-        let values = params![user.as_str(), until.as_millis(), claim.lease, relay.get()];
+    for (RowId(id), claim) in &due {
+        let values = params![id, until.as_millis(), claim.lease, relay.get()];
         db.prepare_cached(LEASE)?.execute(values)?;
+        let user = &claim.notification.user;
         db.mailboxes().leased(user, until, claim.lease);
     }
-    Ok(claims)
+    Ok(due.into_iter().map(|(_, claim)| claim).collect())
 }
 
 /// Gives each claim the number of its lease.
-fn number_leases(db: &Connection, claims: &mut [Claim]) -> Result<()> {
+fn number_leases(db: &Connection, claims: &mut [(RowId, Claim)]) -> Result<()> {
     let mut statement = db.prepare_cached(TAKE_LEASES)?;
     let mut rows = statement.query([columns::limit(claims.len())])?;
     let row = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     let last: i64 = row.get("number")?;
     // SQLite completes a statement only when its rows are read to the end.
     rows.next()?;
-    for (back, claim) in (0..).zip(claims.iter_mut().rev()) {
+    for (back, (_, claim)) in (0..).zip(claims.iter_mut().rev()) {
         claim.lease = last - back;
     }
     Ok(())
 }
 
-/// Reads the due mailboxes.
-fn due(db: &Connection, statement: &str, now: Timestamp, limit: usize) -> Result<Vec<Claim>> {
+/// Reads the due mailboxes, and where they are.
+fn due(
+    db: &Connection,
+    statement: &str,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<(RowId, Claim)>> {
     let mut statement = db.prepare_cached(statement)?;
     let mut rows = statement.query(params![now.as_millis(), columns::limit(limit)])?;
     let mut claims = Vec::new();
     while let Some(row) = rows.next()? {
         let row = InOrder::new(row, CLAIM);
+        let place = RowId(columns::number(&row, "id")?);
         let notification = columns::notification(&row)?;
         let missing = || columns::corrupt("pending", "a due row has no notification");
-        claims.push(Claim {
+        let claim = Claim {
             notification: notification.ok_or_else(missing)?,
             accepted_at: time(&row, "accepted_at")?,
             attempt: count(&row, "attempt")?,
             claimed_at: now,
             lease: 0,
-        });
+        };
+        claims.push((place, claim));
     }
     Ok(claims)
 }

@@ -61,6 +61,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0023_operator_more.sql")),
     Expand(include_str!("migrations/0024_never_seen.sql")),
     Expand(include_str!("migrations/0025_accounts.sql")),
+    Expand(include_str!("migrations/0026_depth.sql")),
 ];
 
 /// The version that this code reads and writes.

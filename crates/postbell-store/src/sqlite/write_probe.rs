@@ -11,8 +11,9 @@ pub(super) fn read(db: &Connection) -> rusqlite::Result<()> {
         .map(drop)
 }
 
-/// Writes as much as the largest push. A smaller write may still fit on a disk that is full for pushes.
+/// Writes as much as the largest push: its body, and the pages of the tables and indexes that change with it. A smaller write may
+/// still fit on a disk that is full for pushes.
 pub(super) fn write(db: &Connection) -> rusqlite::Result<()> {
-    let statement = "INSERT OR REPLACE INTO write_probe (id, data) VALUES (1, zeroblob(65536))";
+    let statement = "INSERT OR REPLACE INTO write_probe (id, data) VALUES (1, zeroblob(98304))";
     db.prepare_cached(statement)?.execute([]).map(drop)
 }
