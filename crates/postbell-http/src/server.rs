@@ -37,8 +37,8 @@ const MAX_CONNECTIONS: usize = 4096;
 /// share for files, pipes and child processes.
 const FILES_PER_CONNECTION: u64 = 3;
 
-/// How long a request's head may take, counted from the end of the previous request: also how long an
-/// idle connection is kept.
+/// The time between two checks for idle connections. One that was idle since the last check is closed, so that this is how long
+/// it is kept at least, and how long a request's head may take, counted from the end of the previous request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a client may read nothing of its response.
@@ -94,28 +94,39 @@ pub async fn serve_at_most(
 
 async fn serve_listener(limit: usize, listener: Listener, app: impl App, stop: CancellationToken) {
     let tasks = TaskTracker::new();
-    let connections = Connections::new(limit);
+    let connections = Connections::new(limit, stop.clone());
+    tasks.spawn(close_unused(Arc::clone(&connections), stop.clone()));
     while let Some((stream, slot)) = next_connection(&listener, &connections, &stop).await {
-        // A token of its own: with each part of a request that arrives, the connection's task locks it.
-        let (app, stop) = (app.clone(), stop.child_token());
+        let app = app.clone();
         match (stream, listener.tls()) {
             (Stream::Tcp(stream), None) => {
                 send_at_once(&stream);
-                tasks.spawn(http1::serve(bounded(stream), slot, app, stop));
+                tasks.spawn(http1::serve(bounded(stream), slot, app));
             }
             (Stream::Tcp(stream), Some(tls)) => {
                 send_at_once(&stream);
                 let streams = tasks.clone();
-                tasks.spawn(serve_tls(tls, stream, slot, app, streams, stop));
+                tasks.spawn(serve_tls(tls, stream, slot, app, streams));
             }
             (Stream::Unix(stream), _) => {
-                tasks.spawn(http1::serve(bounded(stream), slot, app, stop));
+                tasks.spawn(http1::serve(bounded(stream), slot, app));
             }
         }
     }
     drop(listener);
     tasks.close();
     tasks.wait().await;
+}
+
+/// Closes connections that nothing uses, until `stop` is cancelled.
+async fn close_unused(connections: Arc<Connections>, stop: CancellationToken) {
+    while stop
+        .run_until_cancelled(sleep(HEAD_TIMEOUT))
+        .await
+        .is_some()
+    {
+        connections.close_unused();
+    }
 }
 
 /// The limit, or fewer if the process may not open enough files.
@@ -163,14 +174,7 @@ fn bounded<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
 }
 
 /// Serves the protocol that the client has chosen in the handshake.
-async fn serve_tls(
-    tls: Tls,
-    stream: TcpStream,
-    slot: Slot,
-    app: impl App,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-) {
+async fn serve_tls(tls: Tls, stream: TcpStream, slot: Slot, app: impl App, tasks: TaskTracker) {
     let handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(bounded(stream)));
     let stream = tokio::select! {
         shaken = handshake => match shaken {
@@ -178,13 +182,12 @@ async fn serve_tls(
             Ok(Err(error)) => return debug!(%error, "A TLS handshake failed"),
             Err(_) => return debug!("A TLS handshake did not end in time"),
         },
-        () = slot.evicted.cancelled() => return,
-        () = stop.cancelled() => return,
+        () = slot.ending.cancelled() => return,
     };
     match stream.get_ref().1.alpn_protocol() {
-        Some(HTTP_2) => http2::serve(stream, slot, app, tasks, stop).await,
+        Some(HTTP_2) => http2::serve(stream, slot, app, tasks).await,
         // The authority has seen the answer to its challenge, the certificate.
         Some(VALIDATION) => (),
-        _ => http1::serve(stream, slot, app, stop).await,
+        _ => http1::serve(stream, slot, app).await,
     }
 }

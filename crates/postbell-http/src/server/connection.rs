@@ -12,20 +12,21 @@ use tracing::debug;
 use super::DRAIN_TIMEOUT;
 use super::connections::{InFlight, Slot};
 
-/// Serves `connection` until its client closes it or `slot` is evicted. Once `stop` completes, `drain`
+/// Serves `connection` until its client closes it or `slot` is evicted. Once `ending` completes for another reason, `drain`
 /// makes it take no more requests, and those in flight have [`DRAIN_TIMEOUT`].
 pub(super) async fn serve<C: Future<Output = hyper::Result<()>>>(
     mut connection: Pin<&mut C>,
     drain: fn(Pin<&mut C>),
     slot: &Slot,
-    stop: impl Future,
+    ending: impl Future,
 ) {
     let served = tokio::select! {
         served = &mut connection => served,
         // It was idle when it was chosen. A request that has come since is lost, as one that crosses
         // the end of an idle connection is: clients send it again (RFC 9112, section 9.3.1).
-        () = slot.evicted.cancelled() => return,
-        _ = stop => {
+        _ = ending => if slot.is_evicted() {
+            return;
+        } else {
             drain(connection.as_mut());
             let Ok(served) = timeout(DRAIN_TIMEOUT, connection).await else {
                 return debug!("Closed a connection whose requests did not end in time");

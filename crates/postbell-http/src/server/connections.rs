@@ -26,6 +26,8 @@ const BATCH: usize = 64;
 /// A request changes only its own connection, without a lock.
 pub(super) struct Connections {
     limit: usize,
+    /// Cancelled when the server is to stop.
+    stop: CancellationToken,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     /// Numbers connections and the moments at which they become idle.
     next: AtomicU64,
@@ -42,7 +44,11 @@ struct Connection {
     /// Whether a request was answered with another status than 4xx: a health check, a page, or a
     /// request that was authenticated.
     is_useful: AtomicBool,
-    evicted: CancellationToken,
+    /// Since when it was idle when idle ones were closed last; 0 if it was not.
+    was_idle_since: AtomicU64,
+    is_evicted: AtomicBool,
+    /// Its own, because with each part of a request that arrives, the connection's task locks it.
+    ending: CancellationToken,
 }
 
 /// The address from which a request came: an extension of each. For a unix socket it is the loopback address.
@@ -56,17 +62,18 @@ pub(super) struct Slot {
     connection: Arc<Connection>,
     /// The peer that opened it.
     pub(super) client: ClientAddress,
-    /// Cancelled when the connection is to be closed.
-    pub(super) evicted: CancellationToken,
+    /// Cancelled when the connection is evicted, or the server is to stop.
+    pub(super) ending: CancellationToken,
 }
 
 /// A request in flight, until its response is sent or dropped.
 pub(super) struct InFlight(Arc<Slot>);
 
 impl Connections {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    pub(super) fn new(limit: usize, stop: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             limit,
+            stop,
             open: Mutex::default(),
             next: AtomicU64::default(),
             freed: Notify::new(),
@@ -93,13 +100,15 @@ impl Connections {
             return None;
         }
         let id = self.number();
-        let evicted = CancellationToken::new();
+        let ending = self.stop.child_token();
         let connection = Arc::new(Connection {
             client: network(client),
             in_flight: AtomicUsize::default(),
             used_at: AtomicU64::new(id),
             is_useful: AtomicBool::default(),
-            evicted: evicted.clone(),
+            was_idle_since: AtomicU64::default(),
+            is_evicted: AtomicBool::default(),
+            ending: ending.clone(),
         });
         open.insert(id, Arc::clone(&connection));
         Some(Slot {
@@ -107,8 +116,24 @@ impl Connections {
             id,
             connection,
             client: ClientAddress(client),
-            evicted,
+            ending,
         })
+    }
+
+    /// Closes the connections that were idle all the time since the last call: also those on which a request's head has not
+    /// arrived completely since then.
+    pub(super) fn close_unused(&self) {
+        self.open.lock().retain(|_, connection| {
+            let idle_since = connection.idle_since().unwrap_or_default();
+            let before = connection
+                .was_idle_since
+                .swap(idle_since, Ordering::Relaxed);
+            let is_used = idle_since == 0 || idle_since != before;
+            if !is_used {
+                connection.evict();
+            }
+            is_used
+        });
     }
 
     fn number(&self) -> u64 {
@@ -121,6 +146,11 @@ impl Connection {
     fn idle_since(&self) -> Option<u64> {
         let is_idle = self.in_flight.load(Ordering::Acquire) == 0;
         is_idle.then(|| self.used_at.load(Ordering::Acquire))
+    }
+
+    fn evict(&self) {
+        self.is_evicted.store(true, Ordering::Release);
+        self.ending.cancel();
     }
 }
 
@@ -142,7 +172,7 @@ fn evict(open: &mut HashMap<u64, Arc<Connection>>, count: usize) {
     idle.truncate(count);
     for (_, id) in &idle {
         if let Some(connection) = open.remove(id) {
-            connection.evicted.cancel();
+            connection.evict();
         }
     }
     debug!(closed = idle.len(), "Closed idle connections to make room");
@@ -153,6 +183,11 @@ impl Slot {
     pub(super) fn begin(self: &Arc<Self>) -> InFlight {
         self.connection.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlight(Arc::clone(self))
+    }
+
+    /// Whether the connection is to be closed although the server goes on.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.connection.is_evicted.load(Ordering::Acquire)
     }
 
     /// Returns the number of the moment since which the connection is idle, unless a request is in
@@ -222,12 +257,12 @@ mod tests {
     }
 
     fn evicted(slots: &[Arc<Slot>]) -> Vec<bool> {
-        slots.iter().map(|it| it.evicted.is_cancelled()).collect()
+        slots.iter().map(|it| it.is_evicted()).collect()
     }
 
     #[tokio::test]
     async fn the_busiest_address_loses_its_oldest_idle_connection_first() {
-        let connections = Connections::new(4);
+        let connections = Connections::new(4, CancellationToken::new());
         let mut slots = vec![take(&connections, BOB).await];
         for _ in 0..3 {
             slots.push(take(&connections, ANN).await);
@@ -240,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_useful_connection_is_closed_last_and_one_with_a_request_never() {
-        let connections = Connections::new(3);
+        let connections = Connections::new(3, CancellationToken::new());
         let slots = [
             take(&connections, ANN).await,
             take(&connections, ANN).await,
@@ -260,7 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_idle_once_the_last_of_its_requests_has_ended() {
-        let connections = Connections::new(1);
+        let connections = Connections::new(1, CancellationToken::new());
         let slot = take(&connections, ANN).await;
         assert!(slot.idle_since().is_some());
         let requests = [slot.begin(), slot.begin()];
@@ -273,7 +308,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn with_a_request_on_each_connection_the_next_one_waits() {
-        let connections = Connections::new(1);
+        let connections = Connections::new(1, CancellationToken::new());
         let slot = take(&connections, ANN).await;
         let request = slot.begin();
         let moment = Duration::from_secs(1);
@@ -281,7 +316,25 @@ mod tests {
         assert!(next.is_err());
         drop(request);
         let next = timeout(moment, connections.take(BOB)).await;
-        assert!(next.is_ok() && slot.evicted.is_cancelled());
+        assert!(next.is_ok() && slot.is_evicted());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_idle_between_two_checks_is_closed() {
+        let connections = Connections::new(3, CancellationToken::new());
+        let [unused, busy, used] = [ANN, ANN, BOB].map(|client| take(&connections, client));
+        let slots = [unused.await, busy.await, used.await];
+        let request = slots[1].begin();
+        connections.close_unused();
+        assert_eq!(evicted(&slots), [false, false, false]);
+        drop(slots[2].begin());
+        connections.close_unused();
+        assert_eq!(evicted(&slots), [true, false, false]);
+        drop(request);
+        connections.close_unused();
+        assert_eq!(evicted(&slots), [true, false, true]);
+        connections.close_unused();
+        assert_eq!(evicted(&slots), [true, true, true]);
     }
 
     #[test]

@@ -9,36 +9,33 @@ use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, UpgradeableConnection};
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::sync::CancellationToken;
 
+use super::App;
 use super::connection::{self, TrackedBody};
 use super::connections::Slot;
-use super::{App, HEAD_TIMEOUT};
 
 /// The longest head of a request, with its URL: a token has at most 8 KiB.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// Serves a connection until its client closes it, or sends nothing for thirty seconds, or it is
-/// evicted, or `stop` is cancelled.
+/// Serves a connection until its client closes it, or it is evicted, or the server is to stop.
 pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     slot: Slot,
     app: impl App,
-    stop: CancellationToken,
 ) {
     let slot = Arc::new(slot);
     let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // The time for a head is that for which a connection may be idle: hyper would start a timer for each request.
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)
         // Nearly all responses have a head alone, which the kernel takes faster as one buffer than as a list of one.
         .writev(false)
         .serve_connection(TokioIo::new(stream), service(app, Arc::clone(&slot)))
         .with_upgrades();
     let drain = UpgradeableConnection::graceful_shutdown;
-    connection::serve(pin!(serving), drain, &slot, stop.cancelled()).await;
+    connection::serve(pin!(serving), drain, &slot, slot.ending.cancelled()).await;
 }
 
 /// Passes requests to the application, and notes which connection has one in flight: until the response's

@@ -20,7 +20,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, TrackedBody};
@@ -46,13 +45,12 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Serves a connection until its client closes it, or has used it for nothing for thirty to sixty
-/// seconds, or it is evicted, or `stop` is cancelled.
+/// seconds, or it is evicted, or the server is to stop.
 pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     slot: Slot,
     app: impl App,
     tasks: TaskTracker,
-    stop: CancellationToken,
 ) {
     let slot = Arc::new(slot);
     let serving = http2::Builder::new(Spawn(tasks))
@@ -65,8 +63,8 @@ pub(super) async fn serve(
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service(app, Arc::clone(&slot)));
-    let stop = stop.run_until_cancelled(unused(&slot));
-    connection::serve(pin!(serving), Connection::graceful_shutdown, &slot, stop).await;
+    let ending = slot.ending.run_until_cancelled(unused(&slot));
+    connection::serve(pin!(serving), Connection::graceful_shutdown, &slot, ending).await;
 }
 
 /// Completes once the connection was idle all the time between two checks.
@@ -134,6 +132,7 @@ mod tests {
     use axum::routing::get;
     use futures_util::stream;
     use tokio::io::{AsyncWriteExt, duplex};
+    use tokio_util::sync::CancellationToken;
 
     use super::super::connections::Connections;
     use super::*;
@@ -157,10 +156,10 @@ mod tests {
             }))
         };
         let router = Router::new().route("/", get(endless));
-        let slot = Connections::new(1).take(Ipv4Addr::LOCALHOST.into()).await;
+        let connections = Connections::new(1, CancellationToken::new());
+        let slot = connections.take(Ipv4Addr::LOCALHOST.into()).await;
         let (mut client, stream) = duplex(1024);
-        let stop = CancellationToken::new();
-        let serving = serve(stream, slot, router, TaskTracker::new(), stop);
+        let serving = serve(stream, slot, router, TaskTracker::new());
         let asking = async {
             client.write_all(REQUEST).await.unwrap();
             sleep(Duration::from_secs(1)).await;
