@@ -4,6 +4,7 @@ mod email;
 mod masked;
 mod sandbox;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -52,7 +53,10 @@ impl UserId {
     /// The id as one segment of a URL's path: all but the unreserved characters of RFC 3986 are
     /// percent-encoded, as JavaScript's `encodeURIComponent` does.
     #[must_use]
-    pub fn url_segment(&self) -> String {
+    pub fn url_segment(&self) -> Cow<'_, str> {
+        if !self.0.contains([':', '@', '+', '/']) {
+            return Cow::Borrowed(&self.0);
+        }
         let mut segment = String::with_capacity(self.0.len());
         for character in self.0.chars() {
             match character {
@@ -63,7 +67,7 @@ impl UserId {
                 plain => segment.push(plain),
             }
         }
-        segment
+        Cow::Owned(segment)
     }
 }
 
@@ -119,14 +123,7 @@ impl FromStr for MessageId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let length = 1..=MESSAGE_ID_BYTES;
-        if length.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidId {
-                expected: "1 to 256 visible ASCII characters",
-            })
-        }
+        Self::try_from(text.to_owned())
     }
 }
 
@@ -134,7 +131,14 @@ impl TryFrom<String> for MessageId {
     type Error = InvalidId;
 
     fn try_from(text: String) -> Result<Self, InvalidId> {
-        text.parse()
+        let length = 1..=MESSAGE_ID_BYTES;
+        if length.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidId {
+                expected: "1 to 256 visible ASCII characters",
+            })
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub struct PushBody {
 
 /// Gmail's notification that a mailbox has changed
 /// (<https://developers.google.com/workspace/gmail/api/guides/push>).
-#[derive(Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct MailboxChanged {
     /// The mailbox's address.
@@ -53,17 +53,21 @@ struct Body<'a> {
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    data: Option<Cow<'a, str>>,
+    data: Option<Text<'a>>,
     #[serde(borrow, rename = "messageId")]
-    message_id: Option<Cow<'a, str>>,
+    message_id: Option<Text<'a>>,
     #[serde(borrow, rename = "message_id")]
-    message_id_in_snake_case: Option<Cow<'a, str>>,
+    message_id_in_snake_case: Option<Text<'a>>,
     /// A message can be delivered without it, so no value makes the body unreadable.
     #[serde(borrow, rename = "publishTime")]
     publish_time: Option<&'a RawValue>,
     #[serde(borrow, rename = "publish_time")]
     publish_time_in_snake_case: Option<&'a RawValue>,
 }
+
+/// A text that is copied only if it contains escapes. An `Option<Cow<str>>` would always be.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl PushBody {
     /// Parses a body. Never fails: the caller must handle malformed bodies, too.
@@ -73,13 +77,12 @@ impl PushBody {
             Ok(Body {
                 message: Some(message),
             }) => Self {
-                notification: wrapped_data(message.data.as_deref())
-                    .and_then(|data| notification(&data)),
+                notification: wrapped_data(message.data).and_then(|data| notification(&data)),
                 message_id: message
                     .message_id
                     .or(message.message_id_in_snake_case)
-                    .filter(|id| !id.is_empty())
-                    .map(Cow::into_owned),
+                    .map(|Text(id)| id.into_owned())
+                    .filter(|id| !id.is_empty()),
                 published_at: message
                     .publish_time
                     .or(message.publish_time_in_snake_case)
@@ -112,9 +115,9 @@ pub fn publish_time(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(time.as_millisecond()))
 }
 
-fn wrapped_data(data: Option<&str>) -> Result<Vec<u8>, &'static str> {
-    let data = data.ok_or("expected message.data")?;
-    decode_base64(data).ok_or("expected message.data to be base64")
+fn wrapped_data(data: Option<Text<'_>>) -> Result<Vec<u8>, &'static str> {
+    let Text(data) = data.ok_or("expected message.data")?;
+    decode_base64(&data).ok_or("expected message.data to be base64")
 }
 
 fn notification(data: &[u8]) -> Result<MailboxChanged, &'static str> {

@@ -56,6 +56,9 @@ impl EmailAddress {
     /// Whether `other` is a spelling of this mailbox's address. A text that is no address is not.
     #[must_use]
     pub fn is_same_mailbox(&self, other: &str) -> bool {
+        if other == self.0 {
+            return true;
+        }
         let other = other.parse::<Self>();
         other.is_ok_and(|other| self.mailbox_key() == other.mailbox_key())
     }

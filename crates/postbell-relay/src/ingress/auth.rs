@@ -50,7 +50,7 @@ impl OwnSubscription {
         user: UserId,
         headers: &HeaderMap,
     ) -> Result<Self, ApiError> {
-        let caller = verify(ingress, headers, &user_path(&user)).await?;
+        let caller = verify_user(ingress, headers, &user).await?;
         require_push_account(ingress, &user, &caller.email).await?;
         ingress.check_rate(&user)?;
         Ok(Self(user))
@@ -68,7 +68,7 @@ impl FromRequestParts<Ingress> for SecretUrl {
             return Err(ApiError::Forbidden("expected this user's token in the URL"));
         }
         if parts.headers.contains_key(AUTHORIZATION) {
-            let caller = verify(ingress, &parts.headers, &user_path(&user)).await?;
+            let caller = verify_user(ingress, &parts.headers, &user).await?;
             let directory = &ingress.parts().directory;
             if directory.is_push_account(&user, &caller.email).await? == Some(false) {
                 return Err(OTHER_ACCOUNT);
@@ -83,7 +83,8 @@ impl FromRequestParts<Ingress> for SharedSubscription {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, ingress: &Ingress) -> Result<Self, ApiError> {
-        let caller = verify(ingress, &parts.headers, "/push/gmail").await?;
+        let audience = [&ingress.parts().audience, "/push/gmail"].concat();
+        let caller = verify(ingress, &parts.headers, &audience).await?;
         let account = caller.email;
         Ok(Self { account })
     }
@@ -128,15 +129,33 @@ async fn require_push_account(
     }
 }
 
-/// Verifies the ID token for the endpoint at `path`.
-async fn verify(ingress: &Ingress, headers: &HeaderMap, path: &str) -> Result<Caller, ApiError> {
+/// Verifies the ID token for a user's endpoint.
+async fn verify_user(
+    ingress: &Ingress,
+    headers: &HeaderMap,
+    user: &UserId,
+) -> Result<Caller, ApiError> {
+    let audience = [
+        &ingress.parts().audience,
+        "/push/user/",
+        &user.url_segment(),
+    ]
+    .concat();
+    verify(ingress, headers, &audience).await
+}
+
+/// Verifies the ID token for the endpoint whose URL is `audience`.
+async fn verify(
+    ingress: &Ingress,
+    headers: &HeaderMap,
+    audience: &str,
+) -> Result<Caller, ApiError> {
     let bearer = bearer_token(headers).ok_or(EXPECTED_BEARER)?;
     let parts = ingress.parts();
-    let audience = [&parts.audience, path].concat();
     let now = parts.clock.now();
     let caller = parts
         .id_tokens
-        .verify(bearer.token(), &audience, now)
+        .verify(bearer.token(), audience, now)
         .await?;
     if caller.email_verified {
         Ok(caller)
@@ -145,10 +164,6 @@ async fn verify(ingress: &Ingress, headers: &HeaderMap, path: &str) -> Result<Ca
             "expected a token with a verified email",
         ))
     }
-}
-
-fn user_path(user: &UserId) -> String {
-    ["/push/user/", &user.url_segment()].concat()
 }
 
 async fn path<T>(parts: &mut Parts, ingress: &Ingress) -> Result<T, ApiError>

@@ -11,7 +11,7 @@ const MESSAGE_ID_HEADER: &str = postbell_protocol::routes::PUBSUB_MESSAGE_ID;
 const PUBLISH_TIME_HEADER: &str = postbell_protocol::routes::PUBSUB_PUBLISH_TIME;
 
 /// A parsed push.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Envelope {
     /// The message's own id, or one derived from its bytes.
     pub(super) message_id: MessageId,
@@ -28,12 +28,12 @@ pub(super) fn parse(body: &[u8], headers: &HeaderMap) -> Envelope {
     let push = PushBody::read(body);
     let in_header = |name| headers.get(name)?.to_str().ok();
     let (named, published_at) = if push.is_wrapped {
-        (push.message_id.as_deref(), push.published_at)
+        (push.message_id, push.published_at)
     } else {
         let time = in_header(PUBLISH_TIME_HEADER).and_then(publish_time);
-        (in_header(MESSAGE_ID_HEADER), time)
+        (in_header(MESSAGE_ID_HEADER).map(str::to_owned), time)
     };
-    let (message_id, changed) = match named.map(str::parse) {
+    let (message_id, changed) = match named.map(MessageId::try_from) {
         Some(Ok(message_id)) => (message_id, push.notification),
         // A body without a message id is its own id (protocol, section 3).
         None => (id_of_bytes(body), push.notification),

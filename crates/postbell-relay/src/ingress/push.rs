@@ -49,7 +49,7 @@ pub(super) async fn take(
         // Setups may share one topic, and a former account's watch goes on for up to a week.
         require_wanted(ingress, &user, Some(&changed.email_address)).await?;
     }
-    store(ingress, user, &envelope, &body, span).await?;
+    store(ingress, user, envelope, &body, span).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn receive_shared(
     };
     for user in users.users {
         let span = begin(&ingress, &headers);
-        store(&ingress, user, &envelope, &body, span).await?;
+        store(&ingress, user, envelope.clone(), &body, span).await?;
     }
     users.failure.map_or(Ok(StatusCode::NO_CONTENT), Err)
 }
@@ -134,8 +134,8 @@ async fn wanting_users(
 async fn store(
     ingress: &Ingress,
     user: UserId,
-    envelope: &Envelope,
-    body: &Bytes,
+    envelope: Envelope,
+    body: &[u8],
     mut span: Span,
 ) -> Result<(), ApiError> {
     let parts = ingress.parts();
@@ -151,14 +151,16 @@ async fn store(
 async fn keep(
     ingress: &Ingress,
     user: UserId,
-    envelope: &Envelope,
-    body: &Bytes,
+    envelope: Envelope,
+    body: &[u8],
     span: &mut Span,
 ) -> Result<(), ApiError> {
     let parts = ingress.parts();
     let now = parts.clock.now();
-    let message_id = envelope.message_id.clone();
-    match &envelope.changed {
+    let message_id = envelope.message_id;
+    // A copy: it waits for the store, and later for the machine, without the buffer in which the request was received.
+    let body = Bytes::copy_from_slice(body);
+    match envelope.changed {
         Ok(changed) => {
             let notification = Notification {
                 user: user.clone(),
@@ -168,7 +170,7 @@ async fn keep(
                 published_at: envelope.published_at.map(|at| at.min(now)),
                 history_id: changed.history_id,
                 trace: Some(span.context),
-                body: body.clone(),
+                body,
             };
             let accepted = parts.queue.accept(notification, now).await?;
             parts.metrics.accepted(accepted);
@@ -193,8 +195,8 @@ async fn keep(
             let message = UnparseableMessage {
                 user,
                 message_id,
-                body: body.clone(),
-                cause: (*cause).to_owned(),
+                body,
+                cause: cause.to_owned(),
             };
             parts.queue.dead_letter(message, now).await?;
             parts.metrics.push_ended("unreadable");
