@@ -1,9 +1,13 @@
 //! Bodies of requests and responses, read only up to a limit.
 
 use std::error::Error;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::BoxError;
+use axum::body::{Bytes, HttpBody};
 use axum::http::StatusCode;
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use reqwest::Response;
@@ -54,9 +58,19 @@ impl BodyError {
 /// # Errors
 ///
 /// Fails if the body is too large, too slow or incomplete.
-pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, BodyError> {
-    let body = timeout(BODY_TIME, Limited::new(body, limit).collect()).await;
-    let body = body.map_err(|_| BodyError::TooSlow)?;
+pub async fn read_body<B>(body: B, limit: usize) -> Result<Bytes, BodyError>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
+    let mut body = pin!(Limited::new(body, limit).collect());
+    // Nearly every body has arrived with its head, and then no timer is needed.
+    let arrived = poll_fn(|context| Poll::Ready(body.as_mut().poll(context))).await;
+    let body = match arrived {
+        Poll::Ready(body) => body,
+        Poll::Pending => timeout(BODY_TIME, body)
+            .await
+            .map_err(|_| BodyError::TooSlow)?,
+    };
     body.map(Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() {
             BodyError::TooLarge

@@ -6,13 +6,14 @@ mod connections;
 mod http1;
 mod http2;
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Request;
 use axum::response::Response;
+use axum::{BoxError, Router};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -53,23 +54,29 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed `accept`, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What answers a server's requests: a router, or a service that finds its busiest routes without one. It is always ready.
-pub trait App:
-    Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-{
+/// What answers a server's requests: a router, or a service that finds its busiest routes without one.
+pub trait App: Clone + Send + Sync + 'static {
+    /// Answers a request of `client`.
+    fn answer<B>(
+        self,
+        request: Request<B>,
+        client: ClientAddress,
+    ) -> impl Future<Output = Response> + Send
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 }
 
-impl<S> App for S where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>
-        + Clone
-        + Send
-        + Sync
-        + 'static
-{
+/// Its handlers find the client's address in the request's extensions.
+impl App for Router {
+    async fn answer<B>(mut self, request: Request<B>, client: ClientAddress) -> Response
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(client);
+        let Ok(response) = self.call(request).await;
+        response
+    }
 }
 
 /// Serves until `stop` is cancelled, and then until the requests in flight are answered, but at most

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::routing::{get, post};
 use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Tracer, UserId};
 use postbell_google::IdTokenVerifier;
@@ -140,7 +141,8 @@ impl Ingress {
 
     /// Returns the routes, to be combined with others.
     pub fn router(&self) -> Router {
-        Router::new().fallback_service(self.service())
+        let service = self.service();
+        Router::new().fallback(move |request: Request| service.clone().respond(request, None))
     }
 
     /// Removes idle senders from the rate limit once a minute, until `stop` is cancelled.

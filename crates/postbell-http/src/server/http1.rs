@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{self, UpgradeableConnection};
@@ -46,13 +45,10 @@ fn service(
 ) -> impl Service<Request<Incoming>, Response = Response<TrackedBody>, Error = Infallible, Future: Send>
 {
     service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
         let in_flight = slot.begin();
-        request.extensions_mut().insert(slot.client);
-        // An application is always ready.
-        let answer = app.clone().call(request);
+        let answer = app.clone().answer(request, slot.client);
         async move {
-            let answer: Response<Body> = answer.await?;
+            let answer = answer.await;
             in_flight.answered(answer.status());
             Ok(answer.map(|body| TrackedBody::until_sent(body, in_flight)))
         }

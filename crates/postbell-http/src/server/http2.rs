@@ -17,7 +17,6 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2::{self, Connection};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
@@ -93,16 +92,13 @@ fn service(
     slot: Arc<Slot>,
 ) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
 {
-    let app = TowerToHyperService::new(app);
-    service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
+    service_fn(move |mut request: Request<Incoming>| {
         let in_flight = slot.begin();
         let slot = Arc::clone(&slot);
         name_host(&mut request);
-        request.extensions_mut().insert(slot.client);
-        let answer = app.call(request);
+        let answer = app.clone().answer(request, slot.client);
         async move {
-            let answer: Response<Body> = answer.await?;
+            let answer = answer.await;
             in_flight.answered(answer.status());
             Ok(answer.map(|body| TrackedBody::while_pending(body, slot)))
         }
@@ -110,7 +106,7 @@ fn service(
 }
 
 /// Handlers find the host where HTTP/1.1 has it (RFC 9113, section 8.3.1).
-fn name_host(request: &mut Request<Body>) {
+fn name_host(request: &mut Request<Incoming>) {
     if request.headers().contains_key(HOST) {
         return;
     }

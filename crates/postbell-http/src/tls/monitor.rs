@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http_body_util::BodyExt;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,7 +17,7 @@ use tracing::warn;
 
 use super::Tls;
 use crate::response::error_response;
-use crate::server::App;
+use crate::server::{App, ClientAddress};
 
 /// How metrics end (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 const END: &str = "# EOF\n";
@@ -25,7 +25,10 @@ const END: &str = "# EOF\n";
 impl Tls {
     /// Adds the certificate to `/ready` and `/metrics` of a server's routes, as far as it has them.
     pub(crate) fn monitored(&self, app: impl App) -> Router {
-        let router = Router::new().fallback_service(app);
+        let answer = move |Extension(client): Extension<ClientAddress>, request: Request| {
+            app.clone().answer(request, client)
+        };
+        let router = Router::new().fallback(answer);
         Router::new()
             .route("/ready", get(ready))
             .route("/metrics", get(metrics))

@@ -1,7 +1,6 @@
 //! What happens around every route.
 
-use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use postbell_core::UserId;
 
@@ -16,10 +15,10 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// Refuses an oversized head before any route sees it, counts each push and its time, logs refused ones, and
 /// applies the [`RejectPolicy`].
-pub(super) async fn observe<F: Future<Output = Response>>(
+pub(super) async fn observe<B>(
     ingress: &Ingress,
-    request: Request,
-    answer: impl FnOnce(Request) -> F,
+    request: Request<B>,
+    answer: impl AsyncFnOnce(Request<B>) -> Response,
 ) -> Response {
     let parts = ingress.parts();
     let uri = request.uri().clone();
@@ -52,7 +51,7 @@ fn user(path: &str) -> Option<UserId> {
     UserId::try_from(user.to_owned()).ok()
 }
 
-fn check_head_size(request: &Request) -> Result<(), ApiError> {
+fn check_head_size<B>(request: &Request<B>) -> Result<(), ApiError> {
     let url = request.uri().path_and_query();
     if url.map_or(0, |url| url.as_str().len()) > MAX_URL_BYTES {
         return Err(ApiError::UrlTooLong);

@@ -1,6 +1,7 @@
 //! The routes that receive pushes.
 
-use axum::body::Body;
+use axum::BoxError;
+use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
@@ -34,12 +35,15 @@ pub(super) async fn receive<S: Into<UserId>>(
 ///
 /// Google repeats a message until it sees success, so the order matters: store first, then 204. A
 /// repeat gets the same answer and adds no second delivery.
-pub(super) async fn take(
+pub(super) async fn take<B>(
     ingress: &Ingress,
     user: UserId,
     headers: &HeaderMap,
-    body: Body,
-) -> Result<StatusCode, ApiError> {
+    body: B,
+) -> Result<StatusCode, ApiError>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
     let span = begin(ingress, headers);
     // Refused before the body is read, unless the user is connected.
     require_wanted(ingress, &user, None).await?;
