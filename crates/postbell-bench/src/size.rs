@@ -57,7 +57,7 @@ pub(crate) async fn all(
     // The disk would write what was filled in, while the pushes wait for it.
     rustix::fs::sync();
     say("  the databases are filled")?;
-    pushes(world, senders, time, [empty, few, large]).await?;
+    // Before a relay delivers: what it could not deliver is not due.
     let mut costs = Vec::new();
     for (inbox, size) in filled.iter().zip(sizes) {
         let of_size = costs_of(&inbox.url).await?;
@@ -89,6 +89,7 @@ pub(crate) async fn all(
         }
         .print()?;
     }
+    pushes(world, senders, time, [empty, few, large]).await?;
     mails(few).await
 }
 

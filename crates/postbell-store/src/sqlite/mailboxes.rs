@@ -20,8 +20,11 @@ type Result<T> = std::result::Result<T, Failure>;
 pub(super) type LoadedMailbox = loaded_mailbox::LoadedMailbox<RowId>;
 
 /// The number of a mailbox's row in the table.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct RowId(pub(super) i64);
+
+/// How many rows before the last one no mailbox is moved: some 3 MB. In debug builds few, so that tests move them.
+const NEAR: i64 = if cfg!(debug_assertions) { 2 } else { 4096 };
 
 /// How many mailboxes are remembered, with some 1,500 bytes each.
 const REMEMBERED: usize = 4096;
@@ -78,6 +81,10 @@ const SCHEDULE: &str = "
 
 pub(super) const DELETE: &str = "DELETE FROM pending WHERE id = ?1";
 
+const LAST: &str = "SELECT coalesce(max(id), 0) FROM pending";
+
+const MOVE: &str = "UPDATE pending SET id = ?2 WHERE id = ?1";
+
 /// A number that is another one once another process has committed
 /// (<https://www.sqlite.org/pragma.html#pragma_data_version>).
 const DATA_VERSION: &str = "PRAGMA data_version";
@@ -92,6 +99,8 @@ pub(super) struct Mailboxes {
     by_user: HashMap<UserId, Remembered>,
     /// Until then nothing that is scheduled needs a later mark of the clock.
     marked_until: Option<Timestamp>,
+    /// No row has a greater number.
+    last: Option<RowId>,
     version: Option<i64>,
 }
 
@@ -116,6 +125,7 @@ impl Mailboxes {
     pub(super) fn forget_all(&mut self) {
         self.by_user.clear();
         self.marked_until = None;
+        self.last = None;
     }
 
     pub(super) fn forget(&mut self, user: &UserId) {
@@ -149,6 +159,27 @@ pub(super) fn load(db: &Transaction<'_>, user: &UserId) -> Result<LoadedMailbox>
         cursors: remembered.cursors,
         ..LoadedMailbox::new(user)
     })
+}
+
+/// Moves the row of a mailbox that gets pushes again and again behind the last one, if it is far from there. Such mailboxes then
+/// lie together, so that their pushes change few pages, however many others wait.
+pub(super) fn move_behind(db: &Transaction<'_>, mailbox: &mut LoadedMailbox) -> Result<()> {
+    let Some(RowId(id)) = mailbox.place else {
+        return Ok(());
+    };
+    let known = db.mailboxes().last;
+    let RowId(last) = match known {
+        Some(last) => last,
+        None => RowId(db.prepare_cached(LAST)?.query_row([], |row| row.get(0))?),
+    };
+    db.mailboxes().last = Some(RowId(last));
+    if id.saturating_add(NEAR) < last {
+        let next = last + 1;
+        db.prepare_cached(MOVE)?.execute([id, next])?;
+        mailbox.place = Some(RowId(next));
+        db.mailboxes().last = Some(RowId(next));
+    }
+    Ok(())
 }
 
 fn read(db: &Connection, user: &UserId) -> Result<Remembered> {
@@ -191,6 +222,8 @@ pub(super) fn store(db: &Transaction<'_>, mut mailbox: LoadedMailbox) -> Result<
         cursors: mailbox.cursors,
     };
     let mut mailboxes = db.mailboxes();
+    // Unknown until it is needed.
+    mailboxes.last = mailboxes.last.map(|last| last.max(place.unwrap_or(last)));
     if mailboxes.by_user.len() >= REMEMBERED {
         mailboxes.by_user.clear();
     }

@@ -21,6 +21,9 @@ use crate::columns::{self, count, parsed, time};
 
 type Result<T> = std::result::Result<T, Failure>;
 
+/// A mailbox with more than one push in this time is moved to others of which that is true.
+const BUSY: Duration = Duration::from_secs(60);
+
 /// The number of a row and the columns of a [`Claim`], in the order in which it is read.
 const CLAIM: &[&str] = &[
     "id",
@@ -91,6 +94,10 @@ pub(super) fn accept(
     now: Timestamp,
 ) -> Result<Accepted> {
     let mut mailbox = mailboxes::load(db, &notification.user)?;
+    let before = mailbox.row.as_ref().and_then(|row| row.accepted_at);
+    if before.is_some_and(|before| now - before < BUSY) {
+        mailboxes::move_behind(db, &mut mailbox)?;
+    }
     let accepted = mailbox.accept(notification, now);
     mailboxes::store(db, mailbox)?;
     Ok(accepted)
