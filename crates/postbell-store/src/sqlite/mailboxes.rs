@@ -19,7 +19,8 @@ type Result<T> = std::result::Result<T, Failure>;
 /// A mailbox of a transaction.
 pub(super) type LoadedMailbox = loaded_mailbox::LoadedMailbox<RowId>;
 
-/// The number of a mailbox's row in the table.
+/// The number of a mailbox's row in the table. It is given again once the row is deleted, so that no statement changes a row by it
+/// without comparing the user.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct RowId(pub(super) i64);
 
@@ -62,28 +63,29 @@ pub(super) const ADD: &str = "
 pub(super) const REPLACE: &str = "
     UPDATE pending SET message_id = ?2, history_id = ?3, address = ?4, published_at = ?5, body = ?6,
         accepted_at = ?7, merged_ids = ?8, trace = ?9, attempt = ?10
-    WHERE id = ?1";
+    WHERE id = ?11 AND user = ?1";
 
 /// The body and the trace are those of the stored notification.
 pub(super) const MERGE: &str = "
-    UPDATE pending SET merged_ids = ?2, published_at = ?3, accepted_at = ?4 WHERE id = ?1";
+    UPDATE pending SET merged_ids = ?2, published_at = ?3, accepted_at = ?4
+    WHERE id = ?5 AND user = ?1";
 
 /// The notification is done, but the mailbox is failing.
 const EMPTY: &str = "
     UPDATE pending SET message_id = NULL, history_id = NULL, address = NULL, published_at = NULL,
         body = NULL, trace = NULL, accepted_at = NULL, merged_ids = ''
-    WHERE id = ?1";
+    WHERE id = ?2 AND user = ?1";
 
 const SCHEDULE: &str = "
     UPDATE pending SET waiting_since = ?2, due_at = ?3, cooldown_until = ?4, leased_until = ?5,
         attempt = ?6, consecutive_failures = ?7, failing_since = ?8, parked_for = ?9, checked_in_at = ?10
-    WHERE id = ?1";
+    WHERE id = ?11 AND user = ?1";
 
-pub(super) const DELETE: &str = "DELETE FROM pending WHERE id = ?1";
+pub(super) const DELETE: &str = "DELETE FROM pending WHERE id = ?2 AND user = ?1";
 
 const LAST: &str = "SELECT coalesce(max(id), 0) FROM pending";
 
-const MOVE: &str = "UPDATE pending SET id = ?2 WHERE id = ?1";
+const MOVE: &str = "UPDATE pending SET id = ?3 WHERE id = ?2 AND user = ?1";
 
 /// A number that is another one once another process has committed
 /// (<https://www.sqlite.org/pragma.html#pragma_data_version>).
@@ -175,7 +177,7 @@ pub(super) fn move_behind(db: &Transaction<'_>, mailbox: &mut LoadedMailbox) -> 
     db.mailboxes().last = Some(RowId(last));
     if id.saturating_add(NEAR) < last {
         let next = last + 1;
-        db.prepare_cached(MOVE)?.execute([id, next])?;
+        change_row(db, MOVE, params![mailbox.user.as_str(), id, next])?;
         mailbox.place = Some(RowId(next));
         db.mailboxes().last = Some(RowId(next));
     }
@@ -236,10 +238,11 @@ fn store_row(db: &Connection, mailbox: &LoadedMailbox) -> Result<Option<RowId>> 
     if !mailbox.is_row_changed() {
         return Ok(mailbox.place);
     }
+    let user = mailbox.user.as_str();
     match (&mailbox.row, mailbox.place) {
         (None, None) => Ok(None),
         (None, Some(RowId(id))) => {
-            change_row(db, DELETE, [id])?;
+            change_row(db, DELETE, params![user, id])?;
             Ok(None)
         }
         (Some(row), None) => {
@@ -250,48 +253,54 @@ fn store_row(db: &Connection, mailbox: &LoadedMailbox) -> Result<Option<RowId>> 
             let Some(pending) = &row.mailbox.pending else {
                 return Ok(None);
             };
-            write_notification(db, ADD, &mailbox.user.as_str(), row, pending, &schedule)?;
+            write_notification(db, ADD, user, row, pending, &schedule)?;
             Ok(Some(RowId(db.last_insert_rowid())))
         }
         (Some(row), Some(place)) => {
             if mailbox.changed.notification {
-                update_notification(db, place, row)?;
+                update_notification(db, user, place, row)?;
             }
             if mailbox.changed.schedule {
-                update_schedule(db, place, row)?;
+                update_schedule(db, user, place, row)?;
             }
             Ok(Some(place))
         }
     }
 }
 
-fn update_notification(db: &Connection, RowId(id): RowId, row: &PendingRow) -> Result<()> {
+fn update_notification(
+    db: &Connection,
+    user: &str,
+    RowId(id): RowId,
+    row: &PendingRow,
+) -> Result<()> {
     match &row.mailbox.pending {
-        None => change_row(db, EMPTY, [id]),
+        None => change_row(db, EMPTY, params![user, id]),
         Some(pending) if row.body.is_none() => {
             let merged = params![
-                id,
+                user,
                 pending.merged.to_string(),
                 pending.published_at.map(Timestamp::as_millis),
                 row.accepted_at.map(Timestamp::as_millis),
+                id,
             ];
             change_row(db, MERGE, merged)
         }
-        Some(pending) => write_notification(db, REPLACE, &id, row, pending, &[]),
+        Some(pending) => write_notification(db, REPLACE, user, row, pending, &[&id]),
     }
 }
 
-/// Runs a statement with the key and the columns from the message id to the attempt as its parameters, and `more` ones.
+/// Runs a statement with the columns from the user to the attempt as its parameters, and `more` ones.
 fn write_notification(
     db: &Connection,
     statement: &str,
-    key: &dyn ToSql,
+    user: &str,
     row: &PendingRow,
     pending: &Pending,
     more: &[&dyn ToSql],
 ) -> Result<()> {
     let columns = params![
-        key,
+        user,
         pending.message_id,
         in_order(pending.history_id),
         pending.address.as_ref().map(EmailAddress::as_str),
@@ -306,10 +315,10 @@ fn write_notification(
     change_row(db, statement, columns)
 }
 
-fn update_schedule(db: &Connection, RowId(id): RowId, row: &PendingRow) -> Result<()> {
+fn update_schedule(db: &Connection, user: &str, RowId(id): RowId, row: &PendingRow) -> Result<()> {
     let mailbox = &row.mailbox;
     let schedule = params![
-        id,
+        user,
         row.waiting_since.map(Timestamp::as_millis),
         mailbox.due_at.map(Timestamp::as_millis),
         mailbox.cooldown_until.as_millis(),
@@ -319,6 +328,7 @@ fn update_schedule(db: &Connection, RowId(id): RowId, row: &PendingRow) -> Resul
         row.failing_since.map(Timestamp::as_millis),
         mailbox.parked_for,
         mailbox.checked_in_at.as_millis(),
+        id,
     ];
     change_row(db, SCHEDULE, schedule)
 }
