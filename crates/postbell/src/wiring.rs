@@ -10,9 +10,10 @@ mod tls;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use axum::Router;
 use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, RelayId, StoreError, Tasks};
 use postbell_google::{IdTokenVerifier, SigningKeys};
@@ -75,10 +76,15 @@ struct RelayPorts {
 ///
 /// Fails if the configuration is invalid, or the store cannot be opened.
 pub fn relay(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Relay> {
-    let client = postbell_http::client()?;
+    // At once: the first client reads the system's certificates, which takes as long as to open a store.
+    let (client, store) = thread::scope(|threads| {
+        let client = threads.spawn(postbell_http::client);
+        let store = Store::open(config.relay.inbox.expose(), StoreOptions::service());
+        (client.join(), store)
+    });
+    let client = client.map_err(|_| anyhow!("reading the system's certificates panicked"))??;
+    let store = store.with_context(|| format!("relay.inbox {}", config.relay.inbox))?;
     let directory = directory(config, client.clone())?;
-    let store = Store::open(config.relay.inbox.expose(), StoreOptions::service())
-        .with_context(|| format!("relay.inbox {}", config.relay.inbox))?;
     let remote = config.directory.as_ref();
     let ports = RelayPorts {
         queue: store.queue(),

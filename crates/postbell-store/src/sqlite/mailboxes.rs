@@ -364,8 +364,10 @@ mod tests {
     const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     #[test]
-    fn a_change_of_a_row_that_is_not_there_fails() {
+    fn a_change_of_a_row_that_is_not_there_or_of_another_user_fails() {
         let db = schema::in_memory();
+        db.execute("INSERT INTO pending (id, user) VALUES (1, 'ben')", [])
+            .unwrap();
         let notification = Notification {
             user: "ann".parse().unwrap(),
             address: None,
@@ -391,8 +393,10 @@ mod tests {
             let mut mailbox = LoadedMailbox::new(notification.user.clone());
             mailbox.put(&notification, T0);
             change(&mut mailbox);
-            mailbox.place = Some(InTable);
-            store_row(&db, &mailbox).expect_err(&format!("change {number}"));
+            for id in [1, 2] {
+                mailbox.place = Some(RowId(id));
+                store_row(&db, &mailbox).expect_err(&format!("change {number} of row {id}"));
+            }
         }
     }
 }

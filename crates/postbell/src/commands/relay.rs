@@ -13,8 +13,8 @@ use crate::wiring::{self, Service, TlsListeners};
 /// Serves until the process receives a stop signal, then finishes the work in flight.
 pub(crate) async fn run(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     config.relay.check()?;
-    postbell_http::require_ca_certificates()?;
     let relay = wiring::relay(config, Arc::clone(&clock))?;
+    postbell_http::require_ca_certificates()?;
     let listener = listen(&config.relay.listen, "relay.listen").await?;
     let service = Service::new(config.relay.grace)?;
     info!(address = %listener.address()?, "The relay is listening");
