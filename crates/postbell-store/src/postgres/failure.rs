@@ -75,6 +75,16 @@ impl SqlError {
 }
 
 impl Failure {
+    /// A failure for tests.
+    #[cfg(test)]
+    pub(super) const fn of_code(code: SqlState) -> Self {
+        Self::Sql(SqlError {
+            code,
+            constraint: None,
+            message: String::new(),
+        })
+    }
+
     /// The failure of the group, if it is shared.
     fn root(&self) -> &Self {
         match self {
@@ -206,14 +216,7 @@ mod tests {
 
     #[test]
     fn a_shared_failure_is_judged_like_its_cause() {
-        let failure = |code| {
-            Failure::Sql(SqlError {
-                code,
-                constraint: None,
-                message: String::new(),
-            })
-        };
-        let shared = |code| Failure::Group(Arc::new(failure(code)));
+        let shared = |code| Failure::Group(Arc::new(Failure::of_code(code)));
         let full = shared(SqlState::DISK_FULL);
         assert!(full.is_disk_full() && full.keeps_connection());
         assert!(shared(SqlState::T_R_DEADLOCK_DETECTED).is_conflict());

@@ -115,20 +115,15 @@ impl Readiness {
         connector: &Arc<Connector>,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let (oldest, succeeded_at, full) = {
+        let (oldest, succeeded_at) = {
             let writes = self.writes();
-            let oldest = writes.begun.values().next().copied();
-            (oldest, writes.succeeded_at, writes.full.clone())
+            (writes.begun.values().next().copied(), writes.succeeded_at)
         };
         let is_older = |time: Instant, age: Duration| time.elapsed() > age;
         if oldest.is_some_and(|begun| is_older(begun, LIMIT)) {
             return Err(WAITING);
         }
-        if let Some((at, failure)) = full
-            && !is_older(at, FULL)
-        {
-            return Err(Failure::Group(failure));
-        }
+        self.check_disk()?;
         match self.health.check(now) {
             Check::Healthy if succeeded_at.is_some_and(|at| !is_older(at, IDLE)) => Ok(()),
             Check::Healthy | Check::Probe => {
@@ -137,6 +132,14 @@ impl Readiness {
                 self.probe.run(probe, LIMIT, WAIT).await
             }
             Check::Failing(failure) => Err(Failure::Group(failure)),
+        }
+    }
+
+    /// Fails while the disk counts as full.
+    fn check_disk(&self) -> Result<(), Failure> {
+        match &self.writes().full {
+            Some((at, failure)) if at.elapsed() <= FULL => Err(Failure::Group(Arc::clone(failure))),
+            _ => Ok(()),
         }
     }
 
@@ -178,5 +181,28 @@ impl Readiness {
 
     fn writes(&self) -> MutexGuard<'_, Writes> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+    use tokio_postgres::error::SqlState;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_counts_as_full_until_five_seconds_after_the_last_write_that_failed() {
+        let readiness = Readiness::default();
+        let full = Arc::new(Failure::of_code(SqlState::DISK_FULL));
+        for _ in 0..2 {
+            readiness.failed(&full);
+            // Some writes need no space.
+            readiness.succeeded();
+            advance(FULL).await;
+            readiness.check_disk().unwrap_err();
+        }
+        advance(Duration::from_millis(1)).await;
+        readiness.check_disk().unwrap();
     }
 }

@@ -92,7 +92,37 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let user = 0..USERS.len();
-    let settlement = prop_oneof![
+    let time = prop_oneof![
+        Just(Duration::from_millis(1)),
+        Just(Duration::from_secs(8)),
+        Just(LEASE),
+        Just(COOLDOWN),
+        Just(Duration::from_secs(24 * 60 * 60)),
+    ];
+    let step = prop_oneof![
+        6 => accept(),
+        1 => (user.clone(), 0..8_u8)
+            .prop_map(|(user, message)| Step::DeadLetter { user, message }),
+        1 => (0..2_i64).prop_map(|relay| Step::Heartbeat { relay }),
+        4 => (0..2_i64, 1..4_usize, any::<bool>())
+            .prop_map(|(relay, most, latest)| Step::Claim { relay, most, latest }),
+        5 => (0..3_usize, settlement())
+            .prop_map(|(back, settlement)| Step::Settle { back, settlement }),
+        2 => (user.clone(), any::<bool>())
+            .prop_map(|(user, has_problem)| Step::MakeDue { user, has_problem }),
+        1 => prop::collection::vec(user, 1..4).prop_map(|users| Step::RetryNow { users }),
+        1 => (1..6_i64).prop_map(|dead_letter| Step::Replay { dead_letter }),
+        1 => (1..6_i64).prop_map(|dead_letter| Step::Drop { dead_letter }),
+        1 => (0..USERS.len(), 1..6_i64).prop_map(|(user, last)| Step::DropThrough { user, last }),
+        3 => time.prop_map(|time| Step::Pass { time }),
+        1 => (0..48_i64).prop_map(|hours| Step::SetBack { hours }),
+        2 => Just(Step::OtherProcess),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+fn settlement() -> impl Strategy<Value = Settlement> {
+    prop_oneof![
         Just(Settlement::Delivered),
         Just(Settlement::Unwanted),
         Just(Settlement::Release),
@@ -124,34 +154,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             },
             cooldown: COOLDOWN,
         }),
-    ];
-    let time = prop_oneof![
-        Just(Duration::from_millis(1)),
-        Just(Duration::from_secs(8)),
-        Just(LEASE),
-        Just(COOLDOWN),
-        Just(Duration::from_secs(24 * 60 * 60)),
-    ];
-    let step = prop_oneof![
-        6 => accept(),
-        1 => (user.clone(), 0..8_u8)
-            .prop_map(|(user, message)| Step::DeadLetter { user, message }),
-        1 => (0..2_i64).prop_map(|relay| Step::Heartbeat { relay }),
-        4 => (0..2_i64, 1..4_usize, any::<bool>())
-            .prop_map(|(relay, most, latest)| Step::Claim { relay, most, latest }),
-        5 => (0..3_usize, settlement)
-            .prop_map(|(back, settlement)| Step::Settle { back, settlement }),
-        2 => (user.clone(), any::<bool>())
-            .prop_map(|(user, has_problem)| Step::MakeDue { user, has_problem }),
-        1 => prop::collection::vec(user, 1..4).prop_map(|users| Step::RetryNow { users }),
-        1 => (1..6_i64).prop_map(|dead_letter| Step::Replay { dead_letter }),
-        1 => (1..6_i64).prop_map(|dead_letter| Step::Drop { dead_letter }),
-        1 => (0..USERS.len(), 1..6_i64).prop_map(|(user, last)| Step::DropThrough { user, last }),
-        3 => time.prop_map(|time| Step::Pass { time }),
-        1 => (0..48_i64).prop_map(|hours| Step::SetBack { hours }),
-        2 => Just(Step::OtherProcess),
-    ];
-    prop::collection::vec(step, 1..40)
+    ]
 }
 
 fn accept() -> impl Strategy<Value = Step> {

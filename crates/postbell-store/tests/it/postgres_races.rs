@@ -157,7 +157,7 @@ async fn decisions_do_not_wait_for_pushes_of_another_relay_in_a_circle() {
         };
         // Enough for both lanes. The rows of the last ones come first in the table.
         let (first, locked, added, last) = (100..108, 110..118, 120..128, 130..138);
-        accept_all(0, &[last.clone()], 1).await;
+        accept_all(0, std::slice::from_ref(&last), 1).await;
         accept_all(0, &[first.clone(), locked.clone()], 1).await;
         let other = Arc::clone(&database);
         let lock = "SELECT FROM pending WHERE user_id BETWEEN 'user-110' AND 'user-117' FOR UPDATE";
@@ -169,12 +169,13 @@ async fn decisions_do_not_wait_for_pushes_of_another_relay_in_a_circle() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let all = [first.clone(), locked, added.clone(), last.clone()];
-        let decided = tokio::spawn(accept_all(0, &all, 3));
+        let mut decided = JoinSet::new();
+        decided.spawn(accept_all(0, &all, 3));
         let other = Arc::clone(&database);
         let waiting = tokio::task::spawn_blocking(move || other.execute(&waits_for(2)));
         waiting.await.unwrap();
         accept_all(1, &[first, added, last], 4).await;
-        decided.await.unwrap();
+        decided.join_all().await;
         unlocked.await.unwrap();
     }
 }
