@@ -78,8 +78,8 @@ impl ContactPoll {
     async fn ask(&self, record: UserRecord) {
         let asked_at = self.clock.now();
         let mut answers = self.controllers.answers(&record).await;
-        if !answers && record.never_seen {
-            // It is not set up yet, and did not stop to answer.
+        if !answers && record.never_seen && record.google.is_none() {
+            // Nobody waits for it yet: the user was only added.
             return;
         }
         if !answers && record.unreachable_since.is_none() {
@@ -134,7 +134,7 @@ fn is_asked(record: &UserRecord) -> bool {
 mod tests {
     use async_trait::async_trait;
     use parking_lot::Mutex;
-    use postbell_core::{BoxError, NewUser, SandboxId, UserId};
+    use postbell_core::{BoxError, GoogleConnection, NewUser, SandboxId, UserId};
     use postbell_testkit::{MemoryUsers, PausedClock};
 
     use super::*;
@@ -196,6 +196,22 @@ mod tests {
         let never_seen = async || store.get(&ann).await.unwrap().unwrap().never_seen;
         assert_eq!(since(&[false, false]).await, None);
         assert!(never_seen().await, "nobody has started it yet");
+        let connect = |record: &mut UserRecord| {
+            record.connect(GoogleConnection {
+                email: None,
+                push_account: None,
+                connected_at: T0,
+            });
+            Ok::<_, UsersError>(())
+        };
+        update_user(&*store, &ann, None, &*poll.clock, connect)
+            .await
+            .unwrap();
+        let waits = since(&[false, false]).await;
+        assert!(
+            waits.is_some() && never_seen().await,
+            "mail would wait for it"
+        );
         assert_eq!(since(&[true]).await, None);
         assert!(!never_seen().await, "it has answered");
         assert_eq!(since(&[false, true]).await, None, "it was restarting");

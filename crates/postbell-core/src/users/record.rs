@@ -271,7 +271,7 @@ impl UserRecord {
     /// one; those of an account that was disconnected are ignored. Whether the machine can be reached, it does not show.
     /// An end later than Gmail permits at `now` is not believed.
     pub fn check_in(&mut self, report: MachineReport, now: Timestamp) {
-        self.never_seen = false;
+        self.seen();
         if self.status != InstanceStatus::Destroying {
             self.status = InstanceStatus::Running;
         }
@@ -288,7 +288,15 @@ impl UserRecord {
     /// Records that the machine has fetched its configuration.
     pub fn fetch_config(&mut self, now: Timestamp) {
         self.config_fetched_at = Some(now);
-        self.never_seen = false;
+        self.seen();
+    }
+
+    /// Records the first contact of a machine: that it did not answer before it was started, says nothing.
+    const fn seen(&mut self) {
+        if self.never_seen {
+            self.never_seen = false;
+            self.unreachable_since = None;
+        }
     }
 
     /// Records that the platform has renewed the watch until then, or what prevents that. A grant that renews a watch is not

@@ -86,7 +86,7 @@ impl ApiError {
             Self::NoSuchRoute => (StatusCode::NOT_FOUND, "no such route"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no such method"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
-            Self::UnknownUser => (StatusCode::NOT_FOUND, "No instance"),
+            Self::UnknownUser => (StatusCode::NOT_FOUND, Problem::NO_USER),
             Self::Invalid(text) => (StatusCode::BAD_REQUEST, text),
             Self::Refused(text) => (StatusCode::BAD_REQUEST, text),
             Self::Conflict(text) => (StatusCode::CONFLICT, text),

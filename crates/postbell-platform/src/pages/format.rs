@@ -77,13 +77,15 @@ pub(super) fn is_not_seen_yet(record: &UserRecord) -> bool {
 
 /// The CSS class and the text of a machine's status. It runs only while it answers.
 pub(super) fn machine_status(record: &UserRecord) -> (&'static str, &'static str) {
+    if record.status == InstanceStatus::Running && is_not_seen_yet(record) {
+        return ("quiet", "not seen yet");
+    }
     if record.unreachable_since.is_some() {
         return ("bad", "does not answer");
     }
     match record.status {
         InstanceStatus::Provisioned => ("quiet", "never started"),
         InstanceStatus::Starting => ("warn", "starting"),
-        InstanceStatus::Running if is_not_seen_yet(record) => ("quiet", "not seen yet"),
         InstanceStatus::Running => ("good", "running"),
         InstanceStatus::Stopped => ("quiet", "off"),
         InstanceStatus::Destroying => ("bad", "being removed"),

@@ -300,6 +300,11 @@ pub struct Problem {
     pub error: String,
 }
 
+impl Problem {
+    /// The reason of a 404 for a user who does not exist, which no other 404 has.
+    pub const NO_USER: &str = "No instance";
+}
+
 impl Acknowledged {
     /// The only value.
     pub const OK: Self = Self { ok: true };

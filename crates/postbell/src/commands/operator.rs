@@ -259,7 +259,7 @@ async fn post<O: Operation>(
     let text = problem.map(|problem| postbell_core::printable(&problem.error));
     let text = text.unwrap_or_else(|| format!("it answered {status}"));
     Err(match status {
-        StatusCode::NOT_FOUND if text == "No instance" => RemoteError::UnknownUser.into(),
+        StatusCode::NOT_FOUND if text == Problem::NO_USER => RemoteError::UnknownUser.into(),
         StatusCode::UNAUTHORIZED => {
             anyhow::anyhow!(
                 "the platform {shown} does not accept the API key: it is wrong, revoked or has expired"

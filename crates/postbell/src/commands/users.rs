@@ -175,8 +175,8 @@ fn row(user: &UserStatus) -> Vec<String> {
     vec![
         user.user_id.clone(),
         match user.unreachable_since {
+            _ if is_unseen(user) => "not seen yet",
             Some(_) => "no answer",
-            None if is_unseen(user) => "not seen yet",
             None => user.status.as_str(),
         }
         .to_owned(),
@@ -190,11 +190,11 @@ fn row(user: &UserStatus) -> Vec<String> {
 fn status(user: &UserStatus) -> String {
     let status = user.status.as_str();
     match user.unreachable_since {
+        _ if is_unseen(user) => format!("{status}, but not seen yet"),
         Some(since) => format!(
             "{status}, but it has not answered since {}",
             table::time(Timestamp::from_millis(since))
         ),
-        None if is_unseen(user) => format!("{status}, but not seen yet"),
         None => status.to_owned(),
     }
 }

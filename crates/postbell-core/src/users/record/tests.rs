@@ -150,7 +150,11 @@ fn another_machine_is_not_known_to_be_unreachable_or_to_fetch() {
     let mut record = record();
     record.unreachable_since = Some(NOW);
     record.fetch_config(NOW);
-    assert!(!record.never_seen);
+    let seen = (record.never_seen, record.unreachable_since);
+    assert_eq!(seen, (false, None), "it was not started before");
+    record.unreachable_since = Some(NOW);
+    record.check_in(MachineReport::default(), NOW);
+    assert_eq!(record.unreachable_since, Some(NOW));
     let url = |url: &str| MachineLocation::Url(url.parse().unwrap());
     record.move_to(url("https://bot.example.com"));
     assert_eq!(

@@ -209,16 +209,6 @@ fn remedy(view: &View, kind: Option<FailureKind>) -> &'static str {
 
 /// Returns advice on a machine that is not running, or does not answer.
 pub(super) fn machine_advice(view: &View) -> Option<Advice> {
-    if let Some(since) = view.record.unreachable_since {
-        return Some(Advice::new(
-            Severity::Bad,
-            "Your machine does not answer",
-            html! {
-                "It has not answered since " (date_and_distance(since, view.now)) ". Check that it is running and that \
-                 the platform reaches its address. Notifications are kept, and delivered as soon as it checks in."
-            },
-        ));
-    }
     if is_not_seen_yet(&view.record) {
         return Some(Advice::new(
             Severity::Warn,
@@ -226,6 +216,16 @@ pub(super) fn machine_advice(view: &View) -> Option<Advice> {
             html! {
                 "It has neither checked in nor answered. Start it, or ask your operator whether its address and its token \
                  are right. Notifications are kept, and delivered as soon as it checks in."
+            },
+        ));
+    }
+    if let Some(since) = view.record.unreachable_since {
+        return Some(Advice::new(
+            Severity::Bad,
+            "Your machine does not answer",
+            html! {
+                "It has not answered since " (date_and_distance(since, view.now)) ". Check that it is running and that \
+                 the platform reaches its address. Notifications are kept, and delivered as soon as it checks in."
             },
         ));
     }

@@ -106,7 +106,7 @@ pub(super) fn form(session: &Session, refused: Option<(&Entered, &str)>) -> Mark
                     "Postbell sends the alerts by this server, always encrypted. Your mail provider names it; for Gmail it is "
                     "smtp.gmail.com with an app password."
                 }
-                button { "Add" }
+                button class="primary" { "Add" }
             }
         }
     }
