@@ -61,22 +61,7 @@ pub(crate) async fn run(
         ..ui_options(*console, task, env)
     };
     let ui = Arc::new(TerminalUi::new(Box::new(*console), options));
-    let deps = Deps {
-        google: GoogleApis {
-            client: postbell_http::client()?,
-            urls: google_urls(&config.google),
-            clock: Arc::clone(&clock),
-        },
-        random,
-        ui: Arc::<TerminalUi>::clone(&ui),
-        watch_states: watch_states(env)?,
-        timeouts: Timeouts {
-            total: args.wait,
-            arrival: ARRIVAL_TIMEOUT.min(args.wait),
-            ..Timeouts::default()
-        },
-        progress_file: ProgressFile::new(requested_progress_file(&args, env)?),
-    };
+    let deps = deps(&args, &config, &ui, env, &clock)?;
     let request = request(&args, &config, env)?;
     let outcome = tokio::select! {
         outcome = execute(task, deps, request) => outcome,
@@ -109,6 +94,31 @@ pub(crate) async fn run(
             ui.fail(&error);
             ExitCode::FAILURE
         }
+    })
+}
+
+fn deps(
+    args: &SetupArgs,
+    config: &Config,
+    ui: &Arc<TerminalUi>,
+    env: &Env,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Deps> {
+    Ok(Deps {
+        google: GoogleApis {
+            client: postbell_http::client()?,
+            urls: google_urls(&config.google),
+            clock: Arc::clone(clock),
+        },
+        random,
+        ui: Arc::<TerminalUi>::clone(ui),
+        watch_states: watch_states(env)?,
+        timeouts: Timeouts {
+            total: args.wait,
+            arrival: ARRIVAL_TIMEOUT.min(args.wait),
+            ..Timeouts::default()
+        },
+        progress_file: ProgressFile::new(requested_progress_file(args, env)?),
     })
 }
 
