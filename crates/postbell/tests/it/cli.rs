@@ -164,14 +164,18 @@ async fn a_variable_that_is_no_text_is_refused_by_its_name() {
 
 #[tokio::test]
 async fn status_says_that_setup_was_interrupted_or_a_relay_never_ran() {
-    let relay = [("POSTBELL_RELAY__AUDIENCE", "https://push.example.com")];
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    let inbox = format!("sqlite:{}", home.join("inbox.db").display());
+    let relay = [
+        ("POSTBELL_RELAY__AUDIENCE", "https://push.example.com"),
+        ("POSTBELL_RELAY__INBOX", &inbox),
+    ];
     let (code, stdout, _) = run(&["status"], &relay).await;
     assert_eq!(code, Some(1));
     let expected = "relay: mail does NOT work: it has not run yet. Run `postbell relay`";
     assert!(stdout.starts_with(expected), "{stdout}");
 
-    let home = tempfile::tempdir().unwrap();
-    let home = home.path();
     let folder = home.join(".local/state/postbell");
     std::fs::create_dir_all(&folder).unwrap();
     let progress = r#"{"mailbox":"ann@example.com","destination":{"kind":"pull","credentials":"/google.json"}}"#;
