@@ -184,6 +184,15 @@ impl PostgresServer {
         panic!("waited too long for {query}: {failure:?}");
     }
 
+    /// Lets writes wait for a standby that does not exist.
+    pub fn require_missing_standby(&self) {
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = 'missing'");
+        self.execute("SELECT pg_reload_conf()");
+        self.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'missing')::int");
+        // Writes wait once the checkpointer has read the setting, too.
+        self.execute("CHECKPOINT");
+    }
+
     /// Makes a standby a primary.
     pub fn promote(&self) {
         self.execute("SELECT 1 / pg_promote()::int");

@@ -57,9 +57,7 @@ async fn a_write_whose_wait_for_a_standby_is_cancelled_fails() {
     server.start();
     let queue = open(&server.url()).queue();
     queue.accept(notification("ann"), T0).await.unwrap();
-    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-    server.execute("SELECT pg_reload_conf()");
-    server.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'nobody')::int");
+    server.require_missing_standby();
 
     let mut waiting = JoinSet::new();
     let accepting = Arc::clone(&queue);
@@ -102,9 +100,7 @@ async fn a_store_whose_writes_wait_for_a_standby_is_not_ready_and_begins_no_more
     for store in [&platform, &relay] {
         store.users().check_ready(T0).await.unwrap();
     }
-    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-    server.execute("SELECT pg_reload_conf()");
-    server.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'nobody')::int");
+    server.require_missing_standby();
     let state = relay
         .inspect(Duration::from_secs(60))
         .await
