@@ -41,6 +41,8 @@ pub(crate) struct Checkin {
     pub(crate) settings: CheckinSettings,
     pub(crate) gateway_token: GatewayToken,
     pub(crate) client: Arc<SharedClient>,
+    /// Whether it watches several accounts of a user, if there are.
+    pub(crate) watches_several: bool,
     /// Failures wait as long as crashes do.
     pub(crate) timing: Timing,
     /// Returns a random number from 0 to 1.
@@ -71,6 +73,7 @@ impl Checkin {
             settings,
             gateway_token,
             client,
+            watches_several,
             timing,
             jitter,
         } = self;
@@ -93,6 +96,7 @@ impl Checkin {
             client,
             settings,
             gateway_token,
+            watches_several,
             mail: mail.clone(),
         };
         let check_in = || platform.check_in(timing, jitter);
@@ -145,6 +149,7 @@ struct Platform {
     client: Client,
     settings: CheckinSettings,
     gateway_token: GatewayToken,
+    watches_several: bool,
     mail: MailMonitor,
 }
 
@@ -179,7 +184,9 @@ impl Platform {
         let body = CheckInRequest {
             sandbox_id: Some(self.settings.sandbox_id.to_string()),
             mailbox: news.first.into(),
-            accounts: news.further.into_iter().map(Into::into).collect(),
+            accounts: self
+                .watches_several
+                .then(|| news.further.into_iter().map(Into::into).collect()),
         };
         let request = self
             .client

@@ -270,7 +270,7 @@ mod tests {
     fn gmail() -> GmailSettings {
         GmailSettings {
             account: "ann@example.com".to_owned(),
-            tarball: "H4sI".into(),
+            tarball: Some("H4sI".into()),
             last_history_id: Ok(None),
         }
     }
@@ -283,6 +283,7 @@ mod tests {
                 account: "bob@example.com".to_owned(),
                 ..gmail()
             })],
+            has_all: true,
             watcher_arguments: chosen.iter().map(|one| (*one).to_owned()).collect(),
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::BoxError;
+use postbell_core::{BoxError, EmailAddress};
 use postbell_http::{drain, read_response};
-use postbell_protocol::api::MachineConfig;
+use postbell_protocol::api::{MachineAccount, MachineConfig};
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
 use reqwest::{Response, StatusCode};
@@ -68,7 +68,16 @@ impl ConfigSource {
             drain(response).await;
             return Err(FetchError::FormerMachine);
         }
-        Ok(config_in(response).await?)
+        let mut config = config_in(response).await?;
+        if !self.takes_several {
+            config.further_accounts = Some(Vec::new());
+        }
+        if is_incomplete(&config)
+            && let Some(former) = self.stored().await
+        {
+            complete(&mut config, former);
+        }
+        Ok(config)
     }
 
     /// Returns the configuration that was fetched by an earlier process or before.
@@ -100,6 +109,48 @@ impl ConfigSource {
             None => Ok(()),
         }
     }
+}
+
+/// Whether the platform leaves something to what the machine has.
+fn is_incomplete(config: &MachineConfig) -> bool {
+    let further = config.further_accounts.as_ref();
+    further.is_none() || accounts(config).any(|account| account.gog_config_tarball.is_none())
+}
+
+fn accounts(config: &MachineConfig) -> impl Iterator<Item = &MachineAccount> {
+    let further = config.further_accounts.iter().flatten();
+    config.account.iter().chain(further.map(|it| &it.account))
+}
+
+/// Takes what a platform has left to the machine from the configuration before: accounts if the platform does not know of
+/// further ones, and credentials that it cannot read.
+fn complete(config: &mut MachineConfig, mut former: MachineConfig) {
+    let known: Vec<_> = accounts(&former).cloned().collect();
+    if config.further_accounts.is_none() {
+        let first = config.account.as_ref();
+        let is_first = |email: &str| first.is_some_and(|first| is_same(&first.email, email));
+        let mut further = former.further_accounts.take();
+        if let Some(further) = &mut further {
+            further.retain(|it| !is_first(&it.account.email));
+        }
+        config.further_accounts = further;
+    }
+    let further = config.further_accounts.iter_mut().flatten();
+    let all = config
+        .account
+        .iter_mut()
+        .chain(further.map(|it| &mut it.account));
+    for account in all.filter(|account| account.gog_config_tarball.is_none()) {
+        let mut known = known.iter();
+        let same = known.find(|known| is_same(&known.email, &account.email));
+        account.gog_config_tarball = same.and_then(|same| same.gog_config_tarball.clone());
+    }
+}
+
+/// Whether two addresses are of the same mailbox.
+fn is_same(one: &str, other: &str) -> bool {
+    let one = one.parse::<EmailAddress>();
+    one.is_ok_and(|one| one.is_same_mailbox(other))
 }
 
 async fn config_in(response: Response) -> Result<MachineConfig, BoxError> {

@@ -115,7 +115,7 @@ impl Configurator {
             }
         }
         let is_known = source.is_none() || found.is_some();
-        let first = match found.map_or_else(|| self.of_variables(), Ok) {
+        let first = match found.map_or_else(|| self.of_variables(is_known), Ok) {
             // Nothing is known of the account: what there is of it on disk stays.
             Ok(wanted) if !is_known && wanted.first.is_none() => {
                 self.set_gateway(None);
@@ -141,7 +141,7 @@ impl Configurator {
             self.installation.commit(preparing.await?).await
         };
         let reached = match installed.await {
-            Ok(failed) => wanted.without(&failed, None),
+            Ok(committed) => wanted.reached(&committed, None),
             Err(error) => {
                 log_not_installed(&*error);
                 MailSettings::default()
@@ -277,7 +277,7 @@ impl Configurator {
         let runs_on = self.pause(&possible, &replaced).await?;
         let committed = self.installation.commit(prepared).await;
         let reached = match &committed {
-            Ok(failed) => wanted.without(failed, self.applied.as_ref()),
+            Ok(committed) => wanted.reached(committed, self.applied.as_ref()),
             Err(_) => self.applied.clone().unwrap_or_default(),
         };
         let is_watching = reached.is_watching();
@@ -414,11 +414,13 @@ impl Configurator {
         MailSettings::new(config, self.arguments(&config.watcher_arguments))
     }
 
-    fn of_variables(&self) -> Result<MailSettings, InvalidVariable> {
+    /// The settings of the variables, which are all if no platform is to give others.
+    fn of_variables(&self, has_all: bool) -> Result<MailSettings, InvalidVariable> {
         let first = self.variables.clone()?;
         Ok(MailSettings {
             first: first.map(|gmail| AccountSettings { gmail, is_on: true }),
             further: Vec::new(),
+            has_all,
             watcher_arguments: self.arguments(&[]),
         })
     }

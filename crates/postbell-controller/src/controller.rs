@@ -227,7 +227,7 @@ fn reloading(parts: &ControllerParts) -> Option<(Reloads, Reloading)> {
         settings,
         gateway_token: parts.settings.gateway_token.clone(),
         sealed,
-        takes_several: matches!(parts.watcher, WatcherProgram::Postbell { .. }),
+        takes_several: takes_several(parts),
     };
     let reloading = Reloading {
         source,
@@ -236,6 +236,11 @@ fn reloading(parts: &ControllerParts) -> Option<(Reloads, Reloading)> {
         jitter: parts.jitter,
     };
     Some((reloads, reloading))
+}
+
+/// Whether the watcher can watch several accounts.
+const fn takes_several(parts: &ControllerParts) -> bool {
+    matches!(parts.watcher, WatcherProgram::Postbell { .. })
 }
 
 fn checkin(parts: &ControllerParts) -> Option<Checkin> {
@@ -247,6 +252,7 @@ fn checkin(parts: &ControllerParts) -> Option<Checkin> {
         settings,
         gateway_token: parts.settings.gateway_token.clone(),
         client: Arc::clone(&parts.client),
+        watches_several: parts.settings.platform.is_some() && takes_several(parts),
         timing: parts.timing,
         jitter: parts.jitter,
     })

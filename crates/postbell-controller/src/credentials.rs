@@ -43,6 +43,10 @@ pub(crate) enum CredentialsError {
     #[error("KILOCLAW_GOG_CONFIG_TARBALL is invalid")]
     Tarball(#[from] UnpackError),
 
+    /// The platform cannot read the credentials, and this machine does not have them.
+    #[error("the platform cannot read the credentials")]
+    NotGiven,
+
     /// The folder could not be replaced or removed.
     #[error("{folder} cannot be replaced")]
     Disk {
@@ -111,6 +115,7 @@ impl GogFolder {
     ///
     /// [`CredentialsError`]
     pub(crate) fn unpack(&self, gmail: &GmailSettings) -> Result<TempDir, CredentialsError> {
+        let tarball = gmail.tarball.as_ref().ok_or(CredentialsError::NotGiven)?;
         self.remove_temporary();
         let fresh = fs::DirBuilder::new()
             .recursive(true)
@@ -122,7 +127,7 @@ impl GogFolder {
                     .tempdir_in(self.parent())
             })
             .map_err(|source| self.disk(source))?;
-        unpack(&gmail.tarball, fresh.path(), FOLDER)?;
+        unpack(tarball, fresh.path(), FOLDER)?;
         Ok(fresh)
     }
 

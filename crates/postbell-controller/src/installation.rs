@@ -29,6 +29,14 @@ pub(crate) struct Prepared {
     pub(crate) failed: Vec<String>,
 }
 
+/// What became of changes.
+pub(crate) struct Committed {
+    /// The addresses of the accounts that could not be changed, with those that could not be prepared.
+    pub(crate) failed: Vec<String>,
+    /// Whether the folders of all disconnected accounts are gone.
+    pub(crate) has_removed: bool,
+}
+
 /// The change of one folder.
 struct Step {
     folder: GogFolder,
@@ -66,9 +74,8 @@ impl Installation {
         spawn_blocking(move || this.prepare_blocking(applied.as_ref(), &wanted)).await?
     }
 
-    /// Puts the changes in place, while no watcher of their accounts runs. Returns the addresses of the accounts that
-    /// could not be changed, with those that could not be prepared.
-    pub(crate) async fn commit(&self, prepared: Prepared) -> Result<Vec<String>, BoxError> {
+    /// Puts the changes in place, while no watcher of their accounts runs.
+    pub(crate) async fn commit(&self, prepared: Prepared) -> Result<Committed, BoxError> {
         Ok(spawn_blocking(move || prepared.commit()).await?)
     }
 
@@ -114,11 +121,11 @@ impl Installation {
                 self.prepare_one(first.of_further(&gmail.account), gmail, &mut prepared);
             }
         }
-        let wanted = wanted.further.iter().map(|it| &*it.gmail.account);
-        let unwanted = first.further_but(wanted);
-        prepared
-            .steps
-            .extend(unwanted.into_iter().map(Step::removing));
+        if wanted.has_all {
+            let wanted = wanted.further.iter().map(|it| &*it.gmail.account);
+            let unwanted = first.further_but(wanted).into_iter();
+            prepared.steps.extend(unwanted.map(Step::removing));
+        }
         if !prepared.steps.is_empty() {
             self.hold_lock()?;
         }
@@ -170,8 +177,9 @@ impl Step {
 }
 
 impl Prepared {
-    fn commit(self) -> Vec<String> {
+    fn commit(self) -> Committed {
         let mut failed = self.failed;
+        let mut has_removed = true;
         for Step { folder, fresh } in self.steps {
             match fresh {
                 Some((gmail, fresh)) => {
@@ -182,6 +190,7 @@ impl Prepared {
                 }
                 None => {
                     if let Err(error) = folder.remove() {
+                        has_removed = false;
                         let error: &dyn Error = &error;
                         error!(
                             error,
@@ -191,11 +200,71 @@ impl Prepared {
                 }
             }
         }
-        failed
+        Committed {
+            failed,
+            has_removed,
+        }
     }
 }
 
 fn log_not_installed(error: &CredentialsError) {
     let error: &dyn Error = error;
     error!(error, "Could not install the credentials of a mailbox");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn none(has_all: bool) -> MailSettings {
+        let further = has_all.then(Vec::<()>::new);
+        let config = json!({
+            "account": null, "gmailNotificationsEnabled": false, "furtherAccounts": further,
+        });
+        MailSettings::new(&serde_json::from_value(config).unwrap(), Vec::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn credentials_that_could_not_be_removed_are_removed_by_the_next_attempt() {
+        let home = tempfile::tempdir().unwrap();
+        let variable = |name: &str| (name == "HOME").then(|| home.path().to_str().unwrap());
+        let dirs = GogDirs::from_variables(variable).unwrap();
+        let account = dirs.of_further("bob@example.com");
+        let account = account.config().parent().unwrap();
+        fs::create_dir_all(account.parent().unwrap()).unwrap();
+        // A file cannot be removed as a folder.
+        fs::write(account, "").unwrap();
+        let installation = Installation::new(Some(dirs));
+        let mut applied = none(true);
+        for (found, is_removed) in [("a file", false), ("a file", false), ("a folder", true)] {
+            if found == "a folder" {
+                fs::remove_file(account).unwrap();
+                fs::create_dir(account).unwrap();
+            }
+            let prepared = installation.prepare(Some(applied), none(true)).await;
+            let committed = installation.commit(prepared.unwrap()).await.unwrap();
+            applied = none(true).reached(&committed, None);
+            assert_eq!(applied == none(true), is_removed, "{found}");
+        }
+        assert!(!account.exists());
+    }
+
+    #[tokio::test]
+    async fn only_a_complete_list_of_accounts_removes_others() {
+        let home = tempfile::tempdir().unwrap();
+        let variable = |name: &str| (name == "HOME").then(|| home.path().to_str().unwrap());
+        let dirs = GogDirs::from_variables(variable).unwrap();
+        let account = dirs.of_further("bob@example.com").config().to_owned();
+        fs::create_dir_all(&account).unwrap();
+        let installation = Installation::new(Some(dirs));
+        for has_all in [false, true] {
+            let prepared = installation.prepare(None, none(has_all)).await;
+            installation.commit(prepared.unwrap()).await.unwrap();
+            assert_eq!(account.exists(), !has_all);
+        }
+    }
 }

@@ -4,6 +4,7 @@ use postbell_core::{BoxError, EmailAddress};
 use postbell_protocol::api::{MachineAccount, MachineConfig};
 use postbell_protocol::watched_accounts::WatchedAccount;
 
+use crate::installation::Committed;
 use crate::settings::{GmailSettings, is_account};
 
 /// The number of the first account.
@@ -16,6 +17,8 @@ pub(crate) struct MailSettings {
     pub(crate) first: Option<AccountSettings>,
     /// The further accounts of the user.
     pub(crate) further: Vec<AccountSettings>,
+    /// Whether these are all. If not, what there is of others on disk stays.
+    pub(crate) has_all: bool,
     /// Further arguments of the watcher, if it is Postbell's.
     pub(crate) watcher_arguments: Vec<String>,
 }
@@ -48,11 +51,12 @@ impl MailSettings {
         };
         let first = config.account.as_ref();
         let first = first.map(|first| account(first, config.gmail_notifications_enabled));
-        let further = config.further_accounts.iter();
+        let further = config.further_accounts.iter().flatten();
         let further = further.map(|it| account(&it.account, it.gmail_notifications_enabled));
         let settings = Self {
             first,
             further: further.collect(),
+            has_all: config.further_accounts.is_some(),
             watcher_arguments,
         };
         let mut known: Vec<EmailAddress> = Vec::new();
@@ -113,8 +117,17 @@ impl MailSettings {
         Self {
             first,
             further: further.collect(),
+            has_all: self.has_all,
             watcher_arguments: self.watcher_arguments.clone(),
         }
+    }
+
+    /// What these settings have become. Folders that could not be removed are those of accounts that are not known, so they are
+    /// removed by the next attempt.
+    pub(crate) fn reached(&self, committed: &Committed, former: Option<&Self>) -> Self {
+        let mut reached = self.without(&committed.failed, former);
+        reached.has_all &= committed.has_removed;
+        reached
     }
 
     /// The watched accounts as the watcher gets them, those with these addresses as paused. Each is named by its number,

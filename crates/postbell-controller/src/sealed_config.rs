@@ -95,11 +95,11 @@ mod tests {
         let config = MachineConfig {
             account: Some(MachineAccount {
                 email: "ann@example.com".to_owned(),
-                gog_config_tarball: "H4sI".into(),
+                gog_config_tarball: Some("H4sI".into()),
                 last_history_id: None,
             }),
             gmail_notifications_enabled: true,
-            further_accounts: Vec::new(),
+            further_accounts: Some(Vec::new()),
             watcher_arguments: Vec::new(),
         };
         sealed.write(&config).unwrap();

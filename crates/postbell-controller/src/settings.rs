@@ -72,8 +72,9 @@ pub struct TunnelLimits {
 pub struct GmailSettings {
     /// `KILOCLAW_GOOGLE_ACCOUNT_EMAIL`: the address.
     pub account: String,
-    /// `KILOCLAW_GOG_CONFIG_TARBALL`: the configuration folder of `gog`, as base64 of a tar.gz.
-    pub tarball: SecretString,
+    /// `KILOCLAW_GOG_CONFIG_TARBALL`: the configuration folder of `gog`, as base64 of a tar.gz. `None` if the platform cannot
+    /// read it, and this machine does not have it either.
+    pub tarball: Option<SecretString>,
     /// `KILOCLAW_GMAIL_LAST_HISTORY_ID`: mail up to here has been delivered. An error is only logged.
     pub last_history_id: Result<Option<HistoryId>, InvalidVariable>,
 }
@@ -99,7 +100,10 @@ pub struct PlatformSettings {
 impl PartialEq for GmailSettings {
     /// The history id does not count: it changes with each mail, and the machine has its own.
     fn eq(&self, other: &Self) -> bool {
-        let tarball = |it: &Self| it.tarball.expose_secret().to_owned();
+        let tarball = |it: &Self| {
+            let tarball = it.tarball.as_ref();
+            tarball.map(|tarball| tarball.expose_secret().to_owned())
+        };
         self.account == other.account && tarball(self) == tarball(other)
     }
 }
@@ -313,7 +317,7 @@ fn gmail(variables: &Variables) -> Result<Option<GmailSettings>, InvalidVariable
     let account = account.ok_or_else(|| InvalidVariable::new(variables, ACCOUNT, expected))?;
     Ok(Some(GmailSettings {
         account: account.to_owned(),
-        tarball: tarball.into(),
+        tarball: Some(tarball.into()),
         last_history_id: last_history_id(variables),
     }))
 }

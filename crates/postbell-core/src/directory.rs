@@ -52,12 +52,13 @@ pub trait Directory: Send + Sync {
     /// start it once.
     async fn start_machine(&self, user: &UserId) -> Result<bool, DirectoryError>;
 
-    /// Reports that a user's machine has checked in, and what it said of the first account and of the further ones.
+    /// Reports that a user's machine has checked in, and what it said of the first account and of the further ones: `None` from
+    /// a machine that does not watch several.
     async fn report_running(
         &self,
         user: &UserId,
         report: MachineReport,
-        accounts: &[AccountReport],
+        accounts: Option<&[AccountReport]>,
     ) -> Result<(), DirectoryError>;
 }
 

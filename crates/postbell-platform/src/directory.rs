@@ -97,7 +97,7 @@ impl Directory for LocalDirectory {
         &self,
         user: &UserId,
         report: MachineReport,
-        accounts: &[AccountReport],
+        accounts: Option<&[AccountReport]>,
     ) -> Result<(), DirectoryError> {
         let updated = self.fleet.report_running(user, report, accounts);
         updated.await.map(drop).map_err(unavailable)

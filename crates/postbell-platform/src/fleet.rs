@@ -144,8 +144,9 @@ impl Fleet {
         }
     }
 
-    /// Records that a user's machine is running, and what it said of each account. Returns the updated record and those of the
-    /// further accounts, or nothing if the user does not exist.
+    /// Records that a user's machine is running, and what it said of each account. One that says nothing of further accounts
+    /// does not watch several, also if it has said so when it fetched its configuration: its controller has changed. Returns the
+    /// updated record and those of the further accounts, or nothing if the user does not exist.
     ///
     /// # Errors
     ///
@@ -154,19 +155,23 @@ impl Fleet {
         &self,
         user: &UserId,
         report: MachineReport,
-        accounts: &[AccountReport],
+        accounts: Option<&[AccountReport]>,
     ) -> Result<Vec<UserRecord>, UsersError> {
-        let Some(owner) = self.record_report(user, report).await? else {
+        let owner = self.record_report(user, report, accounts.is_some()).await?;
+        let Some(owner) = owner else {
             return Ok(Vec::new());
         };
         let mut records = Vec::new();
         for account in self.store.accounts_of(std::slice::from_ref(user)).await? {
             let email = account.google.as_ref().and_then(|it| it.email.as_ref());
-            let reported = accounts.iter().find(|reported| {
+            let reported = accounts.unwrap_or_default().iter().find(|reported| {
                 email.is_some_and(|email| email.is_same_mailbox(reported.email.as_str()))
             });
             let account = match reported {
-                Some(reported) => self.record_report(&account.user, reported.report).await?,
+                Some(reported) => {
+                    let report = reported.report;
+                    self.record_report(&account.user, report, true).await?
+                }
                 None => Some(account),
             };
             records.extend(account.map(|account| account.with_machine_of(&owner)));
@@ -179,9 +184,11 @@ impl Fleet {
         &self,
         user: &UserId,
         report: MachineReport,
+        watches_several: bool,
     ) -> Result<Option<UserRecord>, UsersError> {
         let updated = update_user(&*self.store, user, None, &*self.clock, |record| {
             record.check_in(report, self.clock.now());
+            record.several_accounts &= watches_several;
             Ok::<_, UsersError>(())
         });
         let updated = updated.await?;
@@ -249,6 +256,7 @@ impl Fleet {
             return Ok(false);
         };
         let is_wanted = record.as_instance().wants_notifications();
+        let is_account = record.owner.is_some();
         let machine = match &record.owner {
             Some(owner) => self.store.get(owner).await?,
             None => Some(record),
@@ -264,7 +272,10 @@ impl Fleet {
             return Ok(true);
         }
         let is_managed = self.managed_machine(&machine).is_some();
-        if !is_off(machine.status) || !machine.wake_on_mail || !is_wanted || !is_managed {
+        // One that was heard of and does not watch several accounts takes no mail of a further one.
+        let is_futile = is_account && !machine.several_accounts && !machine.never_seen;
+        let may_start = is_managed && machine.wake_on_mail && is_wanted && !is_futile;
+        if !is_off(machine.status) || !may_start {
             return Ok(false);
         }
         let now = self.clock.now();

@@ -60,8 +60,8 @@ pub struct CheckIn {
     pub token: SecretString,
     /// What the machine said of the first account.
     pub report: MachineReport,
-    /// Its report on the further ones.
-    pub accounts: Vec<AccountReport>,
+    /// Its report on the further ones; `None` from a machine that does not watch several accounts.
+    pub accounts: Option<Vec<AccountReport>>,
 }
 
 impl CheckIn {
@@ -70,7 +70,10 @@ impl CheckIn {
         CheckInRequest {
             sandbox_id: Some(self.sandbox_id.clone()),
             mailbox: self.report.into(),
-            accounts: self.accounts.iter().cloned().map(Into::into).collect(),
+            accounts: self
+                .accounts
+                .as_ref()
+                .map(|them| them.iter().cloned().map(Into::into).collect()),
         }
     }
 }

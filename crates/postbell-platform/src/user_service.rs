@@ -110,7 +110,10 @@ impl UserService {
         let CheckIn {
             report, accounts, ..
         } = check_in;
-        let records = self.fleet.report_running(user, *report, accounts).await?;
+        let records = self
+            .fleet
+            .report_running(user, *report, accounts.as_deref());
+        let records = records.await?;
         if records.is_empty() {
             return Err(ChangeError::UnknownUser);
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use postbell_core::EmailAddress;
 
 use crate::gog_keyring::GogKeyring;
 use crate::watch_state::{self, StateFile, mailbox_of};
@@ -15,7 +16,7 @@ const APP: &str = "gogcli";
 /// The folder, beside gog's configuration directory, with the directories of further accounts of a machine.
 const FURTHER: &str = ".postbell-accounts";
 
-/// How many bytes of the hash of an address name the folder of a further account. Paths are logged, addresses are not.
+/// How many bytes of the hash of a mailbox's address name the folder of a further account. Paths are logged, addresses are not.
 const NAME_BYTES: usize = 16;
 
 /// Variables that move gog's directories.
@@ -102,12 +103,15 @@ impl GogDirs {
         own.into_iter().chain(further).collect()
     }
 
-    /// Returns the directories of a further account of a machine. A controller keeps it apart, because its OAuth client may
-    /// have the name of another one.
+    /// Returns the directories of a further account of a machine, the same for each of Gmail's spellings of its address. A
+    /// controller keeps it apart, because its OAuth client may have the name of another one.
     #[must_use]
     pub fn of_further(&self, account: &str) -> Self {
-        let mailbox = mailbox_of(account).trim().to_lowercase();
-        let hash = digest(&SHA256, mailbox.as_bytes());
+        let mailbox = mailbox_of(account).trim();
+        let hash = match mailbox.parse::<EmailAddress>() {
+            Ok(email) => digest(&SHA256, email.mailbox_key().as_bytes()),
+            Err(_) => digest(&SHA256, mailbox.to_lowercase().as_bytes()),
+        };
         let name = hex::encode(&hash.as_ref()[..NAME_BYTES]);
         Self::at(self.further_folder().join(name).join(APP))
     }
@@ -227,6 +231,11 @@ mod tests {
         let bob = dirs.of_further("Bob@example.com/invoices");
         assert_eq!(bob.config(), dirs.of_further("bob@example.com").config());
         assert!(bob.config() != dirs.of_further("bob_example@com").config());
+        let [one, other] = ["first.last@gmail.com", "FirstLast@googlemail.com"];
+        assert_eq!(
+            dirs.of_further(one).config(),
+            dirs.of_further(other).config()
+        );
         assert!(!bob.config().to_str().unwrap().contains("bob"));
         assert_eq!(
             dirs.of_account("bob@example.com").config(),

@@ -231,7 +231,7 @@ impl DirectoryCache {
         &self,
         user: &UserId,
         report: MachineReport,
-        accounts: &[AccountReport],
+        accounts: Option<&[AccountReport]>,
     ) -> Result<(), DirectoryError> {
         let reported = self.directory.report_running(user, report, accounts);
         reported.await

@@ -201,7 +201,7 @@ impl Directory for HttpDirectory {
         &self,
         user: &UserId,
         report: MachineReport,
-        accounts: &[AccountReport],
+        accounts: Option<&[AccountReport]>,
     ) -> Result<(), DirectoryError> {
         let body = RunningReport::new(user, report, accounts);
         let response = self.post(routes::RUNNING, &body).await?;

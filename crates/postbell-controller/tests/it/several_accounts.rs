@@ -35,6 +35,12 @@ fn with_further(mut config: Value, email: &str, file: &str, is_on: bool) -> Valu
     config
 }
 
+/// The same of a user without further accounts.
+fn alone(mut config: Value) -> Value {
+    config["furtherAccounts"] = json!([]);
+    config
+}
+
 /// The files of the further accounts.
 fn installed_further(controller: &TestController) -> Vec<String> {
     let folder = controller.folder.path().join(".config/.postbell-accounts");
@@ -119,7 +125,9 @@ async fn several_accounts_have_one_watcher_and_credentials_of_their_own() {
     assert!(!controller.folder.path().join(".config/gogcli").exists());
     assert_eq!(installed_further(&controller), ["three", "two"]);
 
-    platform.set(json!({ "account": null, "gmailNotificationsEnabled": false }));
+    platform.set(json!({
+        "account": null, "gmailNotificationsEnabled": false, "furtherAccounts": [],
+    }));
     reload(&controller).await;
     assert_eq!(installed_further(&controller), [] as [&str; 0]);
     assert_eq!(pids(&controller).await[1], Value::Null);
@@ -163,7 +171,7 @@ async fn a_reload_changes_one_account_and_the_watcher_runs_on() {
             "ann",
             "ann",
         ),
-        (config("ann@example.com", "new"), "-ann", "ann"),
+        (alone(config("ann@example.com", "new")), "-ann", "ann"),
     ];
     for (config, paused, watched) in steps {
         platform.set(config);
@@ -174,6 +182,47 @@ async fn a_reload_changes_one_account_and_the_watcher_runs_on() {
     }
     assert_eq!(installed(&controller), "new");
     assert_eq!(installed_further(&controller), [] as [&str; 0]);
+    controller.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_a_platform_leaves_out_stays_as_it_is() {
+    let first = config("ann@example.com", "one");
+    let all = with_further(first.clone(), "bob@example.com", "two", true);
+    let all = with_further(all, "cid@example.com", "three", true);
+    let platform = Platform::new(all.clone()).await;
+    let (server, sent) = watcher_server(StatusCode::OK).await;
+    let controller = platform.machine().watcher_at(&server).start().await;
+    watcher_is_ready(&controller).await;
+    let watched = || sent.lock().last().map(emails);
+
+    // A platform of an earlier version does not know of further accounts.
+    platform.set(config("ann@example.com", "new"));
+    assert_eq!(reload(&controller).await, changed(true));
+    assert_eq!(installed(&controller), "new");
+    assert_eq!(installed_further(&controller), ["three", "two"]);
+    assert_eq!(watched().unwrap(), "ann bob cid");
+
+    // One that cannot read the credentials of two accounts, and has a change of another.
+    let mut unread = all.clone();
+    unread["account"]
+        .as_object_mut()
+        .unwrap()
+        .remove("gogConfigTarball");
+    let cid = unread["furtherAccounts"][1].as_object_mut().unwrap();
+    cid.remove("gogConfigTarball");
+    unread["furtherAccounts"][0]["gmailNotificationsEnabled"] = json!(false);
+    platform.set(unread.clone());
+    assert_eq!(reload(&controller).await, changed(true));
+    assert_eq!(installed(&controller), "new");
+    assert_eq!(installed_further(&controller), ["three", "two"]);
+    assert_eq!(watched().unwrap(), "ann cid");
+
+    // A machine without them is incomplete, and watches the others.
+    let fresh = Platform::new(unread).await;
+    let controller = fresh.machine().start().await;
+    assert_eq!(controller.settled().await["state"], "degraded");
+    assert_eq!(installed_further(&controller), ["two"]);
     controller.shut_down().await;
 }
 

@@ -52,7 +52,8 @@ pub(super) async fn check_in(
 ) -> Result<StatusCode, ApiError> {
     const OPERATION: &str = "checkin";
     let report = machine.mailbox.into();
-    let accounts = machine.accounts.into_iter().map(Into::into).collect();
+    let accounts = machine.accounts;
+    let accounts = accounts.map(|them| them.into_iter().map(Into::into).collect());
     let sandbox_id = machine.sandbox_id.filter(|id| !id.is_empty());
     let sandbox_id = sandbox_id.ok_or(ApiError::Invalid("sandboxId is required"))?;
     let (user, token) = authenticated(&platform, &sandbox_id, tokens).await?;

@@ -56,12 +56,19 @@ pub(super) async fn running(
 ) -> Result<Json<Acknowledged>, ApiError> {
     let user = required_user(&running.user)?;
     let fleet = &platform.users().fleet;
-    let accounts: Vec<_> = running.accounts.into_iter().map(Into::into).collect();
-    let updated = fleet.report_running(&user, running.mailbox.into(), &accounts);
+    let accounts = running.accounts;
+    let accounts = accounts.map(|them| them.into_iter().map(Into::into).collect::<Vec<_>>());
+    let updated = fleet.report_running(&user, running.mailbox.into(), accounts.as_deref());
     let updated = updated.await;
     let updated = updated.map_err(|error| ApiError::from_change("running", error))?;
     if updated.is_empty() {
         return Err(ApiError::UnknownUser);
+    }
+    if accounts.is_none() {
+        // Other relays may have an answer by which they deliver to a machine that watched several accounts before.
+        for account in updated.iter().filter(|record| record.owner.is_some()) {
+            platform.users().relays.user_changed(&account.user).await;
+        }
     }
     Ok(Json(Acknowledged::OK))
 }

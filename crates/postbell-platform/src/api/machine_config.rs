@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use postbell_core::{SandboxId, UserRecord, update_user};
+use postbell_core::{BoxError, SandboxId, StoreError, UserRecord, update_user};
 use postbell_protocol::api::{FurtherAccount, MachineAccount, MachineConfig, Problem};
 use postbell_protocol::routes;
-use tracing::info;
+use tracing::{error, info};
 
 use super::Platform;
 use super::auth::query;
@@ -97,15 +97,22 @@ pub(super) async fn machine_config(
     }
     let accounts = users.store.accounts_of(std::slice::from_ref(&user)).await;
     let accounts = accounts.map_err(|error| failed(error.into()))?;
-    let mut config = config_of(&platform, &record).await?;
-    if several_accounts {
-        config.further_accounts = further_accounts(&platform, &accounts).await?;
-    }
+    let account = account_of(&platform, &record, several_accounts).await?;
+    let further_accounts = match several_accounts {
+        true => Some(further_accounts(&platform, &accounts).await?),
+        false => None,
+    };
+    let config = MachineConfig {
+        account,
+        gmail_notifications_enabled: record.notifications_enabled,
+        further_accounts,
+        watcher_arguments: platform.parts().watcher_arguments.clone(),
+    };
     let fetched = record_fetch(&platform, &record, &accounts, several_accounts).await;
     fetched.map_err(failed)?;
     info!(
         user.id = %user.masked(), has_account = config.account.is_some(),
-        further_accounts = config.further_accounts.len(),
+        further_accounts = config.further_accounts.as_ref().map(Vec::len),
         "The machine of {} fetched its configuration", user.masked()
     );
     Ok(Json(config))
@@ -145,60 +152,61 @@ async fn record_fetch(
     Ok(())
 }
 
-/// The further accounts with their credentials. None is left out for an error: the machine would forget it, and the mail
-/// that it has set aside.
+/// The further accounts. None is left out for an error: the machine would forget it, and the mail that it has set aside.
 async fn further_accounts(
     platform: &Platform,
     accounts: &[UserRecord],
 ) -> Result<Vec<FurtherAccount>, ApiError> {
     let mut further = Vec::new();
     for record in accounts {
-        let google = record.google.as_ref();
-        let Some(email) = google.and_then(|google| google.email.as_ref()) else {
-            continue;
-        };
-        let tarball = platform.parts().tarballs.of(record).await;
-        let tarball = tarball.map_err(|error| ApiError::internal("config", &*error))?;
-        match tarball {
-            Tarball::Set(gog_config_tarball) => further.push(FurtherAccount {
-                account: MachineAccount {
-                    email: email.as_str().to_owned(),
-                    gog_config_tarball,
-                    last_history_id: record.last_history_id,
-                },
-                gmail_notifications_enabled: record.notifications_enabled,
-            }),
-            // The machine keeps what it has.
-            Tarball::Keep => return Err(ApiError::NoKey),
-            Tarball::Remove => (),
-        }
+        let account = account_of(platform, record, true).await?;
+        further.extend(account.map(|account| FurtherAccount {
+            account,
+            gmail_notifications_enabled: record.notifications_enabled,
+        }));
     }
     Ok(further)
 }
 
-async fn config_of(platform: &Platform, record: &UserRecord) -> Result<MachineConfig, ApiError> {
-    let parts = platform.parts();
-    let tarball = parts.tarballs.of(record).await;
-    let tarball = tarball.map_err(|error| ApiError::internal("config", &*error))?;
-    let email = record
-        .google
-        .as_ref()
-        .and_then(|google| google.email.as_ref());
-    let account = match (tarball, email) {
-        (Tarball::Remove, _) => None,
-        (Tarball::Set(gog_config_tarball), Some(email)) => Some(MachineAccount {
-            email: email.as_str().to_owned(),
-            gog_config_tarball,
-            last_history_id: record.last_history_id,
-        }),
-        // The machine keeps what it has.
-        (Tarball::Keep, _) => return Err(ApiError::NoKey),
-        (Tarball::Set(_), None) => return Err(ApiError::NoAddress),
+/// The account of a record with its credentials; `None` if none is connected.
+///
+/// A machine that watches several accounts can keep the credentials that it has, so those that cannot be read do not keep it
+/// from the changes of the other accounts.
+async fn account_of(
+    platform: &Platform,
+    record: &UserRecord,
+    can_keep: bool,
+) -> Result<Option<MachineAccount>, ApiError> {
+    let tarballs = &platform.parts().tarballs;
+    if record.google.is_some() && tarballs.key.is_none() {
+        return Err(ApiError::NoKey);
+    }
+    let tarball = match tarballs.of(record).await {
+        Err(error) if can_keep && !may_pass(&error) => {
+            let (user, error) = (record.user.masked(), &*error as &dyn std::error::Error);
+            error!(user.id = %user, error, "Cannot read the credentials of {user}: their machine keeps those that it has");
+            Tarball::Keep
+        }
+        tarball => tarball.map_err(|error| ApiError::internal("config", &*error))?,
     };
-    Ok(MachineConfig {
-        account,
-        gmail_notifications_enabled: record.notifications_enabled,
-        further_accounts: Vec::new(),
-        watcher_arguments: parts.watcher_arguments.clone(),
-    })
+    let gog_config_tarball = match tarball {
+        Tarball::Remove => return Ok(None),
+        Tarball::Set(tarball) => Some(tarball),
+        Tarball::Keep if can_keep => None,
+        Tarball::Keep => return Err(ApiError::NoKey),
+    };
+    let google = record.google.as_ref();
+    let email = google.and_then(|google| google.email.as_ref());
+    let email = email.ok_or(ApiError::NoAddress)?;
+    Ok(Some(MachineAccount {
+        email: email.as_str().to_owned(),
+        gog_config_tarball,
+        last_history_id: record.last_history_id,
+    }))
+}
+
+/// Whether the credentials may be read later.
+fn may_pass(error: &BoxError) -> bool {
+    let error = error.downcast_ref();
+    matches!(error, Some(StoreError::Unavailable(_)))
 }

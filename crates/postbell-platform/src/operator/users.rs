@@ -213,6 +213,10 @@ impl Perform<ChangeUser> for Operator {
         let record = changed.await?;
         let record = record.ok_or_else(|| OperatorError::UnknownUser { user: user.clone() })?;
         self.user_changed(&user).await;
+        // They have the machine of their user.
+        for account in users.accounts_of(std::slice::from_ref(&user)).await? {
+            self.user_changed(&account.user).await;
+        }
         self.status(record, by).await
     }
 }

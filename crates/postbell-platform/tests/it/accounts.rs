@@ -20,8 +20,8 @@ use crate::grants::{revoked, under_way};
 use crate::test_browser::{Answer, Browser, TestPages};
 use crate::test_platform::{TestPlatform, gateway_token, google_credentials, olga, sandbox};
 
-const ANN: &str = "ann@example.com";
-const TEAM: &str = "team@example.com";
+pub(crate) const ANN: &str = "ann@example.com";
+pub(crate) const TEAM: &str = "team@example.com";
 
 /// Connects another account of the browser's user.
 async fn connect_another(browser: &Browser, account: &str) -> Answer {
@@ -30,20 +30,20 @@ async fn connect_another(browser: &Browser, account: &str) -> Answer {
     come_back(browser, &back).await
 }
 
-async fn accounts(world: &TestPlatform, name: &str) -> Vec<UserRecord> {
+pub(crate) async fn accounts(world: &TestPlatform, name: &str) -> Vec<UserRecord> {
     let owner = name.parse().unwrap();
     world.store.accounts_of(&[owner]).await.unwrap()
 }
 
 /// The only further account of `ann`.
-async fn team(world: &TestPlatform) -> UserRecord {
+pub(crate) async fn team(world: &TestPlatform) -> UserRecord {
     let mut all = accounts(world, "ann").await;
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
 }
 
 /// Pages of `ann`, who has connected both accounts.
-async fn both(sandbox: &Sandbox) -> (TestPages, Browser) {
+pub(crate) async fn both(sandbox: &Sandbox) -> (TestPages, Browser) {
     let (pages, browser) = pages(sandbox).await;
     assert_connected(&connect(&browser, ANN).await);
     assert_connected(&connect_another(&browser, TEAM).await);
@@ -53,28 +53,6 @@ async fn both(sandbox: &Sandbox) -> (TestPages, Browser) {
 fn email(record: &UserRecord) -> &str {
     let google = record.google.as_ref().unwrap();
     google.email.as_ref().unwrap().as_str()
-}
-
-/// A machine fetches its configuration.
-async fn fetch(world: &TestPlatform, several: bool) -> Value {
-    let token = format!("Bearer {}", gateway_token("sandbox-of-ann"));
-    let mut headers = vec![
-        ("authorization", &*token),
-        ("x-postbell-sandbox-id", "sandbox-of-ann"),
-    ];
-    headers.extend(several.then_some(("x-postbell-accounts", "several")));
-    let path = "/api/controller/config";
-    let (status, config) = world.send(Method::GET, path, &headers, "").await;
-    assert_eq!(status, 200, "{config}");
-    config
-}
-
-/// What a relay learns of a record.
-async fn look_up(world: &TestPlatform, record: &UserRecord) -> Value {
-    let path = format!("/api/platform/lookup?userId={}", record.user.url_segment());
-    let (status, answer) = world.ask(Method::GET, &path, Value::Null).await;
-    assert_eq!(status, 200);
-    answer["user"].clone()
 }
 
 #[tokio::test]
@@ -270,83 +248,6 @@ async fn a_consent_that_arrives_after_the_user_was_removed_is_revoked() {
     assert!(accounts(&pages.world, "ann").await.is_empty());
     assert_eq!(pages.world.store.count().await.unwrap(), 0);
     sandbox.stop().await;
-}
-
-#[tokio::test]
-async fn a_machine_that_watches_several_accounts_gets_all_and_reports_on_each() {
-    let sandbox = sandbox().await;
-    let (pages, _browser) = both(&sandbox).await;
-    let world = &pages.world;
-    let url = MachineLocation::Url("https://bot.example.com".parse().unwrap());
-    world
-        .change("ann", |record| record.location = url.clone())
-        .await;
-    let held = look_up(world, &team(world).await).await;
-    assert_eq!(held["status"], "stopped", "its notifications wait: {held}");
-    assert_eq!(held["problem"]["code"], "accounts_unsupported");
-    assert_eq!(fetch(world, false).await.get("furtherAccounts"), None);
-    assert_eq!(
-        look_up(world, &team(world).await).await["status"],
-        "stopped"
-    );
-
-    let config = fetch(world, true).await;
-    let further = &config["furtherAccounts"];
-    assert_eq!(further.as_array().unwrap().len(), 1);
-    assert_eq!(further[0]["email"], TEAM);
-    assert_eq!(further[0]["gmailNotificationsEnabled"], true);
-    assert_eq!(config["account"]["email"], ANN);
-    assert_ne!(
-        config["account"]["gogConfigTarball"],
-        further[0]["gogConfigTarball"]
-    );
-    let found = look_up(world, &team(world).await).await;
-    for (field, expected) in [
-        ("status", json!("running")),
-        ("url", json!("https://bot.example.com/")),
-        ("sandboxId", json!("sandbox-of-ann")),
-        ("gatewayToken", json!(gateway_token("sandbox-of-ann"))),
-        ("googleAccountEmail", json!(TEAM)),
-        ("accountOf", json!("ann")),
-        ("problem", Value::Null),
-    ] {
-        assert_eq!(found[field], expected, "{field}: {found}");
-    }
-    assert_eq!(team(world).await.pending_sync, None);
-    assert_reports_on_each(world).await;
-
-    // An older controller again.
-    fetch(world, false).await;
-    assert_eq!(
-        look_up(world, &team(world).await).await["status"],
-        "stopped"
-    );
-    sandbox.stop().await;
-}
-
-/// A machine reports that the grant of the further account is revoked.
-async fn assert_reports_on_each(world: &TestPlatform) {
-    world.relays.0.lock().clear();
-    let token = format!("Bearer {}", gateway_token("sandbox-of-ann"));
-    let report = json!({
-        "sandboxId": "sandbox-of-ann",
-        "accounts": [{"email": "Team@Example.com", "problem": {"code": "grant_revoked", "since": 7}}],
-    });
-    let headers = [("authorization", &*token)];
-    let path = "/api/controller/checkin";
-    let sent = world
-        .send(Method::POST, path, &headers, report.to_string())
-        .await;
-    assert_eq!(sent.0, 204);
-    let of_team = team(world).await;
-    assert_eq!(of_team.problem.unwrap().code, ProblemCode::GrantRevoked);
-    assert_eq!(world.record("ann").await.problem, None);
-    let up = |name: &str| format!("the machine of {name} is up");
-    let told = world.relays.0.lock().clone();
-    assert!(
-        told.contains(&up("ann")) && told.contains(&up(of_team.user.as_str())),
-        "{told:?}"
-    );
 }
 
 #[tokio::test]

@@ -221,7 +221,7 @@ async fn a_problem_is_shown_with_its_advice_and_since_when() {
         };
         let user = "ann".parse().unwrap();
         let fleet = &pages.world.fleet;
-        fleet.report_running(&user, report, &[]).await.unwrap();
+        fleet.report_running(&user, report, None).await.unwrap();
         let page = ann.get(PAGE).await.body;
         let advice = code.advice().split(['<', '&', '"']).next().unwrap();
         assert!(page.contains(advice), "{code}: {page}");

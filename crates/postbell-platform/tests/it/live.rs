@@ -57,7 +57,7 @@ async fn changes_in_this_process_are_sent_at_once() {
     pages
         .world
         .fleet
-        .report_running(&user, MachineReport::default(), &[])
+        .report_running(&user, MachineReport::default(), None)
         .await
         .unwrap();
     until(&mut of_bot, "Notifications reach your bot").await;

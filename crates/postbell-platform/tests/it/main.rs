@@ -13,6 +13,7 @@ mod fly;
 mod grants;
 mod issuer;
 mod live;
+mod machine_accounts;
 mod machine_config;
 mod mailbox_users;
 mod matrix;

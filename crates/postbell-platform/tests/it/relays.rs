@@ -52,7 +52,7 @@ async fn every_relay_is_notified_even_if_another_fails() {
         sandbox_id: "sandbox-of-ann".to_owned(),
         token: "the token".into(),
         report: MachineReport::default(),
-        accounts: Vec::new(),
+        accounts: None,
     };
     relays.machine_checked_in(&check_in, &[]).await;
     check_in.report.watch_expires_at = Some(Timestamp::from_millis(1_700_000_000_123));

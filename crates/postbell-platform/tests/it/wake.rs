@@ -39,7 +39,7 @@ fn starts(sandbox: &Sandbox) -> usize {
     calls.iter().filter(|call| call.action == "start").count()
 }
 
-async fn waited_for(sandbox: &Sandbox) {
+pub(crate) async fn waited_for(sandbox: &Sandbox) {
     let waited = sandbox.fly().called(|call| call.action == "wait");
     timeout(DEADLOCK, waited).await.unwrap();
 }

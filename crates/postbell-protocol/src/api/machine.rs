@@ -20,14 +20,15 @@ pub struct RunningReport {
     /// The mailbox of the first account
     #[serde(flatten)]
     pub mailbox: MailboxReport,
-    /// The mailboxes of the user's further accounts; left out if there are none. Not sent by KiloClaw
+    /// The mailboxes of the user's further accounts; left out by a machine that does not watch several accounts. Not sent by
+    /// KiloClaw
     #[serde(
         default,
         deserialize_with = "readable",
-        skip_serializing_if = "Vec::is_empty"
+        skip_serializing_if = "Option::is_none"
     )]
-    #[schema(required = false)]
-    pub accounts: Vec<FurtherMailboxReport>,
+    #[schema(value_type = Vec<FurtherMailboxReport>, required = false)]
+    pub accounts: Option<Vec<FurtherMailboxReport>>,
 }
 
 /// A machine's check-in
@@ -41,14 +42,15 @@ pub struct CheckInRequest {
     /// The mailbox of the first account
     #[serde(flatten)]
     pub mailbox: MailboxReport,
-    /// The mailboxes of the user's further accounts; left out if there are none. Not sent by KiloClaw
+    /// The mailboxes of the user's further accounts; left out by a machine that does not watch several accounts. Not sent by
+    /// KiloClaw
     #[serde(
         default,
         deserialize_with = "readable",
-        skip_serializing_if = "Vec::is_empty"
+        skip_serializing_if = "Option::is_none"
     )]
-    #[schema(required = false)]
-    pub accounts: Vec<FurtherMailboxReport>,
+    #[schema(value_type = Vec<FurtherMailboxReport>, required = false)]
+    pub accounts: Option<Vec<FurtherMailboxReport>>,
 }
 
 /// What a machine says of the mailbox of a further account
@@ -101,11 +103,11 @@ pub struct MailboxReport {
 impl RunningReport {
     /// Reports that a user's machine has checked in, and what it said.
     #[must_use]
-    pub fn new(user: &UserId, report: MachineReport, accounts: &[AccountReport]) -> Self {
+    pub fn new(user: &UserId, report: MachineReport, accounts: Option<&[AccountReport]>) -> Self {
         Self {
             user: UserRequest::new(user),
             mailbox: report.into(),
-            accounts: accounts.iter().cloned().map(Into::into).collect(),
+            accounts: accounts.map(|them| them.iter().cloned().map(Into::into).collect()),
         }
     }
 }
@@ -155,14 +157,16 @@ impl From<MailboxReport> for MachineReport {
 }
 
 /// Reads those of a list that this version can read, and at most as many as a user may have.
-fn readable<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<FurtherMailboxReport>, D::Error> {
+fn readable<'de, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Vec<FurtherMailboxReport>>, D::Error> {
     let Value::Array(all) = Value::deserialize(value)? else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let readable = all
         .into_iter()
         .filter_map(|it| serde_json::from_value(it).ok());
-    Ok(readable.take(MAX_ACCOUNTS_OF_USER).collect())
+    Ok(Some(readable.take(MAX_ACCOUNTS_OF_USER).collect()))
 }
 
 /// Reads a number, or 0 from any other value.
@@ -217,7 +221,7 @@ mod tests {
                 problem: Some(PROBLEM),
                 dead_letters: 3,
             },
-            &[],
+            None,
         );
         let problem = json!({"code": "grant_revoked", "since": 7});
         let expected = json!({"userId": "ann", "problem": problem, "deadLetters": 3});
@@ -240,13 +244,19 @@ mod tests {
         };
         assert_eq!(serde_json::to_value(&team).unwrap(), reported);
         for (accounts, expected) in [
-            (json!([{"email": "nobody"}, 7, reported, {}]), vec![team]),
-            (json!("team@example.com"), vec![]),
-            (json!(null), vec![]),
+            (
+                json!([{"email": "nobody"}, 7, reported, {}]),
+                Some(vec![team]),
+            ),
+            (json!([]), Some(vec![])),
+            (json!("team@example.com"), None),
+            (json!(null), None),
         ] {
             let body = json!({"sandboxId": "sandbox", "accounts": accounts});
             let check_in: CheckInRequest = serde_json::from_value(body).unwrap();
             assert_eq!(check_in.accounts, expected);
         }
+        let silent: CheckInRequest = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(silent.accounts, None);
     }
 }

@@ -14,9 +14,10 @@ pub struct MachineConfig {
     /// Whether the user wants notifications of `account`. If not, the machine does not watch it
     pub gmail_notifications_enabled: bool,
     /// The user's further accounts, in the order in which they were connected. Only for a machine that has said that it
-    /// watches several
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub further_accounts: Vec<FurtherAccount>,
+    /// watches several. Left out by a platform that does not know of them: the machine then keeps those that it has
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<FurtherAccount>, required = false)]
+    pub further_accounts: Option<Vec<FurtherAccount>>,
     /// Further arguments of the watcher, unless the machine has its own
     #[serde(default)]
     pub watcher_arguments: Vec<String>,
@@ -28,10 +29,15 @@ pub struct MachineConfig {
 pub struct MachineAccount {
     /// Its address
     pub email: String,
-    /// The credentials: base64 of a tar.gz with the folder `gogcli`
-    #[serde(serialize_with = "expose")]
-    #[schema(value_type = String)]
-    pub gog_config_tarball: SecretString,
+    /// The credentials: base64 of a tar.gz with the folder `gogcli`. Left out if the platform cannot read them: the machine
+    /// keeps those that it has. Only for a machine that has said that it watches several accounts
+    #[serde(
+        default,
+        serialize_with = "expose",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = String, required = false)]
+    pub gog_config_tarball: Option<SecretString>,
     /// The history id up to which its mail was delivered; null if it is not known
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -49,8 +55,11 @@ pub struct FurtherAccount {
     pub gmail_notifications_enabled: bool,
 }
 
-fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(secret.expose_secret())
+fn expose<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret
+        .as_ref()
+        .map(ExposeSecret::expose_secret)
+        .serialize(serializer)
 }
 
 #[cfg(test)]
@@ -83,6 +92,22 @@ mod tests {
         let least = json!({"account": null, "gmailNotificationsEnabled": false});
         let read: MachineConfig = serde_json::from_value(least).unwrap();
         assert!(read.account.is_none() && read.watcher_arguments.is_empty());
-        assert!(read.further_accounts.is_empty());
+        assert!(read.further_accounts.is_none());
+        for (written, known) in [
+            (
+                json!({ "account": null, "gmailNotificationsEnabled": false, "furtherAccounts": [] }),
+                Some(0),
+            ),
+            (
+                json!({
+                    "account": { "email": "ann@example.com" }, "gmailNotificationsEnabled": true,
+                    "furtherAccounts": null,
+                }),
+                None,
+            ),
+        ] {
+            let read: MachineConfig = serde_json::from_value(written).unwrap();
+            assert_eq!(read.further_accounts.map(|it| it.len()), known);
+        }
     }
 }

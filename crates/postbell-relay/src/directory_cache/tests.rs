@@ -73,7 +73,7 @@ impl Directory for OneUser {
         &self,
         _: &UserId,
         _: MachineReport,
-        _: &[AccountReport],
+        _: Option<&[AccountReport]>,
     ) -> Result<(), DirectoryError> {
         Ok(())
     }

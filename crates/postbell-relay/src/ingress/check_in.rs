@@ -35,13 +35,15 @@ pub(super) async fn check_in(
     let body = read_body(body, BODY_LIMIT).await?;
     let check_in: CheckInRequest = serde_json::from_slice(&body).map_err(|_| EXPECTED_ID)?;
     let report: MachineReport = check_in.mailbox.into();
-    let accounts: Vec<_> = check_in.accounts.into_iter().map(Into::into).collect();
+    let accounts = check_in.accounts;
+    let accounts = accounts.map(|them| them.into_iter().map(Into::into).collect::<Vec<_>>());
     let sandbox_id = check_in.sandbox_id.ok_or(EXPECTED_ID)?;
     let user = authenticate(&ingress, &sandbox_id, &tokens).await?;
 
     let parts = ingress.parts();
     // Reported first, because the delivery that becomes due reads the machine's status.
-    let reported = parts.directory.report_running(&user, report, &accounts);
+    let directory = &parts.directory;
+    let reported = directory.report_running(&user, report, accounts.as_deref());
     let reported = reported.await;
     if let Err(error) = &reported {
         warn!(

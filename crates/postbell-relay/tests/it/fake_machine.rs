@@ -171,7 +171,7 @@ impl Directory for FakeMachine {
         &self,
         _: &UserId,
         _: MachineReport,
-        _: &[AccountReport],
+        _: Option<&[AccountReport]>,
     ) -> Result<(), DirectoryError> {
         Ok(())
     }

@@ -219,7 +219,7 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
             watch_expires_at,
             ..MachineReport::default()
         };
-        directory.report_running(&ann, report, &[]).await.unwrap();
+        directory.report_running(&ann, report, None).await.unwrap();
         let record = users.get(&ann).await.unwrap().unwrap();
         assert_eq!(record.last_history_id, Some(history_id));
         assert_eq!(record.status, InstanceStatus::Running);
@@ -228,7 +228,7 @@ async fn a_relay_gets_the_same_answers_in_process_and_over_http() {
     let nobody = "nobody".parse().unwrap();
     for directory in directories {
         directory
-            .report_running(&nobody, MachineReport::default(), &[])
+            .report_running(&nobody, MachineReport::default(), None)
             .await
             .unwrap();
     }
