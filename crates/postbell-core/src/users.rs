@@ -37,6 +37,8 @@ pub const MAX_ACCOUNTS_OF_USER: usize = 20;
 /// - A connected address belongs to at most [`MAX_USERS_OF_MAILBOX`] users, and a sandbox id to one.
 /// - A further account belongs to one user, who is not a further account; a user has at most [`MAX_ACCOUNTS_OF_USER`] accounts,
 ///   all with different mailboxes.
+/// - A connected further account has the problem [`ProblemCode::AccountsUnsupported`] while, and only while,
+///   [`UserRecord::several_accounts`] of its owner is not set, whatever is written.
 /// - A managed machine that loses its last user is listed in [`OrphanedMachines`].
 /// - A list is read a page at a time, and each page costs the same.
 #[async_trait]
@@ -251,7 +253,7 @@ pub enum Listing {
         /// The last user of the page before.
         after: Option<UserId>,
     },
-    /// Users without a connected Google account, by user id.
+    /// Users without a connected Google account, by user id: no further one is connected either.
     NotConnected {
         /// The last user of the page before.
         after: Option<UserId>,

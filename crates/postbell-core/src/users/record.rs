@@ -66,7 +66,7 @@ pub struct UserRecord {
     /// Whether the machine was never heard of: it has not checked in, fetched its configuration or answered.
     pub never_seen: bool,
 
-    /// Whether the machine said at its last fetch that it watches several accounts.
+    /// Whether the machine said at its last fetch, and at each check-in since, that it watches several accounts.
     pub several_accounts: bool,
 
     /// The version of the record that the machine does not have yet; `None` if it is up to date.
@@ -192,14 +192,6 @@ impl UserRecord {
     /// Returns a further account with the machine of its owner, to deliver to or to show, not to be stored.
     #[must_use]
     pub fn with_machine_of(self, owner: &Self) -> Self {
-        let several_accounts = owner.several_accounts;
-        let since = self.google.as_ref().map(|google| google.connected_at);
-        let unsupported = since
-            .filter(|_| !several_accounts)
-            .map(|since| MailProblem {
-                code: ProblemCode::AccountsUnsupported,
-                since,
-            });
         Self {
             sandbox_id: owner.sandbox_id.clone(),
             status: owner.status,
@@ -208,9 +200,23 @@ impl UserRecord {
             unreachable_since: owner.unreachable_since,
             config_fetched_at: owner.config_fetched_at,
             never_seen: owner.never_seen,
-            several_accounts,
-            problem: unsupported.or(self.problem),
+            several_accounts: owner.several_accounts,
             ..self
+        }
+    }
+
+    /// Sets or removes the problem that the machine does not watch this further account, of which no machine reports. A store
+    /// does so with each write of the account, and of its owner if that says something else.
+    pub fn set_supported(&mut self, is_supported: bool, now: Timestamp) {
+        const CODE: ProblemCode = ProblemCode::AccountsUnsupported;
+        let is_known = self.problem.is_some_and(|problem| problem.code == CODE);
+        if self.google.is_none() || is_supported {
+            self.problem.take_if(|_| is_known);
+        } else if !is_known {
+            self.problem = Some(MailProblem {
+                code: CODE,
+                since: now,
+            });
         }
     }
 

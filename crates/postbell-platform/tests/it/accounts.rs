@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::http::Method;
 use bytes::Bytes;
 use postbell_core::{
-    DeliveryLog, DeliveryQueue, HistoryId, InstanceStatus, MachineLocation, Notification,
-    ProblemCode, UserRecord, Users,
+    DeliveryLog, DeliveryQueue, HistoryId, InstanceStatus, Notification, ProblemCode, UserRecord,
+    Users,
 };
 use postbell_platform::{Perform, WatchRenewer};
 use postbell_protocol::api::operator::{
@@ -342,6 +342,9 @@ async fn the_watch_of_each_account_is_renewed() {
     let world = &pages.world;
     let client = world.users.operator_client.clone().unwrap();
     let renewer = WatchRenewer::new(client, world.fleet.clone());
+    world
+        .change("ann", |record| record.several_accounts = true)
+        .await;
     // The second account's grant is dead: the first one's watch is renewed all the same.
     sandbox.oauth().revoke(TEAM);
     let before = world.record("ann").await.watch_expires_at;

@@ -292,7 +292,8 @@ impl Users for PostgresUsers {
                 "SELECT (SELECT count(*) FROM ({}) AS ids) AS without_mail,
                     (SELECT count(*) FROM user_record WHERE watch_expires_at < $2) AS watch_ends,
                     (SELECT count(*) FROM user_record WHERE unreachable_since IS NOT NULL) AS unreachable,
-                    (SELECT count(*) FROM user_record WHERE connected_at IS NULL) AS not_connected",
+                    (SELECT count(*) FROM user_record u WHERE connected_at IS NULL
+                        AND NOT EXISTS (SELECT FROM user_record a WHERE a.owner = u.user_id)) AS not_connected",
                 list::WITHOUT_MAIL_IDS
             );
             let row = db
@@ -362,6 +363,7 @@ async fn replace(
     now: Timestamp,
 ) -> Written<UserRecord> {
     let user = &record.user;
+    let owner = accounts::locked_owner(db, record).await?;
     let Some(stored) = find(db, LOCK, user).await? else {
         return Ok(Err(UsersError::Missing { user: user.clone() }));
     };
@@ -371,7 +373,15 @@ async fn replace(
     if let Err(refused) = mailbox::check(db, record, &stored).await? {
         return Ok(Err(refused));
     }
+    let mut record = record.clone();
+    if let Some(owner) = owner {
+        record.set_supported(owner.several_accounts, now);
+    }
+    let record = &record;
     write(db, record, now).await?;
+    if record.several_accounts != stored.several_accounts {
+        accounts::set_supported(db, record, now).await?;
+    }
     match (&record.google, credentials) {
         (None, _) => credentials::delete(db, user).await?,
         (Some(_), Some(sealed)) => credentials::put(db, user, sealed).await?,
@@ -421,6 +431,10 @@ async fn forget_progress(db: &Session, user: &UserId) -> Result<(), Failure> {
 }
 
 async fn remove(db: &Transaction, user: &UserId) -> Written<Option<UserRecord>> {
+    let Some(found) = find(db, FIND, user).await? else {
+        return Ok(Ok(None));
+    };
+    accounts::locked_owner(db, &found).await?;
     // No account is added while the user is locked.
     let Some(stored) = find(db, LOCK, user).await? else {
         return Ok(Ok(None));

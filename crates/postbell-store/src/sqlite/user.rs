@@ -167,6 +167,7 @@ pub(super) fn replace(
     if owner.is_some_and(|owner| owner != *user) {
         return Ok(Err(UsersError::SandboxTaken));
     }
+    let record = &accounts::supported(db, record, now)?;
     match (&record.google, credentials) {
         (None, _) => credential::forget(db, user)?,
         (Some(_), Some(sealed)) => credential::put(db, user, sealed)?,
@@ -178,6 +179,9 @@ pub(super) fn replace(
         // Another account, or none. Otherwise the record was read before the first mail.
         None if record.google != stored.google => forget_progress(db, user)?,
         None => (),
+    }
+    if record.several_accounts != stored.several_accounts {
+        accounts::set_supported(db, record, now)?;
     }
     let written = find(db, user)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
     if written.location != stored.location {
@@ -303,7 +307,8 @@ pub(super) fn fleet_counts(
         "SELECT (SELECT count(*) FROM ({WITHOUT_MAIL_IDS})) AS without_mail,
             (SELECT count(*) FROM user_record WHERE watch_expires_at < ?2) AS watch_ends,
             (SELECT count(*) FROM user_record WHERE unreachable_since IS NOT NULL) AS unreachable,
-            (SELECT count(*) FROM user_record WHERE connected_at IS NULL) AS not_connected"
+            (SELECT count(*) FROM user_record u WHERE connected_at IS NULL
+                AND NOT EXISTS (SELECT 1 FROM user_record a WHERE a.owner = u.user)) AS not_connected"
     );
     let mut statement = db.prepare_cached(&count)?;
     let mut rows = statement.query(params![now.as_millis(), until.as_millis()])?;

@@ -57,6 +57,7 @@ struct Replacement {
     machine: usize,
     with_credentials: bool,
     is_synced: bool,
+    several_accounts: bool,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -70,9 +71,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (user, sandbox.clone()).prop_map(|(user, sandbox)| Step::Add { user, sandbox }),
         3 => (record.clone(), record.clone(), 0..EMAILS.len())
             .prop_map(|(owner, record, email)| Step::AddAccount { owner, record, email }),
-        5 => (0..3_usize, email, sandbox, machine.clone(), any::<bool>(), any::<bool>()).prop_map(
-            |(back, email, sandbox, machine, with_credentials, is_synced)| {
-                Step::Relocation(Replacement { back, email, sandbox, machine, with_credentials, is_synced })
+        5 => (0..3_usize, email, sandbox, machine.clone(), any::<[bool; 3]>()).prop_map(
+            |(back, email, sandbox, machine, [with_credentials, is_synced, several_accounts])| {
+                Step::Relocation(Replacement { back, email, sandbox, machine, with_credentials, is_synced, several_accounts })
             }
         ),
         1 => machine.prop_map(|machine| Step::Clear { machine }),
@@ -197,6 +198,7 @@ impl Run<'_> {
             machine,
             with_credentials,
             is_synced,
+            several_accounts,
         } = replacement;
         let Some(record) = self.read.iter().rev().nth(back) else {
             return String::new();
@@ -204,6 +206,7 @@ impl Run<'_> {
         let mut record = record.clone();
         record.sandbox_id = format!("sandbox-{sandbox}").parse().unwrap();
         record.location = location(machine);
+        record.several_accounts = several_accounts;
         record.mark_pending_sync();
         record.pending_sync.take_if(|_| is_synced);
         match email {

@@ -88,6 +88,8 @@ macro_rules! users_conformance {
             a_user_has_a_bounded_number_of_accounts
             a_further_account_belongs_to_a_user
             a_removed_account_leaves_its_user_and_the_other_accounts
+            an_account_that_the_machine_does_not_watch_has_that_problem
+            a_user_with_a_connected_account_has_connected
         }
     };
 }

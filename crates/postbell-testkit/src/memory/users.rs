@@ -132,6 +132,16 @@ fn refuse_connected(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> Result
     }
 }
 
+/// Writes to the further accounts of a user whether the machine watches them.
+fn set_supported(rows: &mut BTreeMap<UserId, Row>, owner: &UserRecord, now: Timestamp) {
+    let accounts = rows.values_mut().map(|row| &mut row.record);
+    for account in accounts.filter(|record| record.owner.as_ref() == Some(&owner.user)) {
+        account.set_supported(owner.several_accounts, now);
+        account.updated_at = now;
+        account.version += 1;
+    }
+}
+
 /// Returns whether a record has a new address that another user has. An address that the stored
 /// record has already is kept: an old file may contain the same one twice.
 fn takes_address(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
@@ -196,7 +206,8 @@ impl Users for MemoryUsers {
             let (user, owner) = (new.owner.clone(), of.clone());
             return Err(UsersError::IsAccount { user, owner });
         }
-        let record = UserRecord::further(new, now);
+        let mut record = UserRecord::further(new, now);
+        record.set_supported(owner.record.several_accounts, now);
         refuse_connected(&rows, &record)?;
         let accounts = rows.values().filter(|row| row.record.owner == record.owner);
         if accounts.count() + 1 >= MAX_ACCOUNTS_OF_USER {
@@ -262,6 +273,9 @@ impl Users for MemoryUsers {
             return Err(UsersError::AddressTaken);
         }
         refuse_taken_sandbox(&rows, &user, &record.sandbox_id)?;
+        let owner = record.owner.as_ref();
+        let owner = owner.and_then(|owner| rows.get(owner));
+        let is_supported = owner.map(|row| row.record.several_accounts);
         let Some(row) = rows.get_mut(&user) else {
             return Err(UsersError::Missing { user });
         };
@@ -270,18 +284,25 @@ impl Users for MemoryUsers {
         let is_kept = record.last_history_id.is_some() || record.google == row.record.google;
         let stored = stored.filter(|_| is_kept);
         let known = stored.max(record.last_history_id);
+        let mut record = record.clone();
+        if let Some(is_supported) = is_supported {
+            record.set_supported(is_supported, now);
+        }
         row.record = UserRecord {
             last_history_id: known.filter(|_| record.google.is_some()),
             created_at: row.record.created_at,
             updated_at: now,
             version: record.version + 1,
-            ..record.clone()
+            ..record
         };
         if let Some(credentials) = credentials {
             row.credentials = Some(credentials.clone());
         }
-        row.credentials.take_if(|_| record.google.is_none());
         let written = row.record.clone();
+        row.credentials.take_if(|_| written.google.is_none());
+        if written.several_accounts != old.several_accounts {
+            set_supported(&mut rows, &written, now);
+        }
         self.update_orphaned(&rows, Some(&before));
         self.announce(&written);
         let detail = written.changes_since(&old);
@@ -433,7 +454,7 @@ impl Users for MemoryUsers {
         let ends = ends.filter(|record| record.watch_expires_at.is_some());
         let without = records().filter(|record| list::gets_no_mail(record, now));
         let unreachable = records().filter(|record| record.unreachable_since.is_some());
-        let not_connected = records().filter(|record| record.google.is_none());
+        let not_connected = records().filter(|record| list::is_not_connected(&rows, record));
         Ok(FleetCounts {
             without_mail: without.count() as u64,
             watch_ends: ends.count() as u64,

@@ -231,11 +231,6 @@ fn notifications_of_an_account_that_the_machine_does_not_watch_wait() {
     for held in [stored.clone(), stored.clone().with_machine_of(&owner)] {
         assert_eq!(held.as_instance().status, InstanceStatus::Stopped);
     }
-    let shown = stored.clone().with_machine_of(&owner).as_instance().problem;
-    assert_eq!(
-        shown.and_then(MailProblem::blocking_code),
-        Some(ProblemCode::AccountsUnsupported)
-    );
     owner.several_accounts = true;
     let watched = stored.clone().with_machine_of(&owner).as_instance();
     assert_eq!(
@@ -248,6 +243,32 @@ fn notifications_of_an_account_that_the_machine_does_not_watch_wait() {
     ));
     let held = stored.with_machine_of(&owner).as_instance();
     assert_eq!(held.status, InstanceStatus::Stopped);
+}
+
+#[test]
+fn the_problem_of_an_account_that_the_machine_does_not_watch_begins_once() {
+    let mut account = account(&record());
+    let revoked = MailProblem {
+        code: ProblemCode::GrantRevoked,
+        since: NOW,
+    };
+    account.problem = Some(revoked);
+    account.set_supported(true, NOW);
+    assert_eq!(account.problem, Some(revoked));
+    for seconds in [1, 2] {
+        account.set_supported(false, NOW + Duration::from_secs(seconds));
+        let problem = account.problem.unwrap();
+        assert_eq!(
+            problem.blocking_code(),
+            Some(ProblemCode::AccountsUnsupported)
+        );
+        assert_eq!(problem.since, NOW + Duration::from_secs(1));
+    }
+    account.set_supported(true, NOW);
+    assert_eq!(account.problem, None);
+    account.disconnect();
+    account.set_supported(false, NOW);
+    assert_eq!(account.problem, None);
 }
 
 #[test]

@@ -39,7 +39,9 @@ pub(super) async fn add(
     {
         return Ok(Err(refused));
     }
-    let record = UserRecord::further(new.clone(), now);
+    let mut record = UserRecord::further(new.clone(), now);
+    let is_supported = owner.is_some_and(|owner| owner.several_accounts);
+    record.set_supported(is_supported, now);
     let user = &record.user;
     if !insert(db, &record).await? {
         return Ok(Err(UsersError::AlreadyExists { user: user.clone() }));
@@ -73,6 +75,31 @@ pub(super) async fn locked_records_of(
     let mut records = of(db, std::slice::from_ref(user)).await?;
     records.extend(own);
     Ok(records)
+}
+
+/// Returns the user of a further account. Until the transaction ends, no other one writes the user. A user is locked before each of
+/// the accounts, lest two transactions wait for each other.
+pub(super) async fn locked_owner(
+    db: &Session,
+    record: &UserRecord,
+) -> Result<Option<UserRecord>, Failure> {
+    match &record.owner {
+        Some(owner) => find(db, LOCK, owner).await,
+        None => Ok(None),
+    }
+}
+
+/// Writes to the further accounts of a user, who is locked, whether the machine watches them.
+pub(super) async fn set_supported(
+    db: &Session,
+    owner: &UserRecord,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    for mut account in of(db, std::slice::from_ref(&owner.user)).await? {
+        account.set_supported(owner.several_accounts, now);
+        write(db, &account, now).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn has_any(db: &Session, user: &UserId) -> Result<bool, Failure> {

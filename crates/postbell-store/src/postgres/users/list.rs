@@ -53,7 +53,9 @@ const UNREACHABLE: &str = "
 
 const NOT_CONNECTED: &str = "
     SELECT u.*, p.history_id FROM user_record u LEFT JOIN progress p USING (user_id)
-    WHERE u.connected_at IS NULL AND u.user_id > $1 ORDER BY u.user_id LIMIT $2";
+    WHERE u.connected_at IS NULL AND u.user_id > $1
+        AND NOT EXISTS (SELECT FROM user_record a WHERE a.owner = u.user_id)
+    ORDER BY u.user_id LIMIT $2";
 
 /// The users who want notifications and get none at `$1`, from the indexes of those who could be.
 pub(super) const WITHOUT_MAIL_IDS: &str = "

@@ -39,6 +39,7 @@ pub(in crate::sqlite) fn add_account(
         return Ok(Err(UsersError::AddressTaken));
     }
     let record = UserRecord::further(new.clone(), now);
+    let record = supported(db, &record, now)?;
     insert(db, &record)?;
     write(db, &record, now)?;
     credential::put(db, user, credentials)?;
@@ -72,6 +73,30 @@ pub(super) fn records_of(db: &Connection, user: &UserId) -> Result<Vec<UserRecor
     let mut records = of(db, user)?;
     records.extend(find(db, user)?);
     Ok(records)
+}
+
+/// Returns a record that is to be written, a further account with the problem that its machine does not watch it, if that is so.
+pub(super) fn supported(
+    db: &Connection,
+    record: &UserRecord,
+    now: Timestamp,
+) -> Result<UserRecord> {
+    let mut record = record.clone();
+    if let Some(owner) = &record.owner {
+        let owner = find(db, owner)?;
+        let is_supported = owner.is_some_and(|owner| owner.several_accounts);
+        record.set_supported(is_supported, now);
+    }
+    Ok(record)
+}
+
+/// Writes to the further accounts of a user whether the machine watches them.
+pub(super) fn set_supported(db: &Connection, owner: &UserRecord, now: Timestamp) -> Result<()> {
+    for mut account in of(db, &owner.user)? {
+        account.set_supported(owner.several_accounts, now);
+        write(db, &account, now)?;
+    }
+    Ok(())
 }
 
 pub(super) fn has_accounts(db: &Connection, user: &UserId) -> Result<bool> {

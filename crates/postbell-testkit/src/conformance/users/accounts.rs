@@ -3,8 +3,8 @@
 use super::{SECOND, T0, add, add_connected, connection, get, user};
 use crate::UserStore;
 use postbell_core::{
-    HistoryId, Listing, MAX_ACCOUNTS_OF_USER, MachineLocation, NewAccount, StoredCredentials,
-    Timestamp, UserId, UserRecord, UsersError,
+    HistoryId, Listing, MAX_ACCOUNTS_OF_USER, MachineLocation, MailProblem, NewAccount,
+    ProblemCode, StoredCredentials, Timestamp, UserId, UserRecord, UsersError,
 };
 
 fn new(owner: &UserRecord, name: &str, email: &str) -> NewAccount {
@@ -235,4 +235,79 @@ pub async fn a_removed_account_leaves_its_user_and_the_other_accounts(store: &Us
         assert!(removed.unwrap(), "{account}");
     }
     assert_eq!(store.users.count().await.unwrap(), 0);
+}
+
+/// Lists and numbers have it, and whatever is written of the account changes nothing.
+pub async fn an_account_that_the_machine_does_not_watch_has_that_problem(store: &UserStore) {
+    let problem = async |name: &str| {
+        let record = get(store, name).await.unwrap();
+        record.problem.map(|problem| problem.code)
+    };
+    let unsupported = Some(ProblemCode::AccountsUnsupported);
+    let mut ann = add_connected(store, "ann", "ann@example.com", 0).await;
+    let bob = add_connected(store, "bob", "bob@example.com", 0).await;
+    put_named(store, &bob, "other").await;
+    let team = put_named(store, &ann, "team").await;
+    assert_eq!(team.problem.map(|it| it.code), unsupported);
+
+    let write = async |name: &str, change: &dyn Fn(&mut UserRecord)| {
+        let mut record = get(store, name).await.unwrap();
+        change(&mut record);
+        store.users.replace(&record, None, T0).await.unwrap()
+    };
+    for (several_accounts, expected, without_mail) in [(true, None, 1), (false, unsupported, 2)] {
+        ann = write("ann", &|ann| ann.several_accounts = several_accounts).await;
+        assert_eq!(
+            (problem("ann.team").await, problem("ann").await),
+            (expected, None)
+        );
+        let stale = store.users.replace(&team, None, T0).await;
+        assert!(
+            matches!(stale, Err(UsersError::Changed { .. })),
+            "{stale:?}"
+        );
+        let written = write("ann.team", &|team| team.problem = None).await;
+        assert_eq!(written.problem.map(|it| it.code), expected);
+        let listing = Listing::ByProblem {
+            code: unsupported,
+            after: None,
+        };
+        let listed = store.users.list(&listing, 10).await.unwrap().len();
+        let counts = store.users.count_problems().await.unwrap();
+        assert_eq!((listed, counts[0].1), (without_mail, without_mail as u64));
+        let counts = store.users.fleet_counts(T0, T0).await.unwrap();
+        assert_eq!(counts.without_mail, without_mail as u64);
+        let later = put_named(store, &ann, &format!("a{without_mail}")).await;
+        assert_eq!(later.problem.map(|it| it.code), expected);
+        store.users.remove(&later.user).await.unwrap();
+    }
+    // One of which the machine reports something else.
+    write("ann", &|ann| ann.several_accounts = true).await;
+    let revoked = MailProblem {
+        code: ProblemCode::GrantRevoked,
+        since: T0,
+    };
+    write("ann.team", &|team| team.problem = Some(revoked)).await;
+    assert_eq!(problem("ann.team").await, Some(ProblemCode::GrantRevoked));
+    let still = write("ann", &|ann| ann.wake_on_mail = true).await;
+    assert!(still.several_accounts);
+    assert_eq!(problem("ann.team").await, Some(ProblemCode::GrantRevoked));
+    assert_eq!(problem("bob.other").await, unsupported);
+}
+
+/// Also if it is not that of the user's own record.
+pub async fn a_user_with_a_connected_account_has_connected(store: &UserStore) {
+    let ann = add(store, "ann").await;
+    let listed = async || {
+        let listing = Listing::NotConnected { after: None };
+        let listed = store.users.list(&listing, 10).await.unwrap();
+        let counts = store.users.fleet_counts(T0, T0).await.unwrap();
+        assert_eq!(counts.not_connected, listed.len() as u64);
+        listed.into_iter().map(|it| it.user).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, std::slice::from_ref(&ann.user));
+    let team = put_named(store, &ann, "team").await;
+    assert_eq!(listed().await, []);
+    store.users.remove(&team.user).await.unwrap();
+    assert_eq!(listed().await, [ann.user]);
 }

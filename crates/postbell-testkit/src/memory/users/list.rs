@@ -55,7 +55,7 @@ pub(super) fn list(
             record.unreachable_since.is_some()
         }),
         Listing::NotConnected { after } => those(rows, after.as_ref(), limit, |record| {
-            record.google.is_none()
+            is_not_connected(rows, record)
         }),
     }
 }
@@ -71,6 +71,11 @@ fn those(
     let records = records.filter(|record| after.is_none_or(|after| record.user > *after));
     let records = records.filter(|record| is_wanted(record));
     records.take(limit).cloned().collect()
+}
+
+pub(super) fn is_not_connected(rows: &BTreeMap<UserId, Row>, record: &UserRecord) -> bool {
+    let mut accounts = rows.values().map(|row| row.record.owner.as_ref());
+    record.google.is_none() && accounts.all(|owner| owner != Some(&record.user))
 }
 
 pub(super) fn gets_no_mail(record: &UserRecord, now: Timestamp) -> bool {
