@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Clock, Credentials, EmailAddress, GoogleConnection, HistoryId, UserRecord, Users,
+    Clock, Credentials, EmailAddress, GoogleConnection, HistoryId, UserId, UserRecord, Users,
 };
 use postbell_google::{
     Api, AuthorizedUser, CloudError, ConsentRequest, ConsentSecrets, Grant, Mailbox, OAuthClient,
@@ -108,43 +108,40 @@ pub(crate) enum ConnectError {
     NotEncrypted,
 }
 
-/// Which account a user is to consent with.
-pub(crate) enum Wanted {
-    /// That of this record; any if none is connected to it.
-    Of(Box<UserRecord>),
-    /// One beside those of the user's records, of which the first is the user's own. One of theirs is connected again.
-    Another(Vec<UserRecord>),
+/// Which account a user is to consent with. One that another record of the user has is always connected again.
+pub(crate) struct Wanted {
+    /// The record whose account is to be connected again; a further one if `None`.
+    pub(crate) again: Option<UserRecord>,
+    /// The user's own record.
+    pub(crate) own: UserRecord,
+    /// Those of the user's further accounts.
+    pub(crate) further: Vec<UserRecord>,
 }
 
 impl Wanted {
-    /// The record that the account is connected to, or that of its owner.
-    pub(crate) fn user(&self) -> &UserRecord {
-        match self {
-            Self::Of(record) => record,
-            Self::Another(records) => &records[0],
-        }
+    /// The address of the account that is to be connected again.
+    pub(crate) fn address(&self) -> Option<&EmailAddress> {
+        address(self.again.as_ref()?)
     }
 
-    fn is_other(&self, email: &EmailAddress) -> bool {
-        match self {
-            Self::Of(record) => {
-                let connected = address(record);
-                connected.is_some_and(|it| !it.is_same_mailbox(email.as_str()))
-            }
-            Self::Another(_) => false,
-        }
+    /// The record that has a mailbox.
+    fn with(&self, email: &EmailAddress) -> Option<&UserRecord> {
+        let mut records = std::iter::once(&self.own).chain(&self.further);
+        records.find(|record| {
+            let theirs = address(record);
+            theirs.is_some_and(|theirs| theirs.is_same_mailbox(email.as_str()))
+        })
     }
 
-    /// Up to where the mail of the mailbox was delivered.
-    fn last_history_id(&self, email: &EmailAddress) -> Option<HistoryId> {
-        let records = match self {
-            Self::Of(record) => std::slice::from_ref(&**record),
-            Self::Another(records) => records,
-        };
-        let is_its = |record: &&UserRecord| {
-            address(record).is_some_and(|it| it.is_same_mailbox(email.as_str()))
-        };
-        records.iter().find(is_its)?.last_history_id
+    /// The record that a mailbox is to be connected to; `None` if that is for the store to find, as of a further account.
+    fn record_for(&self, email: &EmailAddress) -> Result<Option<&UserRecord>, ConnectError> {
+        let known = self.with(email).map(|record| &record.user);
+        match &self.again {
+            Some(again) if known == Some(&again.user) => Ok(Some(again)),
+            Some(again) if known.is_none() && address(again).is_none() => Ok(Some(again)),
+            Some(_) if known.is_none() => Err(ConnectError::OtherAccount),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -155,6 +152,8 @@ pub(crate) fn address(record: &UserRecord) -> Option<&EmailAddress> {
 
 /// An account to which its owner has consented.
 pub(crate) struct Consented {
+    /// The record that it is connected to, or that of its owner.
+    pub(crate) user: UserId,
     pub(crate) new: NewConnection,
     /// Its grant, until the connection is stored.
     pub(crate) unused: UnusedGrant,
@@ -229,7 +228,8 @@ impl OperatorClient {
         let exchanged = queue.exchange(request, code).await;
         let (grant, mut unused) = exchanged.map_err(ConnectError::of_exchange)?;
         match self.new_connection(&grant, wanted, &mut unused).await {
-            Ok(new) => Ok(Consented {
+            Ok((user, new)) => Ok(Consented {
+                user,
                 new,
                 unused,
                 ends_in: grant.ends_in,
@@ -250,7 +250,7 @@ impl OperatorClient {
         grant: &Grant,
         wanted: &Wanted,
         unused: &mut UnusedGrant,
-    ) -> Result<NewConnection, ConnectError> {
+    ) -> Result<(UserId, NewConnection), ConnectError> {
         let parts = &self.parts;
         let scopes = self.scopes();
         let lacking = grant.lacking(&scopes);
@@ -267,14 +267,15 @@ impl OperatorClient {
         let email: EmailAddress = named.map_err(CloudError::unavailable)?;
         let opens = MailboxGrant::new(user.clone(), email.clone());
         unused.is_of(opens.clone());
-        if wanted.is_other(&email) {
-            return Err(ConnectError::OtherAccount);
-        }
+        let record = wanted.record_for(&email)?;
         let watch = self.watch(&mailbox).await?;
         // Mail of the time without a grant is after the last delivery.
-        let delivered = wanted.last_history_id(&email);
+        let delivered = wanted
+            .with(&email)
+            .and_then(|record| record.last_history_id);
         let begins = delivered.map_or(watch.history_id, |it| it.min(watch.history_id));
-        Ok(NewConnection {
+        let changed = record.unwrap_or(&wanted.own);
+        let new = NewConnection {
             envelope: self.encrypt(user, &email, watch, begins)?,
             connection: GoogleConnection {
                 email: Some(email),
@@ -283,10 +284,11 @@ impl OperatorClient {
             },
             watch_expires_at: Some(watch.expiration),
             is_proven: true,
-            added: Some(wanted.user().created_at),
-            is_further: matches!(wanted, Wanted::Another(_)),
+            added: Some(changed.created_at),
+            is_further: record.is_none(),
             grant: Some(opens),
-        })
+        };
+        Ok((changed.user.clone(), new))
     }
 
     /// The credentials of a grant; `None` if it has no refresh token.

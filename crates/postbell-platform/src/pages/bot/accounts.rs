@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 use postbell_core::{MAX_ACCOUNTS_OF_USER, UserId, UserRecord};
 
+use super::connection::COMMAND;
 use super::google::START;
 use super::view::View;
 use super::watch::watch_expiry;
@@ -85,11 +86,27 @@ fn card(account: &View, session: &Session) -> Markup {
             is_on: record.notifications_enabled,
             account: Some(&record.user),
         }.markup(session))
+        @if account.mail.is_some() && record.notifications_enabled {
+            form method="post" action="/bot/test" class="again" {
+                (form_token(session))
+                input type="hidden" name=(ACCOUNT) value=(record.user);
+                button id={ "test-" (end) } class="quiet" aria-label={ "Send a test to " (label) } { "Send a test" }
+            }
+        }
         @if account.has_operator_client {
             form method="post" action=(START) class="again" {
                 (form_token(session))
                 input type="hidden" name=(ACCOUNT) value=(record.user);
                 button id={ "again-" (end) } class="quiet" aria-label={ "Connect " (label) " again" } { "Connect again" }
+            }
+        }
+        @if !account.is_renewed_here {
+            form method="post" action=(COMMAND) class="again" {
+                (form_token(session))
+                input type="hidden" name=(ACCOUNT) value=(record.user);
+                button id={ "own-project-" (end) } class="quiet" aria-label={ "Connect " (label) " again with your own project" } {
+                    @if account.has_operator_client { "Connect again with your own project" } @else { "Connect again" }
+                }
             }
         }
         details id={ "disconnecting-" (end) } class="confirm" {
@@ -112,14 +129,29 @@ fn card(account: &View, session: &Session) -> Markup {
 pub(super) fn connect_another(view: &View, session: &Session) -> Markup {
     let has_place = view.accounts.len() < MAX_ACCOUNTS_OF_USER;
     html! {
-        @if view.has_operator_client && has_place {
+        @if !has_place {
+            p class="hint" { "A bot has at most " (MAX_ACCOUNTS_OF_USER) " Google accounts. Disconnect one to connect another." }
+        } @else if view.has_operator_client {
             form method="post" action=(START) class="another" {
                 (form_token(session))
                 input type="hidden" name=(ANOTHER) value="1";
                 button id="connect-another" { "Connect another Google account" }
             }
-        } @else if !has_place {
-            p class="hint" { "A bot has at most " (MAX_ACCOUNTS_OF_USER) " Google accounts. Disconnect one to connect another." }
+            details id="another-own-project" class="choice" {
+                summary { "Another one with a Google Cloud project of your own…" }
+                form method="post" action=(COMMAND) {
+                    (form_token(session))
+                    input type="hidden" name=(ANOTHER) value="1";
+                    p { "One command on your own computer configures a project of yours, and sends the encrypted credentials to Postbell." }
+                    button { "Show command" }
+                }
+            }
+        } @else {
+            form method="post" action=(COMMAND) class="another" {
+                (form_token(session))
+                input type="hidden" name=(ANOTHER) value="1";
+                button id="connect-another" { "Connect another Google account" }
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use maud::Markup;
 use postbell_core::Accepted;
 use tracing::info;
 
-use super::accounts::{ACCOUNT, named};
+use super::accounts::{ACCOUNT, ANOTHER, named};
 use super::connection::Command;
 use super::fragments;
 use super::test_message::test_notification;
@@ -36,7 +36,11 @@ pub(super) async fn show_command(
     Origin(origin): Origin,
     form: CsrfForm<UserSession>,
 ) -> Result<Markup, PageError> {
+    let account = form.field(ACCOUNT).map(str::to_owned);
+    let is_another = form.field(ANOTHER).is_some();
     let UserSession { session, record } = form.session;
+    let again = named(&pages, &record, account.as_deref()).await?;
+    let again = again.filter(|again| account.is_some() && again.google.is_some());
     let by = session.actor(origin, pages.now());
     let operator = &pages.parts().operator;
     let token = operator.issue_token(&record, "page", TOKEN_LIFETIME, &by);
@@ -48,6 +52,8 @@ pub(super) async fn show_command(
         relay: relay.map(|relay| relay.url.clone()),
         user: record.user.clone(),
         token,
+        is_further: is_another || again.as_ref().is_some_and(|again| again.owner.is_some()),
+        again: again.as_ref().map(super::view::label),
     };
     let view = View::load(&pages, record).await?;
     let page = Page {
@@ -138,9 +144,17 @@ pub(super) async fn send_test(
     let Some(relay) = &pages.parts().relay else {
         return Ok(Toast::NoRelay.redirect(&pages, DELIVERIES));
     };
-    let record = form.session.record;
-    let accounts = pages.users().fleet.accounts_of(&record).await?;
-    let mut records = std::iter::once(record).chain(accounts);
+    let record = &form.session.record;
+    let account = form.field(ACCOUNT);
+    let records = match named(&pages, record, account).await? {
+        None => return Ok(Toast::AccountMissing.redirect(&pages, CONNECTION)),
+        Some(named) if account.is_some() => vec![named],
+        Some(own) => {
+            let accounts = pages.users().fleet.accounts_of(record).await?;
+            std::iter::once(own).chain(accounts).collect()
+        }
+    };
+    let mut records = records.into_iter();
     let wanted = records.find(|record| record.as_instance().wants_notifications());
     let Some(record) = &wanted else {
         return Ok(Toast::NotificationsUnwanted.redirect(&pages, DELIVERIES));

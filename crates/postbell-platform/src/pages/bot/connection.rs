@@ -13,6 +13,9 @@ use crate::pages::format::relative;
 use crate::pages::layout::form_token;
 use crate::pages::session::Session;
 
+/// The path of the page with the command that connects an account with a project of its owner.
+pub(super) const COMMAND: &str = "/bot/connect";
+
 /// The command that connects a Google account.
 pub(super) struct Command {
     pub(super) platform: String,
@@ -20,6 +23,10 @@ pub(super) struct Command {
     pub(super) relay: Option<String>,
     pub(super) user: UserId,
     pub(super) token: SecretString,
+    /// Whether the account is connected beside the user's others.
+    pub(super) is_further: bool,
+    /// The account that is to be connected again.
+    pub(super) again: Option<String>,
 }
 
 pub(super) fn connection(view: &View, session: &Session) -> Markup {
@@ -34,7 +41,7 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
             h2 { "Google account" }
             p { "Connecting takes one command on your own computer. It signs you in to Google, configures Gmail and \
                 sends the encrypted credentials to Postbell." }
-            form method="post" action="/bot/connect" {
+            form method="post" action=(COMMAND) {
                 (form_token(session))
                 button class="primary" { "Show command" }
             }
@@ -57,7 +64,7 @@ pub(super) fn connection(view: &View, session: &Session) -> Markup {
             }
         }
         @if !view.is_renewed_here {
-            form method="post" action="/bot/connect" class="again" {
+            form method="post" action=(COMMAND) class="again" {
                 (form_token(session))
                 button class="quiet" {
                     @if view.has_operator_client { "Connect again with your own project" } @else { "Connect again" }
@@ -94,7 +101,7 @@ fn in_the_browser(session: &Session) -> Markup {
         }
         details id="own-project" class="choice" {
             summary { "With a Google Cloud project of your own…" }
-            form method="post" action="/bot/connect" {
+            form method="post" action=(COMMAND) {
                 (form_token(session))
                 p { "One command on your own computer configures a project of yours, and sends the encrypted credentials to Postbell." }
                 button { "Show command" }
@@ -111,14 +118,21 @@ impl Command {
             relay,
             user,
             token,
+            is_further,
+            ..
         } = self;
         let token = quoted(token.expose_secret());
         let relay = relay.as_deref().map(quoted);
         let relay = relay.map(|relay| format!(" --relay={relay}"));
         let relay = relay.unwrap_or_default();
+        let further = if *is_further {
+            " --further-account"
+        } else {
+            ""
+        };
         let (platform, user) = (quoted(platform), quoted(user.as_str()));
         format!(
-            "POSTBELL_USER_TOKEN={token} postbell setup --platform={platform}{relay} --user={user}"
+            "POSTBELL_USER_TOKEN={token} postbell setup --platform={platform}{relay} --user={user}{further}"
         )
     }
 }
@@ -140,6 +154,11 @@ pub(super) fn setup_command(command: &Command) -> Markup {
     html! {
         h2 { "Connect Google" }
         p { "Run this on your own computer. Its token is valid for one hour and only for your account." }
+        @match &command.again {
+            Some(label) => p { "Name the mailbox " strong class="address" { (label) } " when it asks." },
+            None if command.is_further => p { "Name the mailbox of the other account when it asks. Those that are connected stay so." },
+            None => {},
+        }
         p class="hint" { "It needs the program postbell there: " a href=(INSTALL) { "how to install it" } "." }
         pre class="command" id="command" tabindex="0" { code { (line) } }
         button class="primary" type="button" data-copy="command" hidden { "Copy command" }
@@ -159,6 +178,8 @@ mod tests {
                 relay: Some(relay.to_owned()),
                 user: user.parse().unwrap(),
                 token: "t".into(),
+                is_further: user == "ann",
+                again: None,
             };
             command.line()
         };
@@ -170,7 +191,11 @@ mod tests {
                 "h; rm -rf $HOME",
                 " --relay='h; rm -rf $HOME' --user=a@b/..",
             ),
-            ("ann", "it's", r" --relay='it'\''s' --user=ann"),
+            (
+                "ann",
+                "it's",
+                r" --relay='it'\''s' --user=ann --further-account",
+            ),
         ] {
             assert_eq!(line(user, relay), format!("{begin}{end}"));
         }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use url::Url;
 
-use super::accounts::{ACCOUNT, ANOTHER, named};
-use crate::operator_client::{ConnectError, Consented, Wanted, address};
+use super::accounts::{ACCOUNT, ANOTHER};
+use crate::operator_client::{ConnectError, Consented, Wanted};
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::CsrfForm;
 use crate::pages::extract::Origin;
@@ -82,18 +82,23 @@ impl Aim {
         pages: &Pages,
         record: &UserRecord,
     ) -> Result<Option<Wanted>, PageError> {
-        Ok(match self {
-            Self::Own => Some(Wanted::Of(Box::new(record.clone()))),
-            Self::Again(account) => {
-                let found = named(pages, record, Some(account.as_str())).await?;
-                found.map(|record| Wanted::Of(Box::new(record)))
-            }
-            Self::Another => {
-                let accounts = pages.users().fleet.accounts_of(record).await?;
-                let records = std::iter::once(record.clone()).chain(accounts);
-                Some(Wanted::Another(records.collect()))
-            }
-        })
+        let further = pages.users().fleet.accounts_of(record).await?;
+        let again = match self {
+            // One that another record has must be found, too.
+            Self::Own if record.google.is_none() && !further.is_empty() => None,
+            Self::Own => Some(record.clone()),
+            Self::Again(account) => match further.iter().find(|it| it.user == *account) {
+                Some(found) => Some(found.clone()),
+                None => return Ok(None),
+            },
+            Self::Another => None,
+        };
+        let own = record.clone();
+        Ok(Some(Wanted {
+            again,
+            own,
+            further,
+        }))
     }
 
     /// The fields of a form.
@@ -208,12 +213,10 @@ fn request(
 ) -> Result<ConsentRequest, PageError> {
     let url = &pages.parts().links.url;
     let redirect = url.join(CALLBACK).map_err(|_| PageError::Internal)?;
-    Ok(match wanted {
-        Wanted::Of(record) => client.request(redirect, secrets, address(record)),
-        Wanted::Another(_) => {
-            let request = client.request(redirect, secrets, None);
-            request.for_another_account()
-        }
+    let request = client.request(redirect, secrets, wanted.address());
+    Ok(match wanted.again {
+        Some(_) => request,
+        None => request.for_another_account(),
     })
 }
 
@@ -243,19 +246,19 @@ async fn connect(
     let users = pages.users();
     let consented = client.connect(request, code, wanted, &users.commands);
     let Consented {
+        user,
         new,
         unused,
         ends_in,
     } = match consented.await {
         Ok(consented) => consented,
         Err(error) => {
-            let connected = address(wanted.user()).cloned();
+            let connected = wanted.address().cloned();
             return Ok(Err(Problem::Connect(connected, error)));
         }
     };
     let mailboxes = &pages.parts().mailboxes;
-    let user = &wanted.user().user;
-    let error = match mailboxes.connect(users, user, new, by).await {
+    let error = match mailboxes.connect(users, &user, new, by).await {
         Ok(changed) => {
             unused.keep();
             return Ok(Ok(Toast::Connected(changed.machine, ends_in)));

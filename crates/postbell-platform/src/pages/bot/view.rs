@@ -187,12 +187,7 @@ impl View {
 
     /// What the page calls the account.
     pub(super) fn label(&self) -> String {
-        let google = self.record.google.as_ref();
-        let email = google.and_then(|google| google.email.as_ref());
-        email.map_or_else(
-            || "first account".to_owned(),
-            |email| email.as_str().to_owned(),
-        )
+        label(&self.record)
     }
 
     /// Returns whether the machine can be started.
@@ -255,4 +250,14 @@ impl View {
             LastPush::Unknown => None,
         }
     }
+}
+
+/// What the page calls the account of a record.
+pub(super) fn label(record: &UserRecord) -> String {
+    let google = record.google.as_ref();
+    let email = google.and_then(|google| google.email.as_ref());
+    email.map_or_else(
+        || "first account".to_owned(),
+        |email| email.as_str().to_owned(),
+    )
 }
