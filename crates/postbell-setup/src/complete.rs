@@ -33,7 +33,8 @@ pub(crate) async fn complete_request(ctx: &mut SetupContext) -> Result<()> {
     choose_credentials_file(ctx)?;
     complete_user_token(ctx).await?;
     complete_relay(ctx).await?;
-    if ctx.request.mailbox.is_none() {
+    // The last one was that of another account.
+    if ctx.request.mailbox.is_none() && !ctx.request.is_further() {
         let saved = ctx.progress.mailbox.as_ref();
         ctx.request.mailbox = saved.and_then(|address| address.parse().ok());
         if let Some(mailbox) = &ctx.request.mailbox {
@@ -274,6 +275,7 @@ async fn ask_platform(ui: &dyn Ui) -> Result<Destination> {
         platform,
         user,
         token: None,
+        is_further: false,
     })
 }
 

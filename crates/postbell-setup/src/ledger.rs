@@ -120,6 +120,9 @@ pub(crate) enum Resource {
     Connection {
         platform: Url,
         user: String,
+        /// Of a further account.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mailbox: Option<String>,
     },
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use postbell_core::EmailAddress;
 use postbell_http::read_response;
 use postbell_protocol::api::{
-    Connected, ConnectionStatus, CredentialsOffer, GoogleCredentials, PublicKey,
+    AccountStatus, Connected, ConnectionStatus, CredentialsOffer, GoogleCredentials, PublicKey,
 };
 use postbell_protocol::credential_envelope::CredentialEnvelope;
 use postbell_protocol::routes::{ADMIN_GOOGLE_CREDENTIALS, ADMIN_PUBLIC_KEY};
@@ -12,9 +13,10 @@ use reqwest::{Client, Method};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::error::{Blocker, Result, SetupError};
+use crate::request::SetupRequest;
 
 /// Long enough for a machine to restart.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -46,32 +48,60 @@ impl PlatformClient {
         Ok(answer.relay_url.and_then(|url| url.parse().ok()))
     }
 
-    /// The state of the user's connection.
-    pub(crate) async fn connection(&self) -> Result<ConnectionStatus> {
+    /// The state of the user's connection: of the account with the mailbox, if there are several.
+    pub(crate) async fn connection(&self, request: &SetupRequest) -> Result<ConnectionStatus> {
+        let all = self.all_connections().await?;
+        Ok(connection_of(all, request))
+    }
+
+    async fn all_connections(&self) -> Result<ConnectionStatus> {
         self.call(Method::GET, ADMIN_GOOGLE_CREDENTIALS, None).await
     }
 
-    /// Connects an account and enables notifications.
+    /// Connects an account, beside the user's others if it is a further one, and enables notifications.
     pub(crate) async fn connect(
         &self,
         envelope: CredentialEnvelope,
         email: &str,
         push_account: &str,
+        is_further: bool,
     ) -> Result<Connected> {
+        if is_further
+            && self
+                .all_connections()
+                .await?
+                .gmail_last_history_id
+                .is_none()
+        {
+            // It would replace the account.
+            return Err(refused("the platform connects one account for each user"));
+        }
         let credentials = GoogleCredentials {
             gog_config_tarball: envelope,
             email: Some(email.to_owned()),
             gmail_push_oidc_email: Some(push_account.to_owned()),
         };
         let body = CredentialsOffer::new(&credentials);
-        let body = body.map_err(|error| SetupError::new(Blocker::Internal(error.to_string())))?;
+        let mut body =
+            body.map_err(|error| SetupError::new(Blocker::Internal(error.to_string())))?;
+        body.further_account = is_further;
         self.call(Method::POST, ADMIN_GOOGLE_CREDENTIALS, Some(body))
             .await
     }
 
-    /// Disconnects the account.
-    pub(crate) async fn disconnect(&self) -> Result<()> {
-        let answer = self.call::<Value>(Method::DELETE, ADMIN_GOOGLE_CREDENTIALS, None);
+    /// Disconnects the first account, or the one with a mailbox.
+    pub(crate) async fn disconnect(&self, mailbox: Option<&str>) -> Result<()> {
+        let mut path = ADMIN_GOOGLE_CREDENTIALS.to_owned();
+        if let Some(mailbox) = mailbox.and_then(|mailbox| mailbox.parse::<EmailAddress>().ok()) {
+            let all = self.all_connections().await?;
+            if let Some(account) = further_of(&all, &mailbox) {
+                path.push_str("?account=");
+                path.extend(form_urlencoded::byte_serialize(account.user_id.as_bytes()));
+            } else if !is_of(all.email.as_deref(), &mailbox) {
+                return Ok(());
+            }
+        }
+        let answer = self.call::<Value>(Method::DELETE, &path, None);
         answer.await.map(drop)
     }
 
@@ -101,6 +131,38 @@ impl PlatformClient {
     }
 }
 
+fn is_of(email: Option<&str>, mailbox: &EmailAddress) -> bool {
+    email.is_some_and(|email| mailbox.is_same_mailbox(email))
+}
+
+/// The further account with a mailbox.
+fn further_of<'a>(all: &'a ConnectionStatus, mailbox: &EmailAddress) -> Option<&'a AccountStatus> {
+    let mut further = all.further_accounts.iter();
+    further.find(|account| is_of(account.google_account_email.as_deref(), mailbox))
+}
+
+/// The connection that a request is about.
+fn connection_of(all: ConnectionStatus, request: &SetupRequest) -> ConnectionStatus {
+    let Some(mailbox) = &request.mailbox else {
+        return all;
+    };
+    match further_of(&all, mailbox) {
+        Some(account) => ConnectionStatus {
+            google_connected: true,
+            email: account.google_account_email.clone(),
+            gmail_push_oidc_email: account.gmail_push_oidc_email.clone(),
+            gmail_notifications_enabled: account.gmail_notifications_enabled,
+            gmail_last_history_id: Some(account.gmail_last_history_id.clone()),
+            further_accounts: Vec::new(),
+        },
+        None if request.is_further() && !is_of(all.email.as_deref(), mailbox) => ConnectionStatus {
+            gmail_last_history_id: all.gmail_last_history_id.map(|_| None),
+            ..ConnectionStatus::default()
+        },
+        None => all,
+    }
+}
+
 /// Classifies a status. The body of a refusal is meant for programs and not shown.
 fn check_status(status: u16, path: &str) -> Result<()> {
     Err(match status {
@@ -122,7 +184,45 @@ fn refused(problem: &str) -> SetupError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::request::Destination;
+
+    #[test]
+    fn the_connection_is_that_of_the_mailbox() {
+        let all = json!({
+            "googleConnected": true, "email": "ann@example.com", "gmailNotificationsEnabled": true,
+            "gmailLastHistoryId": "7", "furtherAccounts": [{
+                "userId": "ann.1", "googleAccountEmail": "first.last@gmail.com",
+                "gmailPushOidcEmail": "push@p.iam.gserviceaccount.com", "googleConnectedAt": 1,
+                "gmailNotificationsEnabled": false, "gmailLastHistoryId": "9",
+            }],
+        });
+        let shown = |mailbox: &str, is_further| {
+            let request = SetupRequest {
+                mailbox: Some(mailbox.parse().unwrap()),
+                destination: Some(Destination::Platform {
+                    platform: "https://bell.example.com".parse().unwrap(),
+                    relay: "https://push.example.com".parse().unwrap(),
+                    user: "ann".parse().unwrap(),
+                    token: None,
+                    is_further,
+                }),
+                ..SetupRequest::default()
+            };
+            let all = serde_json::from_value(all.clone()).unwrap();
+            let of = connection_of(all, &request);
+            (of.google_connected, of.gmail_last_history_id.unwrap())
+        };
+        for is_further in [false, true] {
+            let nine = (true, Some("9".to_owned()));
+            assert_eq!(shown("FirstLast@gmail.com", is_further), nine);
+            let seven = (true, Some("7".to_owned()));
+            assert_eq!(shown("ann@example.com", is_further), seven);
+        }
+        assert_eq!(shown("new@example.com", true), (false, None));
+    }
 
     #[test]
     fn each_status_has_its_own_blocker() {

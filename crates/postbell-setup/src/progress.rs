@@ -73,6 +73,9 @@ pub enum SavedDestination {
         relay: Url,
         /// User id on the platform.
         user: String,
+        /// Whether the account is connected beside the user's others.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_further: bool,
     },
     /// A platform's relay, for all users who connect in the browser.
     #[serde(rename_all = "camelCase")]

@@ -104,6 +104,12 @@ impl SetupRequest {
         matches!(self.destination, Some(Destination::Platform { .. }))
     }
 
+    /// Whether the account is connected at a platform beside the user's others.
+    pub(crate) fn is_further(&self) -> bool {
+        let destination = self.destination.as_ref();
+        matches!(destination, Some(Destination::Platform { is_further, .. }) if *is_further)
+    }
+
     /// The address that Pub/Sub pushes to, unless notifications are pulled.
     pub(crate) fn endpoint(&self) -> Option<String> {
         self.destination.as_ref().and_then(Destination::endpoint)
@@ -138,7 +144,17 @@ impl SetupRequest {
     /// The default name of the subscription: one per mailbox or user.
     pub(crate) fn default_subscription(&self) -> String {
         match (&self.destination, self.older_subscription()) {
-            (Some(Destination::Platform { user, .. }), _) => default_user_subscription(user),
+            (
+                Some(Destination::Platform {
+                    user, is_further, ..
+                }),
+                _,
+            ) => match (is_further, &self.mailbox) {
+                (true, Some(mailbox)) => {
+                    default_id_of_mailbox(&default_user_subscription(user), mailbox)
+                }
+                _ => default_user_subscription(user),
+            },
             (_, Some(name)) => self.of_mailbox(name),
             (_, None) => self.of_mailbox(DEFAULT_PULL_SUBSCRIPTION),
         }
@@ -186,6 +202,8 @@ pub enum Destination {
         user: UserId,
         /// The user token for the platform.
         token: Option<SecretString>,
+        /// Whether the account is connected beside the user's others.
+        is_further: bool,
     },
     /// A platform's relay, for all users who connect in the browser.
     Operator {
@@ -213,7 +231,13 @@ impl Destination {
     pub(crate) fn endpoint(&self) -> Option<String> {
         match self {
             Self::Pull { .. } => None,
-            Self::Operator { relay, .. } => {
+            // The relay finds the record of a further account by its address.
+            Self::Operator { relay, .. }
+            | Self::Platform {
+                relay,
+                is_further: true,
+                ..
+            } => {
                 let base = relay.as_str().trim_end_matches('/');
                 Some(format!("{base}/push/gmail"))
             }
@@ -238,11 +262,13 @@ impl Destination {
                 platform,
                 relay,
                 user,
+                is_further,
                 ..
             } => SavedDestination::Platform {
                 platform,
                 relay,
                 user: user.to_string(),
+                is_further,
             },
             Self::Operator { pages, relay } => SavedDestination::Operator { pages, relay },
             Self::Pull { credentials } => SavedDestination::Pull {
@@ -265,11 +291,13 @@ impl Destination {
                 platform,
                 relay,
                 user,
+                is_further,
             } => Self::Platform {
                 platform,
                 relay,
                 user: user.parse().ok()?,
                 token: None,
+                is_further,
             },
             SavedDestination::Operator { pages, relay } => Self::Operator { pages, relay },
             SavedDestination::Pull { credentials } => Self::Pull {
@@ -338,19 +366,21 @@ mod tests {
 
     #[test]
     fn each_user_has_its_own_endpoint_and_subscription() {
-        let destination = Destination::Platform {
+        let mut destination = Destination::Platform {
             platform: Url::parse("https://platform.example.com").unwrap(),
             relay: Url::parse("https://push.example.com/").unwrap(),
             user: "oauth/google:a.B@x".parse().unwrap(),
             token: None,
+            is_further: false,
         };
         let endpoint = destination.endpoint().unwrap();
         assert_eq!(
             endpoint,
             "https://push.example.com/push/user/oauth%2Fgoogle%3Aa.B%40x"
         );
-        let request = SetupRequest {
-            destination: Some(destination),
+        let mut request = SetupRequest {
+            destination: Some(destination.clone()),
+            mailbox: Some("team@example.com".parse().unwrap()),
             ..SetupRequest::default()
         };
         let subscription = request.default_subscription();
@@ -359,6 +389,18 @@ mod tests {
             "{subscription}"
         );
         assert_eq!(request.scopes(), [READ_MAIL]);
+        // A further account has another one, for the relay to find the record.
+        if let Destination::Platform { is_further, .. } = &mut destination {
+            *is_further = true;
+        }
+        let endpoint = destination.endpoint().unwrap();
+        assert_eq!(endpoint, "https://push.example.com/push/gmail");
+        request.destination = Some(destination);
+        let of_further = request.default_subscription();
+        assert!(
+            of_further.starts_with(&format!("{subscription}-")),
+            "{of_further}"
+        );
     }
 
     #[test]

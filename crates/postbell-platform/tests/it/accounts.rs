@@ -358,3 +358,108 @@ async fn the_watch_of_each_account_is_renewed() {
     assert_eq!(ann.status, InstanceStatus::Running);
     sandbox.stop().await;
 }
+
+/// Also where another one was asked for: a dead grant is renewed, and none is given back.
+#[tokio::test]
+async fn a_connected_account_is_connected_again_by_whatever_button() {
+    let sandbox = sandbox().await;
+    let (pages, browser) = both(&sandbox).await;
+    let world = &pages.world;
+    let consent = async |aim: &[(&str, &str)], account: &str| {
+        world.pass(Duration::from_secs(1));
+        let fields = [("allow", "yes"), ("account", account)];
+        let back = decide_with(&browser, aim, &fields).await;
+        assert_connected(&come_back(&browser, &back).await);
+    };
+    let connected_at = |record: UserRecord| record.google.unwrap().connected_at;
+    // By the card of the other account.
+    let team = team(world).await;
+    let (ann, team_at) = (
+        connected_at(world.record("ann").await),
+        connected_at(team.clone()),
+    );
+    consent(&[("account", team.user.as_str())], ANN).await;
+    assert!(connected_at(world.record("ann").await) > ann);
+    consent(&[], TEAM).await;
+    assert!(connected_at(crate::accounts::team(world).await) > team_at);
+
+    // After the first one was disconnected, by the button that connects one.
+    let sent = browser.submit("/bot", "/bot/disconnect", &[]).await;
+    assert_eq!(sent.status, 303, "{}", sent.body);
+    let before = connected_at(crate::accounts::team(world).await);
+    consent(&[], TEAM).await;
+    let again = crate::accounts::team(world).await;
+    assert_eq!(again.user, team.user);
+    assert!(connected_at(again) > before);
+    assert!(world.record("ann").await.google.is_none());
+    consent(&[], ANN).await;
+    assert_eq!(email(&world.record("ann").await), ANN);
+    sandbox.stop().await;
+}
+
+/// Without an operator's client, this is the only way.
+#[tokio::test]
+async fn each_account_and_another_one_can_be_connected_with_a_project_of_ones_own() {
+    let pages = TestPages::new().await;
+    let world = &pages.world;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let path = "/api/admin/google-credentials";
+    let connected = world.ask_as("ann", Method::POST, path, offer(ANN)).await;
+    assert_eq!(connected.0, 200, "{}", connected.1);
+    let command = async |fields: &[(&str, &str)]| {
+        let shown = browser.submit("/bot", "/bot/connect", fields).await;
+        assert_eq!(shown.status, 200, "{}", shown.body);
+        let is_further = shown.body.contains(" --further-account");
+        (is_further, shown.body)
+    };
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Connect another Google account"), "{page}");
+    assert!(command(&[("another", "1")]).await.0);
+    assert!(!command(&[]).await.0, "the first one again");
+
+    let connected = world.ask_as("ann", Method::POST, path, offer(TEAM)).await;
+    assert_eq!(connected.0, 200, "{}", connected.1);
+    let id = team(world).await.user.to_string();
+    let page = browser.get("/bot").await.body;
+    for account in [ANN, TEAM] {
+        let button = format!("Connect {account} again with your own project");
+        assert!(page.contains(&button), "{button}: {page}");
+    }
+    let (is_further, page) = command(&[("account", &id)]).await;
+    assert!(is_further && page.contains(TEAM), "{page}");
+    let (is_further, page) = command(&[("account", "ann")]).await;
+    assert!(!is_further && page.contains(ANN), "{page}");
+
+    let sent = browser
+        .submit("/bot", "/bot/disconnect", &[("account", "ann")])
+        .await;
+    assert_eq!(sent.status, 303, "{}", sent.body);
+    let page = browser.get("/bot").await.body;
+    assert!(page.contains("Connect another Google account"), "{page}");
+    let (is_further, page) = command(&[("another", "1")]).await;
+    assert!(is_further && !page.contains(ANN), "{page}");
+}
+
+#[tokio::test]
+async fn a_test_is_sent_for_the_account_whose_card_asks_for_it() {
+    let sandbox = sandbox().await;
+    let (pages, browser) = both(&sandbox).await;
+    let world = &pages.world;
+    let team = team(world).await.user;
+    let ann = "ann".parse().unwrap();
+    for (account, pending) in [(&team, [false, true]), (&ann, [true, true])] {
+        let page = browser.get("/bot").await.body;
+        assert!(page.contains(&format!("Send a test to {TEAM}")), "{page}");
+        let form = [("account", account.as_str())];
+        let sent = browser.submit("/bot", "/bot/test", &form).await;
+        assert_eq!(sent.leads_to(), "/bot#deliveries", "{}", sent.body);
+        for (account, is_pending) in [&ann, &team].into_iter().zip(pending) {
+            let found = pages.log.pending(account).await.unwrap();
+            assert_eq!(found.is_some(), is_pending, "{account}");
+        }
+    }
+    let form = [("account", "bob")];
+    let sent = browser.submit("/bot", "/bot/test", &form).await;
+    assert_eq!(sent.leads_to(), "/bot#connection", "{}", sent.body);
+    sandbox.stop().await;
+}

@@ -47,7 +47,7 @@ impl Step for Credentials {
         match (ctx.request.destination.as_ref(), ctx.platform()) {
             (Some(Destination::Platform { platform: url, .. }), Some(platform)) => {
                 let change = Plan::Change(format!("encrypt them for {url}"));
-                if has_new_grant || !is_connected(ctx, &platform.connection().await?)? {
+                if has_new_grant || !is_connected(ctx, &platform.connection(&ctx.request).await?)? {
                     return Ok(change);
                 }
                 Ok(Plan::UpToDate(format!("encrypted, at {url}")))
@@ -90,16 +90,20 @@ impl Step for Credentials {
                 "{} has other content",
                 file.display()
             ))),
-            Resource::Connection { platform, user } if has_token_for(ctx, platform, user) => {
+            Resource::Connection {
+                platform,
+                user,
+                mailbox,
+            } if has_token_for(ctx, platform, user) => {
                 let token = user_token(ctx).await?;
                 let client = ctx.deps.google.client.clone();
                 let client = PlatformClient::new(client, platform.clone(), token);
-                client.disconnect().await?;
+                client.disconnect(mailbox.as_deref()).await?;
                 Ok(Removal::Removed(format!(
                     "disconnected the account from {platform}"
                 )))
             }
-            Resource::Connection { platform, user } => Ok(Removal::Abandoned(format!(
+            Resource::Connection { platform, user, .. } => Ok(Removal::Abandoned(format!(
                 "{platform} keeps the credentials of {user}, who has to disconnect them there"
             ))),
             _ => Ok(Removal::Gone),
@@ -166,9 +170,15 @@ async fn send_to_platform(ctx: &mut SetupContext, mailbox: &MailboxAccess) -> Re
     };
     let envelope = encrypt(ctx, mailbox, &client).await?;
     let push_account = ctx.push_account_email()?;
-    ctx.record(Resource::Connection { platform, user })?;
+    let is_further = ctx.request.is_further();
+    let address = mailbox.address.as_str();
+    ctx.record(Resource::Connection {
+        platform,
+        user,
+        mailbox: is_further.then(|| address.to_owned()),
+    })?;
     let connection = client
-        .connect(envelope, mailbox.address.as_str(), &push_account)
+        .connect(envelope, address, &push_account, is_further)
         .await?;
     if connection.restart_failed {
         ctx.note(
@@ -206,7 +216,7 @@ async fn encrypt(
     };
     let watch = ctx.discovered.watch;
     let expires = watch.map_or(0, |watch| watch.expiration.as_millis());
-    let connected = platform.connection().await?;
+    let connected = platform.connection(&ctx.request).await?;
     let begins = watch.map(|watch| first_position(&connected, &mailbox.address, watch.history_id));
     let state = WatchState {
         account: mailbox.address.as_str().to_owned(),

@@ -247,7 +247,7 @@ async fn check_platform(ctx: &mut SetupContext, address: &EmailAddress) -> Resul
     let Some(platform) = ctx.platform() else {
         return Ok(ask_for_consent(address, ""));
     };
-    if !is_connected(ctx, &platform.connection().await?)? {
+    if !is_connected(ctx, &platform.connection(&ctx.request).await?)? {
         return Ok(ask_for_consent(address, ""));
     }
     let topic = ctx.topic()?;

@@ -84,6 +84,10 @@ pub(crate) struct DestinationArgs {
     #[arg(long, requires = "platform", value_name = "USER")]
     pub(crate) user: Option<UserId>,
 
+    /// Connect the mailbox beside the accounts that the user has connected
+    #[arg(long, requires = "platform")]
+    pub(crate) further_account: bool,
+
     /// Public URL of the platform's relay [default: relay.audience, else the one that the platform names]
     #[arg(long, value_parser = base_url, conflicts_with_all = ["pull", "serve"], value_name = "URL")]
     pub(crate) relay: Option<Url>,

@@ -351,5 +351,6 @@ fn destination(
         platform,
         user,
         token,
+        is_further: requested.further_account,
     })
 }

@@ -61,7 +61,7 @@ pub(crate) async fn save_delivered(ctx: &mut SetupContext) -> Result<()> {
     if ctx.discovered.delivered_before.is_none()
         && let Some(platform) = ctx.platform()
     {
-        let delivered = last_history_id(&platform.connection().await?);
+        let delivered = last_history_id(&platform.connection(&ctx.request).await?);
         ctx.discovered.delivered_before = Some(delivered.flatten().unwrap_or_default());
     }
     Ok(())
@@ -78,7 +78,7 @@ async fn observe_platform(ctx: &SetupContext, history_id: HistoryId) -> Result<O
     let Some(platform) = ctx.platform() else {
         return Ok(Observation::Pending);
     };
-    let delivered = last_history_id(&platform.connection().await?);
+    let delivered = last_history_id(&platform.connection(&ctx.request).await?);
     Ok(compare(
         ctx.discovered.delivered_before,
         delivered,

@@ -51,13 +51,14 @@ fn destination(saved: SavedDestination) -> Option<Destination> {
             platform,
             relay,
             user,
+            is_further: false,
         } => Destination::Platform {
             platform,
             relay,
             user: user.parse().ok()?,
         },
-        // The doctor checks the path of a user.
-        SavedDestination::Operator { .. } => return None,
+        // The doctor checks the path of a user's own subscription.
+        SavedDestination::Platform { .. } | SavedDestination::Operator { .. } => return None,
         SavedDestination::Pull { credentials } => Destination::Pull { credentials },
         SavedDestination::Serve {
             credentials,
