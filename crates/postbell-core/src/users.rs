@@ -115,14 +115,15 @@ pub trait Users: Send + Sync {
         pause: Duration,
     ) -> Result<bool, StoreError>;
 
-    /// Removes a user, or a further account, with the credentials, and returns whether they existed. The machine of the owner of a
-    /// further account is configured by the next sync.
+    /// Removes a user, or a further account, that was read before, with the credentials, and returns whether they existed. The
+    /// machine of the owner of a further account is configured by the next sync.
     ///
     /// # Errors
     ///
-    /// [`UsersError::HasAccounts`] while the user has further accounts, each of which has a permission at Google to end:
-    /// nothing is changed.
-    async fn remove(&self, user: &UserId) -> Result<bool, UsersError>;
+    /// [`UsersError::Changed`] if the record changed since it was read: an account that was connected meanwhile has a permission
+    /// at Google to end. [`UsersError::HasAccounts`] while the user has further accounts, each of which has one, too. Nothing is
+    /// changed.
+    async fn remove(&self, record: &UserRecord) -> Result<bool, UsersError>;
 
     /// Returns the users and further accounts whose connected account has this address, in the order in which they connected it, at most
     /// [`MAX_USERS_OF_MAILBOX`].

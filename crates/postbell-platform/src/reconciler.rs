@@ -323,7 +323,7 @@ impl Worker {
             let record = self.store.get(user).await?;
             let record = record.ok_or(ChangeError::UnknownUser)?;
             if record.owner.is_some() {
-                return self.remove_account(record, by).await;
+                return self.remove_account(user, by).await;
             }
         }
         self.store_record(user, change, by).await

@@ -265,25 +265,33 @@ fn worst(
 }
 
 impl Operator {
-    /// Removes a user who has no further accounts, or a further account, and ends its permission.
+    /// Removes a user who has no further accounts, or a further account, and ends its permission. A permission that is given
+    /// meanwhile ends, too.
     async fn remove_record(
         &self,
         user: &UserId,
         by: &Actor,
     ) -> Result<(bool, Option<GooglePermission>), UsersError> {
-        let record = self.ports.users(by).get(user).await?;
-        let permission = match (&record, &self.client) {
-            (Some(record), Some(client)) => client.release_before_removal(record).await?,
-            (record, _) => {
-                let is_connected = record.as_ref().is_some_and(|it| it.google.is_some());
-                is_connected.then_some(GooglePermission::OwnProject)
-            }
-        };
-        if record.is_some() {
+        let users = self.ports.users(by);
+        let mut permission = None;
+        let mut removed = false;
+        let mut rounds = 0;
+        while let Some(record) = users.get(user).await? {
+            let ended = match &self.client {
+                Some(client) => client.release_before_removal(&record).await?,
+                None => record.google.as_ref().map(|_| GooglePermission::OwnProject),
+            };
+            permission = worst(permission, ended);
             // A user who is added later with the same id must not inherit a link.
             self.ports.sessions(by).revoke_user(user).await?;
+            match users.remove(&record).await {
+                Err(UsersError::Changed { .. }) if rounds < MOST_ROUNDS => rounds += 1,
+                ended => {
+                    removed = ended?;
+                    break;
+                }
+            }
         }
-        let removed = self.ports.users(by).remove(user).await?;
         if let Some(queue) = self.queue.as_ref().filter(|_| !is_reserved(user)) {
             queue.ports.delivery_log(by).remove_user(user).await?;
         }

@@ -94,23 +94,36 @@ impl Worker {
         added.await
     }
 
-    /// Removes the record of a further account, with what is stored of it in the queue.
+    /// Removes the record of a further account, with what is stored of it in the queue. If it is connected again meanwhile, that
+    /// connection is removed.
     pub(super) async fn remove_account(
         &self,
-        account: UserRecord,
+        account: &UserId,
         by: &Actor,
     ) -> Result<Stored, ChangeError> {
-        let grant = match self.operator_client.as_deref() {
-            Some(client) => client.grant_of(&account).await?,
-            None => None,
-        };
-        self.ports.users(by).remove(&account.user).await?;
-        if let Some(queue) = &self.queue {
-            queue.delivery_log(by).remove_user(&account.user).await?;
+        let users = self.ports.users(by);
+        let mut conflicts = 0;
+        loop {
+            let record = self.store.get(account).await?;
+            let mut record = record.ok_or(ChangeError::UnknownUser)?;
+            let grant = match self.operator_client.as_deref() {
+                Some(client) => client.grant_of(&record).await?,
+                None => None,
+            };
+            let removed = users.remove(&record).await;
+            if matches!(removed, Err(UsersError::Changed { .. })) && conflicts < MAX_CONFLICTS {
+                conflicts += 1;
+                continue;
+            }
+            if !removed? {
+                return Err(ChangeError::UnknownUser);
+            }
+            if let Some(queue) = &self.queue {
+                queue.delivery_log(by).remove_user(account).await?;
+            }
+            record.disconnect();
+            return Ok((record, grant));
         }
-        let mut removed = account;
-        removed.disconnect();
-        Ok((removed, grant))
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
-use postbell_core::Users;
 use postbell_testkit::MemoryUsers;
 use serde_json::{Value, json};
 
@@ -18,7 +17,7 @@ async fn a_token_of_a_removed_user_is_not_valid_for_a_new_user() {
     let world = TestPlatform::new().await;
     let token = world.user_token("ann", Duration::from_secs(600)).await;
     let bearer = format!("Bearer {token}");
-    world.store.remove(&"ann".parse().unwrap()).await.unwrap();
+    world.remove("ann").await;
     world.add_later("ann").await;
     let headers = [("authorization", bearer.as_str())];
     let uri = "/api/admin/google-credentials";
@@ -72,8 +71,7 @@ async fn a_token_is_valid_only_for_its_own_user() {
     assert!(world.record("bob").await.google.is_some());
 
     let token = world.user_token("bob", Duration::from_secs(60)).await;
-    let bob = "bob".parse().unwrap();
-    world.store.remove(&bob).await.unwrap();
+    world.remove("bob").await;
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str())];
     let (status, _) = world.send(Method::GET, CREDENTIALS, &headers, "").await;

@@ -6,7 +6,11 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Method;
 use futures_util::stream::once;
-use postbell_core::{InstanceStatus, MachineLocation, NewUser, SandboxId, UserId, Users};
+use postbell_core::{
+    InstanceStatus, MachineLocation, NewUser, SandboxId, UserId, UserRecord, Users,
+};
+use postbell_platform::Perform;
+use postbell_protocol::api::operator::RemoveUser;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use serde_json::json;
 use tokio::time::sleep;
@@ -14,7 +18,7 @@ use tokio::time::sleep;
 use crate::connect::{assert_connected, assert_shows, come_back, connect, decide, pages};
 use crate::mailbox_users::connect as claim;
 use crate::test_browser::{Browser, TestPages};
-use crate::test_platform::{TestPlatform, google_credentials, sandbox};
+use crate::test_platform::{TestPlatform, google_credentials, olga, sandbox};
 
 const ANN: &str = "ann@example.com";
 
@@ -140,14 +144,7 @@ async fn an_account_that_replaces_another_in_setup_ends_the_permission_of_that()
 }
 
 async fn replace_user(pages: &TestPages, name: &str) {
-    assert!(
-        pages
-            .world
-            .store
-            .remove(&name.parse().unwrap())
-            .await
-            .unwrap()
-    );
+    pages.world.remove(name).await;
     pages.world.add_later(name).await;
 }
 
@@ -167,6 +164,29 @@ async fn a_connection_that_began_for_a_former_user_is_given_back() {
     sandbox.stop().await;
 }
 
+/// The removal has read the record before, with another account.
+#[tokio::test]
+async fn an_account_that_is_connected_while_its_user_is_removed_leaves_no_permission() {
+    let sandbox = sandbox().await;
+    let (pages, ann) = pages(&sandbox).await;
+    assert_connected(&connect(&ann, "other@example.com").await);
+    let back = decide(&ann, &[("allow", "yes"), ("account", ANN)]).await;
+    delay(&sandbox, FaultPoint::OAuthRevoke);
+    let by = olga();
+    let user_id = "ann".parse().unwrap();
+    let removal = pages.world.operator.perform(RemoveUser { user_id }, &by);
+    let (removed, _) = tokio::join!(removal, async {
+        under_way(&sandbox, FaultPoint::OAuthRevoke).await;
+        pages.world.change("ann", UserRecord::disconnect).await;
+        come_back(&ann, &back).await
+    });
+    assert!(removed.unwrap().removed);
+    assert_eq!(pages.world.store.count().await.unwrap(), 0);
+    revoked(&sandbox, ANN).await;
+    revoked(&sandbox, "other@example.com").await;
+    sandbox.stop().await;
+}
+
 /// The token is checked before the body is read.
 #[tokio::test]
 async fn credentials_that_were_sent_for_a_former_user_are_not_stored() {
@@ -175,7 +195,8 @@ async fn credentials_that_were_sent_for_a_former_user_are_not_stored() {
     let (store, later) = (world.store.clone(), world.now() + Duration::from_secs(60));
     let body = Body::from_stream(once(async move {
         let ann: UserId = "ann".parse().unwrap();
-        store.remove(&ann).await.unwrap();
+        let record = store.get(&ann).await.unwrap().unwrap();
+        store.remove(&record).await.unwrap();
         let new = NewUser {
             sandbox_id: SandboxId::from(&ann),
             user: ann,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use postbell_core::{Sessions, Users};
+use postbell_core::Sessions;
 
 use crate::test_browser::{SignInWays, TestPages, form};
 use crate::test_platform::TestPlatform;
@@ -107,8 +107,7 @@ async fn signing_out_ends_every_session_of_the_user() {
 async fn a_session_ends_with_its_user_even_if_the_id_is_reused() {
     let pages = TestPages::new().await;
     let browser = pages.signed_in(Some("ann"), false).await;
-    let ann = "ann".parse().unwrap();
-    pages.world.store.remove(&ann).await.unwrap();
+    pages.world.remove("ann").await;
     assert_eq!(browser.get("/bot").await.leads_to(), "/sign-in");
     assert_eq!(
         browser.get("/sign-in").await.status,
@@ -125,8 +124,7 @@ async fn an_operator_whose_user_was_removed_stays_an_operator() {
     let link = pages.link(Some("ann"), false).await;
     let browser = pages.signed_in(Some("ann"), true).await;
     assert_eq!(browser.get("/").await.leads_to(), "/bot");
-    let ann = "ann".parse().unwrap();
-    pages.world.store.remove(&ann).await.unwrap();
+    pages.world.remove("ann").await;
     for path in ["/", "/sign-in"] {
         assert_eq!(browser.get(path).await.leads_to(), "/operator", "{path}");
     }

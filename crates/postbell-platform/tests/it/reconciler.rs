@@ -247,7 +247,7 @@ async fn an_orphaned_machine_is_cleared() {
     world.connect("ann").await;
     assert!(machines.has_credentials());
     machines.done.forget_permits(1000);
-    world.store.remove(&"ann".parse().unwrap()).await.unwrap();
+    world.remove("ann").await;
     machines.is_configured().await;
     assert!(!machines.has_credentials() && !machines.is_on());
     while !world

@@ -326,6 +326,12 @@ impl TestPlatform {
         changed.await.unwrap().unwrap();
     }
 
+    /// Removes a user.
+    pub(crate) async fn remove(&self, name: &str) {
+        let record = self.record(name).await;
+        assert!(self.store.remove(&record).await.unwrap());
+    }
+
     pub(crate) async fn record(&self, name: &str) -> UserRecord {
         let user = name.parse().unwrap();
         self.store.get(&user).await.unwrap().unwrap()

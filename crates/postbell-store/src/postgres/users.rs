@@ -202,10 +202,10 @@ impl Users for PostgresUsers {
         recorded.await
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
+    async fn remove(&self, record: &UserRecord) -> Result<bool, UsersError> {
         let by = self.by.as_ref();
         let removed = self.database.write(|db| async move {
-            let removed = remove(&db, user).await?;
+            let removed = remove(&db, record).await?;
             if let Ok(Some(record)) = &removed {
                 let (action, detail) = removal(record);
                 audit::record(&db, by, action, Some(record.bot()), &detail).await?;
@@ -430,15 +430,16 @@ async fn forget_progress(db: &Session, user: &UserId) -> Result<(), Failure> {
         .map(drop)
 }
 
-async fn remove(db: &Transaction, user: &UserId) -> Written<Option<UserRecord>> {
-    let Some(found) = find(db, FIND, user).await? else {
-        return Ok(Ok(None));
-    };
-    accounts::locked_owner(db, &found).await?;
+async fn remove(db: &Transaction, record: &UserRecord) -> Written<Option<UserRecord>> {
+    let user = &record.user;
+    accounts::locked_owner(db, record).await?;
     // No account is added while the user is locked.
     let Some(stored) = find(db, LOCK, user).await? else {
         return Ok(Ok(None));
     };
+    if stored.version != record.version {
+        return Ok(Err(UsersError::Changed { user: user.clone() }));
+    }
     if accounts::has_any(db, user).await? {
         return Ok(Err(UsersError::HasAccounts { user: user.clone() }));
     }

@@ -246,10 +246,14 @@ pub(super) fn record_start(
     Ok(db.prepare_cached(RECORD_START)?.execute(values)? > 0)
 }
 
-pub(super) fn remove(db: &Connection, user: &UserId) -> Written<Option<UserRecord>> {
+pub(super) fn remove(db: &Connection, record: &UserRecord) -> Written<Option<UserRecord>> {
+    let user = &record.user;
     let Some(stored) = find(db, user)? else {
         return Ok(Ok(None));
     };
+    if stored.version != record.version {
+        return Ok(Err(UsersError::Changed { user: user.clone() }));
+    }
     if has_accounts(db, user)? {
         return Ok(Err(UsersError::HasAccounts { user: user.clone() }));
     }

@@ -179,10 +179,10 @@ impl Users for SqliteUsers {
             .await
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
-        let (user, by) = (user.clone(), self.by.clone());
+    async fn remove(&self, record: &UserRecord) -> Result<bool, UsersError> {
+        let (record, by) = (record.clone(), self.by.clone());
         let removed = self.database.write::<_, StoreError>(move |db| {
-            let removed = user::remove(db, &user)?;
+            let removed = user::remove(db, &record)?;
             if let Ok(Some(record)) = &removed {
                 announce(db, record);
                 let (action, detail) = removal(record);

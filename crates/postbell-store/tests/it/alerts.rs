@@ -70,9 +70,9 @@ async fn a_removed_user_leaves_no_target() {
         location: MachineLocation::Unknown,
         wake_on_mail: false,
     };
-    store.users().add(new, NOW).await.unwrap();
+    let added = store.users().add(new, NOW).await.unwrap();
     let targets = store.alert_targets();
     assert!(targets.add_target(&ann(), &target(), 5).await.unwrap());
-    assert!(store.users().remove(&ann()).await.unwrap());
+    assert!(store.users().remove(&added).await.unwrap());
     assert!(targets.targets(&ann()).await.unwrap().is_empty());
 }

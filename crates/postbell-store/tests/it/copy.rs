@@ -78,7 +78,8 @@ pub(crate) async fn fill(store: &Store, users: u64) {
         let added = alerts.add_target(&user(number), &target, 9).await;
         assert!(added.unwrap());
     }
-    records.remove(&user(0)).await.unwrap();
+    let first = records.get(&user(0)).await.unwrap().unwrap();
+    records.remove(&first).await.unwrap();
     fill_sign_in(store).await;
     let outbox = store.alert_outbox();
     let mut mark = outbox.mark("some thing").await.unwrap();

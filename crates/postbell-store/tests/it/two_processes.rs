@@ -156,7 +156,7 @@ async fn a_machine_that_two_users_leave_at_once_is_orphaned(engine: &Engine) {
     let [one, other] = processes(engine);
     for round in 0..ROUNDS {
         let (ann, bob) = (user("ann", round), user("bob", round));
-        add(&one, &ann, machine(round)).await;
+        let ann = add(&one, &ann, machine(round)).await;
         let mut moved = add(&one, &bob, machine(round)).await;
         moved.location = MachineLocation::Unknown;
         let (left, right) = (one.users(), other.users());
@@ -173,7 +173,7 @@ async fn a_machine_that_is_left_and_taken_at_once_is_not_orphaned(engine: &Engin
     engine.slow_down("orphaned_machine", 0.3);
     for round in 0..SLOW_ROUNDS {
         let (ann, bob) = (user("ann", round), user("bob", round));
-        add(&one, &ann, machine(round)).await;
+        let ann = add(&one, &ann, machine(round)).await;
         let mut moved = add(&one, &bob, MachineLocation::Unknown).await;
         moved.location = machine(round);
         let (left, right) = (one.users(), other.users());

@@ -161,7 +161,17 @@ impl Run<'_> {
                 format!("{raised:?}")
             }
             Step::Remove { user: number } => {
-                format!("{:?}", store.users.remove(&user(number)).await)
+                // As it was read last, or as it is.
+                let user = user(number);
+                let mut read = self.read.iter().rev();
+                let record = match read.find(|record| record.user == user) {
+                    Some(read) => Some(read.clone()),
+                    None => store.users.get(&user).await.unwrap(),
+                };
+                match record {
+                    Some(record) => format!("{:?}", store.users.remove(&record).await),
+                    None => String::new(),
+                }
             }
         }
     }

@@ -105,17 +105,18 @@ pub async fn users_are_announced(store: &UserStore, changes: &Changes) {
     assert!(is_announced(&mut listener).await);
     assert!(users.add(new, NOW).await.is_err());
     assert!(!is_announced(&mut listener).await);
-    users.replace(&record, None, NOW).await.unwrap();
+    let written = users.replace(&record, None, NOW).await.unwrap();
     assert!(is_announced(&mut listener).await);
     assert!(users.replace(&record, None, NOW).await.is_err());
+    assert!(users.remove(&record).await.is_err());
     assert!(!is_announced(&mut listener).await);
     let user = ann();
     let raised = users.raise_history_id(&user, HistoryId::new(7));
     assert!(!raised.await.unwrap(), "no account is connected");
     assert!(!is_announced(&mut listener).await);
-    assert!(users.remove(&ann()).await.unwrap());
+    assert!(users.remove(&written).await.unwrap());
     assert!(is_announced(&mut listener).await);
-    assert!(!users.remove(&ann()).await.unwrap());
+    assert!(!users.remove(&written).await.unwrap());
     assert!(!is_announced(&mut listener).await);
 }
 

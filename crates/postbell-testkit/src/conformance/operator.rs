@@ -143,8 +143,8 @@ pub async fn each_change_of_a_user_has_an_entry(operated: &Operated) {
         connected_at: T0,
     });
     let secret = "the refresh token".to_owned().into();
-    users.replace(&ann, Some(&secret), T0).await.unwrap();
-    assert!(users.remove(&user("ann")).await.unwrap());
+    let ann = users.replace(&ann, Some(&secret), T0).await.unwrap();
+    assert!(users.remove(&ann).await.unwrap());
     is_done(
         &done(operated).await,
         &[
@@ -171,12 +171,16 @@ pub async fn each_change_of_a_user_has_an_entry(operated: &Operated) {
 pub async fn a_refused_change_has_no_entry(operated: &Operated) {
     let users = operated.ports.users(&olga());
     let ann = users.add(new("ann"), T0).await.unwrap();
+    let gone = users.add(new("gone"), T0).await.unwrap();
     let again = users.add(new("ann"), T0).await.unwrap_err();
     assert!(matches!(again, UsersError::AlreadyExists { .. }));
     users.replace(&ann, None, T0).await.unwrap();
     let stale = users.replace(&ann, None, T0).await.unwrap_err();
     assert!(matches!(stale, UsersError::Changed { .. }));
-    assert!(!users.remove(&user("bob")).await.unwrap());
+    let stale = users.remove(&ann).await.unwrap_err();
+    assert!(matches!(stale, UsersError::Changed { .. }));
+    assert!(users.remove(&gone).await.unwrap());
+    assert!(!users.remove(&gone).await.unwrap());
     let tokens = operated.ports.tokens(&olga());
     let missing = format!("{:016x}", 1).parse().unwrap();
     assert!(!tokens.revoke(&missing).await.unwrap());
@@ -188,7 +192,12 @@ pub async fn a_refused_change_has_no_entry(operated: &Operated) {
     assert!(!log.drop_dead_letter(7).await.unwrap());
     assert_eq!(log.replay(7, T0).await.unwrap(), Replayed::Missing);
     assert_eq!(log.drop_dead_letters(&user("ann"), 9).await.unwrap(), 0);
-    is_done(&done(operated).await, &[("user.add", "ann", "")]);
+    let expected = [
+        ("user.add", "ann", ""),
+        ("user.add", "gone", ""),
+        ("user.remove", "gone", ""),
+    ];
+    is_done(&done(operated).await, &expected);
 }
 
 /// Also those of operators.
@@ -383,11 +392,11 @@ pub async fn the_tokens_of_a_removed_user_are_deleted(operated: &Operated) {
         operated.ports.users(&olga()),
         operated.ports.tokens(&olga()),
     );
-    users.add(new("ann"), T0).await.unwrap();
+    let ann = users.add(new("ann"), T0).await.unwrap();
     for (number, of) in [(1, None), (2, Some("ann")), (3, Some("bob"))] {
         put(&*tokens, number, of).await;
     }
-    users.remove(&user("ann")).await.unwrap();
+    users.remove(&ann).await.unwrap();
     for (number, is_left) in [(1, true), (2, false), (3, true)] {
         let found = tokens.find(digest(number), T0).await.unwrap();
         assert_eq!(found.is_some(), is_left, "{number}");

@@ -58,6 +58,7 @@ macro_rules! users_conformance {
             another_account_begins_without_a_history_id
             credentials_are_read_back_unchanged
             a_write_without_credentials_keeps_the_stored_ones
+            a_record_that_has_changed_is_not_removed
             credentials_are_deleted_with_the_connection
             an_address_belongs_to_a_bounded_number_of_users
             a_mailbox_has_the_same_users_in_all_spellings
@@ -140,4 +141,12 @@ async fn add_connected(store: &UserStore, name: &str, email: &str, seconds: u32)
 
 async fn get(store: &UserStore, name: &str) -> Option<UserRecord> {
     store.users.get(&user(name)).await.unwrap()
+}
+
+/// Removes a user or an account as it is, and returns whether it existed.
+async fn remove(store: &UserStore, name: &str) -> bool {
+    match get(store, name).await {
+        Some(record) => store.users.remove(&record).await.unwrap(),
+        None => false,
+    }
 }

@@ -348,8 +348,15 @@ impl Users for MemoryUsers {
         Ok(may_start)
     }
 
-    async fn remove(&self, user: &UserId) -> Result<bool, UsersError> {
+    async fn remove(&self, record: &UserRecord) -> Result<bool, UsersError> {
+        let user = &record.user;
         let mut rows = self.rows.lock();
+        if rows
+            .get(user)
+            .is_some_and(|row| row.record.version != record.version)
+        {
+            return Err(UsersError::Changed { user: user.clone() });
+        }
         if rows
             .values()
             .any(|row| row.record.owner.as_ref() == Some(user))

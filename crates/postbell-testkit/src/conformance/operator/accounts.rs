@@ -23,8 +23,8 @@ pub async fn each_change_of_an_account_has_an_entry_of_its_user(operated: &Opera
     let account = users.add_account(account, &secret, T0).await;
     let mut account = account.unwrap();
     account.notifications_enabled = false;
-    users.replace(&account, None, T0).await.unwrap();
-    assert!(users.remove(&account.user).await.unwrap());
+    let account = users.replace(&account, None, T0).await.unwrap();
+    assert!(users.remove(&account).await.unwrap());
     let change = |detail| ("user.change", "ann", detail);
     is_done(
         &done(operated).await,

@@ -1,6 +1,6 @@
 //! Lists for operators.
 
-use super::{T0, add, add_connected, user};
+use super::{T0, add, add_connected, remove, user};
 use crate::UserStore;
 use postbell_core::{Listing, MailProblem, ProblemCode, Timestamp, UserRecord};
 
@@ -96,8 +96,8 @@ pub async fn the_users_are_counted(store: &UserStore) {
     for name in ["ann", "bob", "cid"] {
         add(store, name).await;
     }
-    store.users.remove(&user("bob")).await.unwrap();
-    store.users.remove(&user("bob")).await.unwrap();
+    remove(store, "bob").await;
+    remove(store, "bob").await;
     assert_eq!(store.users.count().await.unwrap(), 2);
 }
 
@@ -124,7 +124,7 @@ pub async fn problems_are_counted_by_code(store: &UserStore) {
         (ProblemCode::WebhookGone, 2),
     ];
     assert_eq!(counts, expected);
-    store.users.remove(&user("user-1")).await.unwrap();
+    remove(store, "user-1").await;
     let counts = store.users.count_problems().await.unwrap();
     assert_eq!(counts, expected[1..]);
     store.users.check_ready(T0).await.unwrap();

@@ -1,6 +1,6 @@
 //! Pending configuration of machines, and machines without a user.
 
-use super::{T0, add, get, new, user};
+use super::{T0, add, get, new, remove, user};
 use crate::UserStore;
 use postbell_core::{MachineLocation, ManagedMachine, NewUser};
 
@@ -51,7 +51,7 @@ pub async fn users_with_a_pending_sync_are_listed(store: &UserStore) {
     let mut synced = get(store, "bob").await.unwrap();
     synced.pending_sync = None;
     store.users.replace(&synced, None, T0).await.unwrap();
-    store.users.remove(&user("cid")).await.unwrap();
+    remove(store, "cid").await;
     assert_eq!(
         store.users.pending_sync(None, 10).await.unwrap(),
         [user("ann")]
@@ -64,7 +64,7 @@ pub async fn an_orphaned_machine_is_listed_until_it_is_cleared(store: &UserStore
         add_on(store, name, machine(of)).await;
     }
     assert_eq!(orphaned(store).await, []);
-    store.users.remove(&user("ann")).await.unwrap();
+    remove(store, "ann").await;
     move_to(store, "bob", MachineLocation::Managed(machine("5"))).await;
     move_to(store, "cid", MachineLocation::Unknown).await;
     let [one, two, three] = ["1", "2", "3"].map(machine);
@@ -94,10 +94,10 @@ pub async fn a_machine_with_a_user_is_not_orphaned(store: &UserStore) {
     for (name, of) in [("ann", "1"), ("bob", "1"), ("cid", "2"), ("dan", "3")] {
         add_on(store, name, machine(of)).await;
     }
-    store.users.remove(&user("ann")).await.unwrap();
+    remove(store, "ann").await;
     assert_eq!(orphaned(store).await, [], "bob has it still");
-    store.users.remove(&user("cid")).await.unwrap();
-    store.users.remove(&user("dan")).await.unwrap();
+    remove(store, "cid").await;
+    remove(store, "dan").await;
     assert_eq!(orphaned(store).await, [machine("2"), machine("3")]);
     add_on(store, "eve", machine("2")).await;
     move_to(store, "bob", MachineLocation::Managed(machine("3"))).await;

@@ -1,6 +1,6 @@
 //! Writes and their conflicts.
 
-use super::{SECOND, T0, add, add_connected, connection, get, new, user};
+use super::{SECOND, T0, add, add_connected, connection, get, new, remove, user};
 use crate::PausedClock;
 use crate::UserStore;
 use postbell_core::{
@@ -109,7 +109,7 @@ pub async fn a_write_of_a_stale_record_changes_nothing(store: &UserStore) {
 /// The user is not restored.
 pub async fn a_write_to_a_removed_user_is_refused(store: &UserStore) {
     let record = add(store, "ann").await;
-    store.users.remove(&user("ann")).await.unwrap();
+    remove(store, "ann").await;
     let error = store.users.replace(&record, None, T0).await.unwrap_err();
     assert!(matches!(error, UsersError::Missing { .. }), "{error:?}");
     assert_eq!(get(store, "ann").await, None);
@@ -152,8 +152,8 @@ pub async fn two_concurrent_writers_lose_no_change(store: &UserStore) {
 /// The address, the sandbox id and the credentials become free.
 pub async fn a_removed_user_is_gone(store: &UserStore) {
     let before = add_connected(store, "ann", "ann@example.com", 0).await;
-    assert!(store.users.remove(&user("ann")).await.unwrap());
-    assert!(!store.users.remove(&user("ann")).await.unwrap());
+    assert!(remove(store, "ann").await);
+    assert!(!remove(store, "ann").await);
 
     let email = "ann@example.com".parse().unwrap();
     assert_eq!(get(store, "ann").await, None);
@@ -170,4 +170,24 @@ pub async fn a_removed_user_is_gone(store: &UserStore) {
             .unwrap()
             .is_none()
     );
+}
+
+/// Not, as of a user whose account was connected meanwhile, another one than that which was read.
+pub async fn a_record_that_has_changed_is_not_removed(store: &UserStore) {
+    let stale = add(store, "ann").await;
+    let mut connected = stale.clone();
+    connected.connect(connection("ann@example.com", T0));
+    let credentials = StoredCredentials::from("credentials".to_owned());
+    let written = store.users.replace(&connected, Some(&credentials), T0);
+    let written = written.await.unwrap();
+    let refused = store.users.remove(&stale).await;
+    assert!(
+        matches!(refused, Err(UsersError::Changed { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(get(store, "ann").await, Some(written.clone()));
+    let kept = store.credentials.credentials(&stale.user).await.unwrap();
+    assert!(kept.is_some());
+    assert!(store.users.remove(&written).await.unwrap());
+    assert!(!store.users.remove(&written).await.unwrap());
 }
