@@ -85,7 +85,8 @@ impl ControllerConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if both ports are the same, `gog` would get arguments of ours, or a value is invalid.
+    /// [`ConfigError`] if both ports are the same, `gog` would get arguments of ours, the arguments name an account beside a
+    /// platform, or a value is invalid.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.gateway_port == self.watcher_port {
             return Err(ConfigError::contradiction(
@@ -97,6 +98,12 @@ impl ControllerConfig {
             return Err(ConfigError::contradiction(
                 "controller.watcher_args",
                 "no arguments, since controller.watcher is gog",
+            ));
+        }
+        if self.platform_url.is_some() && name_an_account(&self.watcher_args) {
+            return Err(ConfigError::contradiction(
+                "controller.watcher_args",
+                NO_ACCOUNT,
             ));
         }
         let is_program = self
@@ -133,6 +140,17 @@ impl ControllerConfig {
     }
 }
 
+/// What the arguments of a watcher are expected to be that gets its accounts from a platform.
+pub(super) const NO_ACCOUNT: &str =
+    "no --account, --client or --credentials, since the platform gives the accounts";
+
+/// Whether arguments of a watcher name an account. It would watch that one alone.
+pub(super) fn name_an_account(arguments: &[String]) -> bool {
+    const FLAGS: [&str; 3] = ["--account", "--client", "--credentials"];
+    let mut names = arguments.iter().map(|argument| argument.split('=').next());
+    names.any(|name| name.is_some_and(|name| FLAGS.contains(&name)))
+}
+
 /// Whether a URL names a host of a private network, by its address or a name that is used only in such networks.
 fn is_private(url: &Url) -> bool {
     match url.host() {
@@ -156,6 +174,29 @@ fn is_private(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_watchers_arguments_name_no_account_beside_a_platform() {
+        for (argument, is_refused) in [
+            ("--account", true),
+            ("--account=ann@example.com", true),
+            ("--credentials=x.json", true),
+            ("--accounting", false),
+            ("--per-message", false),
+        ] {
+            let watcher_args = vec![argument.to_owned()];
+            assert_eq!(name_an_account(&watcher_args), is_refused, "{argument}");
+            for url in [None, Some("https://bell.example.com")] {
+                let config = ControllerConfig {
+                    watcher_args: watcher_args.clone(),
+                    platform_url: url.map(|url| url.parse().unwrap()),
+                    ..ControllerConfig::default()
+                };
+                let is_valid = url.is_none() || !is_refused;
+                assert_eq!(config.check().is_ok(), is_valid, "{argument}");
+            }
+        }
+    }
 
     #[test]
     fn a_platform_without_https_elsewhere_is_warned_of() {

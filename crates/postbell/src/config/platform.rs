@@ -13,6 +13,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use self::sign_in::SignInConfig;
+use super::controller::{NO_ACCOUNT, name_an_account};
 use super::relay::MIN_SECRET;
 use super::values::{check_scheme, is_http, is_plain_base, one_per_line, sendable};
 use super::{ConfigError, Mistakes, StoreUrl};
@@ -143,6 +144,11 @@ impl PlatformConfig {
             !self.relay_urls.iter().all(is_plain_base),
             "platform.relay_urls",
             "base URLs of relays without a path, such as https://push.example.com",
+        );
+        mistakes.refuse_if(
+            name_an_account(&self.watcher_args),
+            "platform.watcher_args",
+            NO_ACCOUNT,
         );
         let mut keys = self.storage_keys.iter();
         mistakes.refuse_if(
