@@ -107,7 +107,8 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
     };
     let push_route = PushRoute::new(token, Some(watcher.endpoint.clone()))
         .traced(parts.tracer.clone(), Arc::clone(&parts.clock))
-        .fetching(reloads);
+        .fetching(reloads)
+        .of_several(watches_several(&parts));
     let router = Router::new()
         .merge(health_routes::authenticated())
         .merge(gateway_routes::routes())
@@ -243,6 +244,11 @@ const fn takes_several(parts: &ControllerParts) -> bool {
     matches!(parts.watcher, WatcherProgram::Postbell { .. })
 }
 
+/// Whether it watches several accounts of a user, if there are.
+const fn watches_several(parts: &ControllerParts) -> bool {
+    parts.settings.platform.is_some() && takes_several(parts)
+}
+
 fn checkin(parts: &ControllerParts) -> Option<Checkin> {
     let checkin = parts.settings.checkin.clone().unwrap_or_else(|error| {
         warn!(%error, "Check-ins with the platform are disabled");
@@ -252,7 +258,7 @@ fn checkin(parts: &ControllerParts) -> Option<Checkin> {
         settings,
         gateway_token: parts.settings.gateway_token.clone(),
         client: Arc::clone(&parts.client),
-        watches_several: parts.settings.platform.is_some() && takes_several(parts),
+        watches_several: watches_several(parts),
         timing: parts.timing,
         jitter: parts.jitter,
     })

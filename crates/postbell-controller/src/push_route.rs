@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 use tracing::{Instrument, info_span, warn};
 
-use crate::bearer::{Unauthorized, VerifiedCaller};
+use crate::bearer::{Unauthorized, VerifiedCaller, shows};
 use crate::endpoint::Endpoint;
 use crate::loopback::Loopback;
 use crate::mail_monitor::MailMonitor;
@@ -57,6 +57,8 @@ pub struct PushRoute {
     mailbox: WatchedMailbox,
     /// Fetches the configuration, which may have an account that a push names.
     reloads: Option<LimitedReloads>,
+    /// The token of pushes for further accounts, if the watcher can have some.
+    further_token: Option<GatewayToken>,
 }
 
 /// Has the configuration fetched, at most once in [`RELOAD_INTERVAL`].
@@ -89,6 +91,7 @@ impl PushRoute {
             tracing: None,
             mailbox: WatchedMailbox::default(),
             reloads: None,
+            further_token: None,
         }
     }
 
@@ -98,6 +101,13 @@ impl PushRoute {
             reloads,
             last: Arc::default(),
         });
+        self
+    }
+
+    /// Accepts pushes for further accounts, which have a token of their own.
+    pub(crate) fn of_several(mut self, watches_several: bool) -> Self {
+        let token = || self.gateway_token.of_further_accounts();
+        self.further_token = watches_several.then(token);
         self
     }
 
@@ -135,6 +145,11 @@ async fn forward(
     caller: Result<VerifiedCaller, Unauthorized>,
     request: Request,
 ) -> Response {
+    let caller = caller.or_else(|unauthorized| {
+        let further = route.further_token.as_ref();
+        let is_further = further.is_some_and(|token| shows(request.headers(), token));
+        is_further.then_some(VerifiedCaller).ok_or(unauthorized)
+    });
     let incoming = trace_context(request.headers());
     let (Some((tracer, clock)), true) = (&route.tracing, caller.is_ok()) else {
         return forward_in(incoming, &route, caller, request).await;

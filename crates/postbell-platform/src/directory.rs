@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use postbell_core::{
     AccountReport, BoxError, Directory, DirectoryError, EmailAddress, HistoryId, Instance, Lookup,
-    MachineReport, SandboxId, StoreError, UserId, Users,
+    MachineReport, SandboxId, StoreError, UserId, UserRecord, Users,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use secrecy::SecretString;
@@ -40,7 +40,7 @@ impl Directory for LocalDirectory {
             Lookup {
                 instance: record.as_instance(),
                 push_account: account.map(String::from),
-                token: Some(self.gateway_tokens.token(&record.sandbox_id)),
+                token: Some(delivery_token(&self.gateway_tokens, &record)),
                 fresh_for: FRESH,
             }
         }))
@@ -59,7 +59,7 @@ impl Directory for LocalDirectory {
 
     async fn gateway_token(&self, user: &UserId) -> Result<Option<SecretString>, DirectoryError> {
         let record = self.fleet.stored(user).await.map_err(unavailable)?;
-        Ok(record.map(|record| self.gateway_tokens.token(&record.sandbox_id)))
+        Ok(record.map(|record| delivery_token(&self.gateway_tokens, &record)))
     }
 
     async fn users_by_email(&self, email: &str) -> Result<Vec<UserId>, DirectoryError> {
@@ -101,6 +101,14 @@ impl Directory for LocalDirectory {
     ) -> Result<(), DirectoryError> {
         let updated = self.fleet.report_running(user, report, accounts);
         updated.await.map(drop).map_err(unavailable)
+    }
+}
+
+/// The token with which notifications of a record are delivered to its machine.
+pub(crate) fn delivery_token(tokens: &GatewayTokens, record: &UserRecord) -> SecretString {
+    match record.owner {
+        Some(_) => tokens.of_further_accounts(&record.sandbox_id),
+        None => tokens.token(&record.sandbox_id),
     }
 }
 

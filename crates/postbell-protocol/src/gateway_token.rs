@@ -36,6 +36,13 @@ impl GatewayTokens {
         hex::encode(tag).into()
     }
 
+    /// Derives the token with which notifications of further accounts are delivered to a machine
+    /// ([`GatewayToken::of_further_accounts`]).
+    #[must_use]
+    pub fn of_further_accounts(&self, sandbox_id: &SandboxId) -> SecretString {
+        of_further_accounts(self.token(sandbox_id).expose_secret()).into()
+    }
+
     /// Returns whether `shown` is the machine's token, in constant time.
     #[must_use]
     pub fn is_token_of(&self, sandbox_id: &SandboxId, shown: &str) -> bool {
@@ -54,6 +61,20 @@ impl GatewayToken {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+impl GatewayToken {
+    /// The token with which notifications of further accounts are delivered. A controller that watches one account does not
+    /// know it: its watcher would answer 202 to another mailbox, as if the bot had got the mail.
+    #[must_use]
+    pub fn of_further_accounts(&self) -> Self {
+        Self(of_further_accounts(&self.0).into())
+    }
+}
+
+fn of_further_accounts(token: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes());
+    hex::encode(hmac::sign(&key, b"further accounts"))
 }
 
 impl TryFrom<&str> for GatewayToken {
@@ -108,6 +129,10 @@ mod tests {
         let ann: SandboxId = "ann".parse().unwrap();
         let token = GatewayToken::try_from(tokens.token(&ann).expose_secret()).unwrap();
         assert!(tokens.is_token_of(&ann, token.expose()));
+        let further = tokens.of_further_accounts(&ann);
+        let known = token.of_further_accounts();
+        assert_eq!(known.expose(), further.expose_secret());
+        assert!(!tokens.is_token_of(&ann, known.expose()));
         for text in ["", "a b", "ä"] {
             assert_eq!(
                 GatewayToken::try_from(text).unwrap_err(),

@@ -49,6 +49,18 @@ async fn success_statuses_of_the_watcher_are_forwarded() {
     }
 }
 
+/// Its watcher would answer 202 to a mailbox that it does not know.
+#[tokio::test]
+async fn a_machine_that_watches_one_account_refuses_pushes_for_further_ones() {
+    let watcher = watcher_answering(202).await;
+    let controller = machine(LONG_RUNNING).watcher_at(&watcher).start().await;
+    let token = GatewayToken::try_from(TOKEN).unwrap();
+    let token = token.of_further_accounts();
+    let refused = controller.push(&format!("Bearer {}", token.expose())).await;
+    assert_eq!(refused.0, 401);
+    controller.shut_down().await;
+}
+
 #[tokio::test]
 async fn a_push_keeps_its_trace_and_one_without_gets_one() {
     let (sender, mut traces) = tokio::sync::mpsc::unbounded_channel();

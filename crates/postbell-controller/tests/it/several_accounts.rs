@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use parking_lot::Mutex;
+use postbell_protocol::gateway_token::GatewayToken;
 use serde_json::{Value, json};
 use tokio::task::yield_now;
 
@@ -293,7 +294,8 @@ async fn a_push_for_an_account_that_is_not_watched_is_refused_and_fetches_the_co
     let controller = platform.machine().watcher_at(&server).start().await;
     watcher_is_ready(&controller).await;
     platform.set(with_further(first, "bob@example.com", "two", true));
-    let (status, body) = controller.push(&format!("Bearer {TOKEN}")).await;
+    let token = GatewayToken::try_from(TOKEN).unwrap().of_further_accounts();
+    let (status, body) = controller.push(&format!("Bearer {}", token.expose())).await;
     assert_eq!((status, &body["problem"]), (500, &json!("not_watched")));
     with_deadline(async {
         while sent.lock().len() < 2 {

@@ -13,7 +13,7 @@ use super::auth::{Internal, UserIdQuery, query};
 use super::error::{ApiError, UserErrors};
 use super::status::user_status;
 use crate::MailboxUsersError;
-use crate::directory::users_by_sandbox;
+use crate::directory::{delivery_token, users_by_sandbox};
 
 /// The address in the query.
 pub(super) struct ByEmail(EmailAddress);
@@ -78,7 +78,7 @@ pub(super) async fn look_up(
     let user = record.map(|record| LookedUpUser {
         status: user_status(&record, &[]),
         token: GatewayTokenAnswer {
-            gateway_token: parts.gateway_tokens.token(&record.sandbox_id),
+            gateway_token: delivery_token(&parts.gateway_tokens, &record),
         },
         fresh_for_ms: u64::try_from(parts.lookups_fresh_for.as_millis()).unwrap_or(u64::MAX),
     });

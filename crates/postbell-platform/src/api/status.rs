@@ -9,6 +9,7 @@ use postbell_protocol::routes;
 use super::Platform;
 use super::auth::{Internal, UserIdQuery};
 use super::error::{ApiError, UserErrors};
+use crate::directory::delivery_token;
 
 /// Formats a user's record, and those of the user's further accounts, as the API and the command line show them.
 #[must_use]
@@ -110,7 +111,7 @@ pub(super) async fn gateway_token(
     UserIdQuery(user): UserIdQuery,
 ) -> Result<Json<GatewayTokenAnswer>, ApiError> {
     let record = stored_record(&platform, "gateway-token", &user).await?;
-    let token = platform.parts().gateway_tokens.token(&record.sandbox_id);
+    let token = delivery_token(&platform.parts().gateway_tokens, &record);
     Ok(Json(GatewayTokenAnswer {
         gateway_token: token,
     }))

@@ -8,6 +8,7 @@ use postbell_core::{
 };
 use postbell_platform::Perform;
 use postbell_protocol::api::operator::ChangeUser;
+use postbell_protocol::gateway_token::GatewayToken;
 use serde_json::{Value, json};
 
 use crate::accounts::{ANN, TEAM, both, team};
@@ -45,6 +46,12 @@ async fn check_in(world: &TestPlatform, mut report: Value) {
     let report = report.to_string();
     let sent = world.send(Method::POST, path, &headers, report).await;
     assert_eq!(sent.0, 204);
+}
+
+/// The token with which the notifications of `ann`'s further accounts are delivered.
+fn token_of_further_accounts() -> String {
+    let token = GatewayToken::try_from(&*gateway_token("sandbox-of-ann")).unwrap();
+    token.of_further_accounts().expose().to_owned()
 }
 
 /// Whether the notifications of the further account wait.
@@ -85,7 +92,7 @@ async fn a_machine_that_watches_several_accounts_gets_all_and_reports_on_each() 
         ("status", json!("running")),
         ("url", json!("https://bot.example.com/")),
         ("sandboxId", json!("sandbox-of-ann")),
-        ("gatewayToken", json!(gateway_token("sandbox-of-ann"))),
+        ("gatewayToken", json!(token_of_further_accounts())),
         ("googleAccountEmail", json!(TEAM)),
         ("accountOf", json!("ann")),
         ("problem", Value::Null),
