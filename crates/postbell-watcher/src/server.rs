@@ -263,6 +263,11 @@ impl PushServers {
                 warn!("Refused a push: its mailbox is not watched here");
                 Answer::NotWatched
             }
+            // That of an account whose mailbox could not be asked for its own address says nothing of this one.
+            Answer::Failed(_) | Answer::Unfinished(_) if self.0.is_of_accounts && !is_known => {
+                warn!("Refused a push: no account is known to have its mailbox");
+                Answer::NotWatched
+            }
             answer => answer,
         }
     }

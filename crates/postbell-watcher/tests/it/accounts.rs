@@ -170,6 +170,19 @@ async fn a_change_of_one_account_leaves_the_others_alone() {
     machine.stop().await;
 }
 
+/// It could have the mailbox under another address, and cannot find out.
+#[tokio::test]
+async fn an_account_without_a_grant_does_not_answer_for_one_that_is_not_watched_yet() {
+    let machine = Machine::new(&["ann"], &[]).await;
+    machine.opener.0.sandbox.oauth().revoke("ann@example.com");
+    let (status, body) = answer(machine.push("bob")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(body["problem"], "not_watched", "{body}");
+    let (status, _) = answer(machine.push("ann")).await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY);
+    machine.stop().await;
+}
+
 #[tokio::test]
 async fn a_push_waits_while_the_credentials_of_its_account_are_replaced() {
     let machine = Machine::new(&["ann", "-bob"], &[]).await;
