@@ -97,6 +97,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         queue: None,
         client: None,
         relays: None,
+        controllers: None,
         url: None,
         user_tokens: None,
         gateway_tokens: None,

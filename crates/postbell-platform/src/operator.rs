@@ -12,14 +12,18 @@ mod users;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Actor, AuditEntry, AuditedPorts, Clock, InvalidId, StoreError, UserId, UserRecord, UsersError,
+    Actor, AuditEntry, AuditedPorts, BoxError, Clock, InvalidId, StoreError, UserId, UserRecord,
+    UsersError,
 };
 use postbell_protocol::api::operator::Operation;
 use postbell_protocol::gateway_token::GatewayTokens;
 use tokio::sync::Notify;
+use tokio::time::timeout;
+use tracing::{info, warn};
 use url::Url;
 
 pub use self::import::{CsvUser, users_of_csv};
@@ -27,11 +31,14 @@ pub(crate) use self::keys::digest_of;
 pub use self::keys::{ApiKey, ApiKeys};
 pub(crate) use self::users::{WATCH_ENDS_SOON, cursor_after, user_listing, with_accounts};
 use crate::random::Random;
-use crate::{ChangeError, OperatorClient, Relays, UserTokens};
+use crate::{ChangeError, Controllers, OperatorClient, Relays, UserTokens};
 
 /// The page size if a request names none, and the greatest one.
 const PAGE: usize = 100;
 const LONGEST_PAGE: usize = 1000;
+
+/// How long a former machine may take to remove its credentials: an operator waits for it. It also asks by itself every hour.
+const FORMER_MACHINE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Does what operators ask for.
 pub struct Operator {
@@ -43,6 +50,8 @@ pub struct Operator {
     pub client: Option<Arc<OperatorClient>>,
     /// The relays that learn of changed users; none for a command beside them.
     pub relays: Option<Arc<dyn Relays>>,
+    /// Reaches the machines of users who are removed.
+    pub controllers: Option<Arc<dyn Controllers>>,
     /// The base URL of the pages. Without it there are no links.
     pub url: Option<Url>,
     /// Issues users' tokens. Without it there are none.
@@ -167,6 +176,29 @@ impl Operator {
         if let Some(relays) = &self.relays {
             relays.user_changed(user).await;
         }
+    }
+
+    /// Has a machine that fetches its configuration learn that no user has it any more, under the id that it has in `before`.
+    async fn tell_former_machine(&self, before: &UserRecord) {
+        let fetches = before.config_fetched_at.is_some();
+        let Some(controllers) = self.controllers.as_ref().filter(|_| fetches) else {
+            return;
+        };
+        let user = before.user.masked();
+        let error: BoxError = match timeout(FORMER_MACHINE_LIMIT, controllers.reload(before)).await
+        {
+            Ok(Ok(_)) => {
+                info!(user.id = %user, "The former machine of {user} removes its credentials");
+                return;
+            }
+            Ok(Err(error)) => error,
+            Err(elapsed) => elapsed.into(),
+        };
+        let error = &*error as &dyn std::error::Error;
+        warn!(
+            user.id = %user, error,
+            "Could not tell the former machine of {user}: it removes its credentials when it asks, within an hour"
+        );
     }
 
     /// The base URL of the pages.

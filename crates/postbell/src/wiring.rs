@@ -29,8 +29,8 @@ use tokio::sync::Notify;
 use tracing::{error, info};
 
 use self::alerts::{AlertPorts, AlertService, alerts};
-pub(crate) use self::platform::operator_client;
 pub use self::platform::{PlatformService, platform, relay_and_platform, sign_in_links};
+pub(crate) use self::platform::{controllers, operator_client};
 use self::service_manager::ServiceManager;
 use self::stop_signals::StopSignals;
 pub use self::stop_signals::stop_signal;

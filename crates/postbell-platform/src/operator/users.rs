@@ -185,16 +185,11 @@ impl Perform<ChangeUser> for Operator {
         if has_machine {
             self.user_record(&user, by).await?;
         }
-        let switch = notifications.map(|is_on| {
-            let wanted = if is_on {
-                Notifications::On
-            } else {
-                Notifications::Off
-            };
-            Change::Notifications(wanted)
-        });
+        let switch = notifications.map(switched);
         let users = self.ports.users(by);
+        let mut before = None;
         let changed = update_user(&*users, &user, None, &*self.clock, |record| {
+            before = Some(record.clone());
             if let Some(location) = &location {
                 record.move_to(location.clone());
             }
@@ -216,6 +211,9 @@ impl Perform<ChangeUser> for Operator {
         // They have the machine of their user.
         for account in users.accounts_of(std::slice::from_ref(&user)).await? {
             self.user_changed(&account.user).await;
+        }
+        if let Some(before) = before.filter(|before| before.sandbox_id != record.sandbox_id) {
+            self.tell_former_machine(&before).await;
         }
         self.status(record, by).await
     }
@@ -248,6 +246,15 @@ impl Perform<RemoveUser> for Operator {
             }
         }
     }
+}
+
+/// The change that turns notifications on or off.
+const fn switched(is_on: bool) -> Change {
+    Change::Notifications(if is_on {
+        Notifications::On
+    } else {
+        Notifications::Off
+    })
 }
 
 /// What an operator has to know of the permissions of several accounts.
@@ -288,6 +295,9 @@ impl Operator {
                 Err(UsersError::Changed { .. }) if rounds < MOST_ROUNDS => rounds += 1,
                 ended => {
                     removed = ended?;
+                    if removed && record.owner.is_none() {
+                        self.tell_former_machine(&record).await;
+                    }
                     break;
                 }
             }

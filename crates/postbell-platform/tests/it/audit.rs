@@ -227,6 +227,7 @@ async fn with_relay(relay: Option<MemoryStore>) -> TestPages {
         }),
         client: None,
         relays: None,
+        controllers: None,
         url: None,
         user_tokens: None,
         gateway_tokens: None,

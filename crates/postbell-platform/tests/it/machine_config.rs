@@ -158,6 +158,30 @@ async fn the_machine_of_a_removed_user_has_no_access_to_the_next_one_with_the_id
     assert_eq!(world.record("eve").await.sandbox_id.as_str(), "eve");
 }
 
+/// It removes the credentials at once, in place of asking for its configuration within an hour.
+#[tokio::test]
+async fn a_machine_that_loses_its_user_or_its_id_is_told() {
+    let world = TestPlatform::new().await;
+    world.connect("ann").await;
+    let answers: Answers = Arc::new(Mutex::new((200, json!({"ok": true}), 0)));
+    let (url, _serving) = controller(&answers).await;
+    move_to(&world, &url).await;
+    let renamed = json!({ "userId": "ann", "sandboxId": "sandbox-2" });
+    operate::<ChangeUser>(&world, renamed).await;
+    assert_eq!(answers.lock().2, 0, "it does not fetch its configuration");
+    let token = gateway_token("sandbox-2");
+    assert_eq!(fetch_as(&world, "sandbox-2", &token).await.0, 200);
+    for (number, renamed) in [
+        (1, json!({ "userId": "ann", "sandboxId": "sandbox-3" })),
+        (1, json!({ "userId": "ann", "wakeOnMail": true })),
+    ] {
+        operate::<ChangeUser>(&world, renamed).await;
+        assert_eq!(answers.lock().2, number);
+    }
+    operate::<RemoveUser>(&world, json!({ "userId": "ann" })).await;
+    assert_eq!(answers.lock().2, 2);
+}
+
 #[tokio::test]
 async fn an_import_compares_the_sandbox_ids_that_users_get() {
     let world = TestPlatform::new().await;

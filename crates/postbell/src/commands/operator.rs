@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 use postbell_core::{Actor, AuditedPorts, Clock, UserId};
 use postbell_http::read_response;
 use postbell_platform::{
-    OperatedQueue, Operator, OperatorClient, OperatorError, Perform, UserTokens, system_random,
+    Controllers, OperatedQueue, Operator, OperatorClient, OperatorError, Perform, UserTokens,
+    system_random,
 };
 use postbell_protocol::api::Problem;
 use postbell_protocol::api::operator::{Operation, ShowUser};
@@ -23,7 +24,7 @@ use super::open_users;
 use crate::cli::RemoteArgs;
 use crate::config::{Config, Env};
 use crate::console::Console;
-use crate::wiring::operator_client;
+use crate::wiring::{self, operator_client};
 
 /// The variable with the API key, which no argument holds: process lists show arguments.
 const KEY_VARIABLE: &str = "POSTBELL_OPERATOR_KEY";
@@ -98,6 +99,7 @@ impl Target {
                 queue: queue(&config, access)?,
                 client,
                 relays: None,
+                controllers: controllers(&config, access, &clock)?,
                 url: config.platform.url().ok(),
                 user_tokens: secret.map(UserTokens::new),
                 gateway_tokens: secret.map(GatewayTokens::new),
@@ -183,6 +185,20 @@ fn ports(config: &Config, access: Access, clock: &Arc<dyn Clock>) -> anyhow::Res
         _ => None,
     };
     Ok((Arc::new(users), client))
+}
+
+/// Reaches the machines of users whom a command removes.
+fn controllers(
+    config: &Config,
+    access: Access,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Option<Arc<dyn Controllers>>> {
+    let is_write = matches!(access, Access::Write | Access::WriteBoth);
+    if !is_write || config.platform.gateway_secret.is_none() {
+        return Ok(None);
+    }
+    let client = postbell_http::client()?;
+    wiring::controllers(config, &client, clock).map(Some)
 }
 
 fn queue(config: &Config, access: Access) -> anyhow::Result<Option<OperatedQueue>> {

@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use self::machines::MachineParts;
+pub(crate) use self::machines::controllers;
 pub(crate) use self::operator_client::operator_client;
 pub use self::pages::sign_in_links;
 use super::alerts::{AlertPorts, AlertService, alerts, users_client};
@@ -368,7 +369,7 @@ fn service(config: &Config, ports: PlatformPorts) -> anyhow::Result<PlatformServ
     let ports = queue.as_ref().map(|queue| Arc::clone(&queue.ports));
     let (users, reconciler) =
         user_service(&store, fleet, &relays, &machines, shared, ports, &clock);
-    let operator = operator::operator_of(settings, &store, queue, google, &relays, &clock)?;
+    let operator = operator::build(settings, &store, queue, google, &relays, &machines, &clock)?;
     let api = operator::ApiPorts {
         store: &store,
         users: &users,

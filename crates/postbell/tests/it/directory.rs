@@ -106,6 +106,7 @@ fn operator(ports: Arc<MemoryStore>, clock: Arc<dyn Clock>) -> Operator {
         queue: None,
         client: None,
         relays: None,
+        controllers: None,
         url: None,
         user_tokens: None,
         gateway_tokens: None,

@@ -86,6 +86,27 @@ fn card(account: &View, session: &Session) -> Markup {
             is_on: record.notifications_enabled,
             account: Some(&record.user),
         }.markup(session))
+        (actions(account, session, end))
+        details id={ "disconnecting-" (end) } class="confirm" {
+            summary aria-label={ "Disconnect " (label) "…" } { "Disconnect…" }
+            form method="post" action="/bot/disconnect" {
+                (form_token(session))
+                input type="hidden" name=(ACCOUNT) value=(record.user);
+                p {
+                    "Postbell deletes the credentials and its position in this mailbox. Your other accounts stay connected. "
+                    @if account.is_renewed_here { "Google takes the permission back." }
+                    @else { "The permission stays in this Google account until you remove it there." }
+                }
+                button id={ "disconnect-" (end) } class="danger" aria-label={ "Disconnect " (label) } { "Disconnect this account" }
+            }
+        }
+    }
+}
+
+/// What can be done with an account, beside disconnecting it.
+fn actions(account: &View, session: &Session, end: &str) -> Markup {
+    let (record, label) = (&account.record, account.label());
+    html! {
         @if account.mail.is_some() && record.notifications_enabled {
             form method="post" action="/bot/test" class="again" {
                 (form_token(session))
@@ -107,19 +128,6 @@ fn card(account: &View, session: &Session) -> Markup {
                 button id={ "own-project-" (end) } class="quiet" aria-label={ "Connect " (label) " again with your own project" } {
                     @if account.has_operator_client { "Connect again with your own project" } @else { "Connect again" }
                 }
-            }
-        }
-        details id={ "disconnecting-" (end) } class="confirm" {
-            summary aria-label={ "Disconnect " (label) "…" } { "Disconnect…" }
-            form method="post" action="/bot/disconnect" {
-                (form_token(session))
-                input type="hidden" name=(ACCOUNT) value=(record.user);
-                p {
-                    "Postbell deletes the credentials and its position in this mailbox. Your other accounts stay connected. "
-                    @if account.is_renewed_here { "Google takes the permission back." }
-                    @else { "The permission stays in this Google account until you remove it there." }
-                }
-                button id={ "disconnect-" (end) } class="danger" aria-label={ "Disconnect " (label) } { "Disconnect this account" }
             }
         }
     }

@@ -48,6 +48,7 @@ pub(super) fn operated_by(
         }),
         client,
         relays: Some(Arc::clone(relays) as Arc<dyn Relays>),
+        controllers: Some(Arc::new(controllers())),
         url: Some("https://bell.example.com".parse().unwrap()),
         user_tokens: Some(UserTokens::new(&GATEWAY_SECRET.into())),
         gateway_tokens: Some(GatewayTokens::new(&GATEWAY_SECRET.into())),

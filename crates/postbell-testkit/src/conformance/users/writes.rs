@@ -4,7 +4,8 @@ use super::{SECOND, T0, add, add_connected, connection, get, new, remove, user};
 use crate::PausedClock;
 use crate::UserStore;
 use postbell_core::{
-    InstanceStatus, MachineLocation, MailProblem, NewUser, ProblemCode, UsersError, update_user,
+    InstanceStatus, MachineLocation, MailProblem, NewUser, ProblemCode, StoredCredentials,
+    UsersError, update_user,
 };
 
 /// With all fields.

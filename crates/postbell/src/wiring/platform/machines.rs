@@ -27,11 +27,7 @@ pub(super) fn parts(
     client: &Client,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<MachineParts> {
-    let machine = machine(&config.relay, client.clone(), Arc::clone(clock))?;
-    let tokens = GatewayTokens::new(config.platform.gateway_secret()?);
-    let url = Box::new(move |location: &MachineLocation| machine.controller(location));
-    let controllers: Arc<dyn Controllers> =
-        Arc::new(HttpControllers::new(client.clone(), url, tokens));
+    let controllers = controllers(config, client, clock)?;
     Ok(MachineParts {
         tarballs: Tarballs {
             credentials: store.credentials(),
@@ -44,4 +40,17 @@ pub(super) fn parts(
         },
         controllers,
     })
+}
+
+/// The controllers on the machines.
+pub(crate) fn controllers(
+    config: &Config,
+    client: &Client,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<dyn Controllers>> {
+    let machine = machine(&config.relay, client.clone(), Arc::clone(clock))?;
+    let tokens = GatewayTokens::new(config.platform.gateway_secret()?);
+    let url = Box::new(move |location: &MachineLocation| machine.controller(location));
+    let controllers = HttpControllers::new(client.clone(), url, tokens);
+    Ok(Arc::new(controllers))
 }

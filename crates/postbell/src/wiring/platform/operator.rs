@@ -13,6 +13,7 @@ use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_store::Store;
 
 use super::InProcessRelay;
+use super::machines::MachineParts;
 use crate::config::{Config, PlatformConfig};
 
 /// How long relays may remember an answer: if `platform.relay_urls` names them, they are notified of a change,
@@ -45,12 +46,13 @@ pub(super) fn operated_queue(
 }
 
 /// Builds what does the operations of operators.
-pub(super) fn operator_of(
+pub(super) fn build(
     settings: &PlatformConfig,
     store: &Store,
     queue: Option<OperatedQueue>,
     client: Option<Arc<OperatorClient>>,
     relays: &Arc<dyn Relays>,
+    machines: &MachineParts,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<Operator>> {
     Ok(Arc::new(Operator {
@@ -58,6 +60,7 @@ pub(super) fn operator_of(
         queue,
         client,
         relays: Some(Arc::clone(relays)),
+        controllers: Some(Arc::clone(&machines.controllers)),
         url: Some(settings.url()?),
         user_tokens: Some(UserTokens::new(settings.gateway_secret()?)),
         gateway_tokens: Some(GatewayTokens::new(settings.gateway_secret()?)),
