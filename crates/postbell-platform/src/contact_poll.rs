@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(since(&[true]).await, None);
         assert!(!never_seen().await, "it has answered");
         assert_eq!(since(&[false, true]).await, None, "it was restarting");
-        let lost = T0 + SECOND_TRY;
+        let lost = T0 + SECOND_TRY * 2;
         assert_eq!(since(&[false, false]).await, Some(lost));
         assert_eq!(since(&[false]).await, Some(lost), "since the first time");
         assert_eq!(since(&[true]).await, None);
