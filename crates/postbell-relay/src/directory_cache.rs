@@ -27,8 +27,8 @@ const OWNERS_FRESH: Duration = Duration::from_secs(1);
 /// How long an answer is used while the directory cannot be reached.
 const STALE: Duration = Duration::from_secs(60 * 60);
 
-/// The capacity for each kind of answer. A user takes some 750 bytes, so that a relay with as many active ones stays below 60 MB.
-const CAPACITY: usize = 32_768;
+/// The capacity for each kind of answer. A user takes some 500 bytes, so that a relay with as many active ones stays below 60 MB.
+const CAPACITY: usize = 20_480;
 
 /// The user directory with a cache.
 ///
