@@ -98,6 +98,12 @@ impl CredentialEnvelope {
         })
     }
 
+    /// The length of what is encrypted, in base64.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.encrypted_data.len()
+    }
+
     /// Checks the envelope's form without decrypting it.
     ///
     /// # Errors

@@ -16,6 +16,9 @@ use crate::{Changed, NewConnection, SyncOutcome};
 /// The largest body: `gog`'s configuration has a few kilobytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 
+/// The largest credentials of a further account, encrypted and in base64: a machine fetches those of all accounts at once.
+const FURTHER_LIMIT: usize = 64 * 1024;
+
 /// Validates an offer. A platform without a key cannot tell what it contains.
 fn new_connection(
     offer: CredentialsOffer,
@@ -28,6 +31,11 @@ fn new_connection(
     let offered = offer.credentials().map_err(|_| EXPECTED)?;
     let envelope = offered.gog_config_tarball;
     envelope.check().map_err(ApiError::Invalid)?;
+    if is_further && envelope.size() > FURTHER_LIMIT {
+        return Err(ApiError::Invalid(
+            "googleCredentials: expected at most 64 KiB of encryptedData for a further account",
+        ));
+    }
     if let Some(key) = key {
         key.check_tarball(&envelope).map_err(not_decrypted)?;
     }

@@ -320,7 +320,19 @@ async fn a_setup_tool_connects_and_disconnects_a_further_account() {
     assert_eq!(shown["email"], ANN);
     assert_eq!(shown["furtherAccounts"][0]["userId"], team.user.to_string());
     offer["googleCredentials"]["email"] = Value::Null;
-    assert_eq!(world.ask_as("ann", Method::POST, path, offer).await.0, 400);
+    assert_eq!(
+        world
+            .ask_as("ann", Method::POST, path, offer.clone())
+            .await
+            .0,
+        400
+    );
+    // A machine fetches the credentials of all accounts at once.
+    offer["googleCredentials"]["email"] = "third@example.com".into();
+    offer["googleCredentials"]["gogConfigTarball"]["encryptedData"] = "A".repeat(96 * 1024).into();
+    let (status, refused) = world.ask_as("ann", Method::POST, path, offer).await;
+    let text = refused["error"].as_str().unwrap();
+    assert!(status == 400 && text.contains("64 KiB"), "{text}");
 
     let one = format!("{path}?account={}", team.user);
     assert_eq!(
