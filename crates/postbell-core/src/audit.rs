@@ -47,6 +47,8 @@ pub enum AuditAction {
     RevokeToken,
     /// The token of a user's machine was shown.
     ShowMachineToken,
+    /// A machine lost a sandbox id that is the id of this user, and was another user's.
+    EndMachine,
     /// A dead letter was made pending again.
     ReplayDeadLetter,
     /// Dead letters were deleted.
@@ -146,6 +148,7 @@ impl AuditAction {
             Self::IssueToken => "token.issue",
             Self::RevokeToken => "token.revoke",
             Self::ShowMachineToken => "machine_token.show",
+            Self::EndMachine => "machine.end",
             Self::ReplayDeadLetter => "dead_letter.replay",
             Self::DropDeadLetter => "dead_letter.drop",
             Self::AddAlertTarget => "alert_target.add",

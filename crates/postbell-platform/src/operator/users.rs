@@ -183,7 +183,13 @@ impl Perform<ChangeUser> for Operator {
             || machine.status.is_some()
             || wake_on_mail.is_some();
         if has_machine {
-            self.user_record(&user, by).await?;
+            let record = self.user_record(&user, by).await?;
+            if sandbox_id
+                .as_ref()
+                .is_some_and(|id| *id != record.sandbox_id)
+            {
+                self.note_former_machine(&record, by).await?;
+            }
         }
         let switch = notifications.map(switched);
         let users = self.ports.users(by);
@@ -291,6 +297,7 @@ impl Operator {
             permission = worst(permission, ended);
             // A user who is added later with the same id must not inherit a link.
             self.ports.sessions(by).revoke_user(user).await?;
+            self.note_former_machine(&record, by).await?;
             match users.remove(&record).await {
                 Err(UsersError::Changed { .. }) if rounds < MOST_ROUNDS => rounds += 1,
                 ended => {
@@ -327,16 +334,30 @@ impl Operator {
         Ok(new)
     }
 
+    /// Records that a machine loses a sandbox id that is not the id of its user, but may be that of a later one.
+    async fn note_former_machine(&self, record: &UserRecord, by: &Actor) -> Result<(), StoreError> {
+        let named = UserId::try_from(record.sandbox_id.as_str().to_owned());
+        let named = named.ok().filter(|named| *named != record.user);
+        if let (Some(named), None) = (named, &record.owner) {
+            let detail = format!("of {}", record.user);
+            let audit = self.ports.audit_log();
+            let action = AuditAction::EndMachine;
+            audit.append(by, action, Some(&named), &detail).await?;
+        }
+        Ok(())
+    }
+
     /// Gives a new user for whom the operator has named no sandbox id one with a random end, if a user with the same id was
-    /// removed before: that user's machine may still have a token for the former id. The audit log knows for a year.
+    /// removed before, or a machine had it as its sandbox id: that machine may still have a token for it. The audit log
+    /// knows for a year.
     pub(super) async fn avoid_former_machine(
         &self,
         new: &mut NewUser,
     ) -> Result<(), OperatorError> {
         let audit = self.ports.audit_log();
         let entries = audit.entries(Some(&new.user), None, ENTRIES_READ).await?;
-        let removal = AuditAction::RemoveUser.as_str();
-        if entries.iter().any(|entry| entry.action == removal) {
+        let ends = [AuditAction::RemoveUser, AuditAction::EndMachine].map(AuditAction::as_str);
+        if entries.iter().any(|entry| ends.contains(&&*entry.action)) {
             new.sandbox_id = self.new_sandbox_id(&new.user)?;
         }
         Ok(())

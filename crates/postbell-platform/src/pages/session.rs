@@ -22,9 +22,13 @@ const OPERATOR_SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Session {
     pub(super) principal: Principal,
-    /// The address that gives access to the user, if access depends on it: one in the configuration, or a further account's.
+    /// The address that gives access to the user, if access depends on one.
     #[serde(default)]
     allowed: Option<EmailAddress>,
+    /// Whether that is the address of the account in the user's own record. Who signs in with it may disconnect it, and
+    /// connect it again; another account in its place ends the session.
+    #[serde(default)]
+    is_own: bool,
     /// The epoch of the principal. The session ends when the stored epoch is greater.
     epoch: i64,
     started_at: Timestamp,
@@ -49,15 +53,22 @@ pub(super) struct OperatorSession {
     pub(super) session: Session,
 }
 
+/// The address with which somebody has signed in.
+pub(super) struct GivenBy {
+    pub(super) address: EmailAddress,
+    /// Whether it is that of the account in the user's own record.
+    pub(super) is_own: bool,
+}
+
 impl Session {
     /// Starts a session and redirects to its first page. Returns `None` if the principal has no page.
     ///
-    /// `allowed` is the address that gives access as long as it is in the configuration, or is a further account's. The audit log says in
-    /// which `way` the principal has signed in.
+    /// `given` is the address that gives access, if access depends on one. The audit log says in which `way` the principal has
+    /// signed in.
     pub(super) async fn start(
         pages: &Pages,
         principal: Principal,
-        allowed: Option<EmailAddress>,
+        given: Option<GivenBy>,
         origin: String,
         way: &str,
     ) -> Result<Option<Response>, PageError> {
@@ -69,7 +80,8 @@ impl Session {
         };
         let session = Self {
             epoch: epoch(pages, &principal).await?,
-            allowed,
+            is_own: given.as_ref().is_some_and(|given| given.is_own),
+            allowed: given.map(|given| given.address),
             started_at: now,
             expires_at: now + lifetime,
             form_token: random_text(&pages.parts().links.random),
@@ -149,7 +161,7 @@ impl Session {
             && epoch(pages, &self.principal).await? == self.epoch)
     }
 
-    /// Returns whether the address that gave access is still in the configuration or is that of the connected mailbox.
+    /// Returns whether the address that gave access is still in the configuration or is that of a connected mailbox.
     /// Operators have access to every user.
     async fn is_allowed_still(&self, pages: &Pages) -> Result<bool, PageError> {
         let (Some(address), Some(user)) = (&self.allowed, &self.principal.user) else {
@@ -160,7 +172,14 @@ impl Session {
             return Ok(true);
         }
         let mailboxes = &pages.parts().mailboxes;
-        Ok(mailboxes.is_proven_of_bot(user, address).await?)
+        if mailboxes.is_proven_of_bot(user, address).await? {
+            return Ok(true);
+        }
+        let record = pages.users().fleet.get(user).await?;
+        let google = record.and_then(|record| record.google);
+        let email = google.and_then(|google| google.email);
+        let is_replaced = email.is_some_and(|email| !email.is_same_mailbox(address.as_str()));
+        Ok(self.is_own && !is_replaced)
     }
 
     /// Returns the record of the session's user. `None` if the user was removed since the session

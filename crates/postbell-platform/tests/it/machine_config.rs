@@ -158,6 +158,26 @@ async fn the_machine_of_a_removed_user_has_no_access_to_the_next_one_with_the_id
     assert_eq!(world.record("eve").await.sandbox_id.as_str(), "eve");
 }
 
+#[tokio::test]
+async fn a_machine_that_an_operator_named_like_a_later_user_has_no_access_to_that_user() {
+    let world = TestPlatform::new().await;
+    for (user, later, end) in [("bob", "dave", "rename"), ("cid", "fay", "remove")] {
+        let named = json!({ "userId": user, "sandboxId": later });
+        operate::<AddUser>(&world, named).await;
+        match end {
+            "rename" => {
+                let renamed = json!({ "userId": user, "newSandboxId": true });
+                drop(operate::<ChangeUser>(&world, renamed).await);
+            }
+            _ => drop(operate::<RemoveUser>(&world, json!({ "userId": user })).await),
+        }
+        let added = operate::<AddUser>(&world, json!({ "userId": later })).await;
+        assert_ne!(added.sandbox_id, later);
+        let (status, answer) = fetch_as(&world, later, &gateway_token(later)).await;
+        assert_eq!(status, 410, "{answer}");
+    }
+}
+
 /// It removes the credentials at once, in place of asking for its configuration within an hour.
 #[tokio::test]
 async fn a_machine_that_loses_its_user_or_its_id_is_told() {

@@ -8,12 +8,12 @@ use postbell_google::{IdTokenVerifier, SignIn, SigningKeys};
 use postbell_platform::SignInAccess;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use reqwest::redirect::Policy;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::mailbox_users::{connect, connect_further};
 use crate::test_browser::{Answer, Browser, SignInWays, TestPages};
-use crate::test_platform::{TestPlatform, sandbox};
+use crate::test_platform::{TestPlatform, google_credentials, sandbox};
 
 /// The sandbox's first OAuth client is a desktop app's, so redirects go to this machine.
 const URL: &str = "http://localhost:8081";
@@ -316,6 +316,20 @@ async fn withdrawn_access_ends_the_session() {
         again.with_cookies(browser.cookies());
         assert_eq!(again.get("/bot").await.leads_to(), leads_to);
     }
+
+    // Who disconnects the account can connect it again, and is signed out by another one in its place.
+    let ann = pages.browser();
+    ann.with_cookies(browsers[1].cookies());
+    let path = "/api/platform/google-credentials";
+    let disconnected = format!("{path}?userId=ann");
+    let disconnected = pages.world.ask(Method::DELETE, &disconnected, json!(null));
+    assert_eq!(disconnected.await.0, 200);
+    assert_eq!(ann.get("/bot").await.leads_to(), "");
+    let mut other = google_credentials();
+    other["email"] = "boss@example.com".into();
+    let other = json!({ "userId": "ann", "googleCredentials": other });
+    assert_eq!(pages.world.ask(Method::POST, path, other).await.0, 200);
+    assert_eq!(ann.get("/bot").await.leads_to(), "/sign-in");
     sandbox.stop().await;
 }
 

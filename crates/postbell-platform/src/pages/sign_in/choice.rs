@@ -10,7 +10,7 @@ use postbell_core::{EmailAddress, Principal, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use super::google::revocable;
+use super::google::given_by;
 use super::log_name;
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::SameOriginForm;
@@ -93,8 +93,8 @@ pub(super) async fn choose(
     principal.user = Some(user.ok_or(PageError::InvalidForm)?);
     let name = log_name(&principal);
     pages.count_change(&principal)?;
-    let allowed = revocable(&pages, principal.user.as_ref(), address).await?;
-    let started = Session::start(&pages, principal, allowed, origin, &way).await?;
+    let given = given_by(&pages, principal.user.as_ref(), address).await?;
+    let started = Session::start(&pages, principal, given, origin, &way).await?;
     let started = started.ok_or(EXPIRED)?;
     info!(principal = name, way, "Signed in");
     let remove = pages.cookies().remove(CookieName::BotChoice);

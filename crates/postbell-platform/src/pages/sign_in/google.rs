@@ -17,7 +17,7 @@ use super::{choice, log_name};
 use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::SameOriginForm;
 use crate::pages::extract::{Origin, QueryParams};
-use crate::pages::session::Session;
+use crate::pages::session::{GivenBy, Session};
 use crate::pages::{PageError, Pages};
 use crate::random::random_text;
 
@@ -216,24 +216,23 @@ async fn finish(
     }
     let name = log_name(&principal);
     pages.count_change(&principal)?;
-    let allowed = revocable(pages, principal.user.as_ref(), address).await?;
-    let started = Session::start(pages, principal, allowed, origin, &way).await?;
+    let given = given_by(pages, principal.user.as_ref(), address).await?;
+    let started = Session::start(pages, principal, given, origin, &way).await?;
     let started = started.ok_or(NO_ACCESS)?;
     info!(principal = name, way, "Signed in");
     Ok((remove, started).into_response())
 }
 
-/// Returns the address if the session ends with what it is now: an address of the configuration, or a further account. Who signs
-/// in with the account of the user's own record may disconnect it, and connect it again.
-pub(super) async fn revocable(
+/// Returns what the session of a user depends on: an address of the configuration, or a connected account.
+pub(super) async fn given_by(
     pages: &Pages,
     user: Option<&UserId>,
     address: EmailAddress,
-) -> Result<Option<EmailAddress>, PageError> {
+) -> Result<Option<GivenBy>, PageError> {
     let Some(user) = user else { return Ok(None) };
     let is_allowed = pages.parts().access.allowed.get(&address) == Some(user);
     let is_own = !is_allowed && pages.parts().mailboxes.is_proven(user, &address).await?;
-    Ok(Some(address).filter(|_| !is_own))
+    Ok(Some(GivenBy { address, is_own }))
 }
 
 /// Returns whose bots an address opens, by the connected accounts and the configuration, and what it is beside that.
