@@ -160,19 +160,21 @@ impl Run<'_> {
                     .await;
                 format!("{raised:?}")
             }
-            Step::Remove { user: number } => {
-                // As it was read last, or as it is.
-                let user = user(number);
-                let mut read = self.read.iter().rev();
-                let record = match read.find(|record| record.user == user) {
-                    Some(read) => Some(read.clone()),
-                    None => store.users.get(&user).await.unwrap(),
-                };
-                match record {
-                    Some(record) => format!("{:?}", store.users.remove(&record).await),
-                    None => String::new(),
-                }
-            }
+            Step::Remove { user: number } => self.remove(user(number)).await,
+        }
+    }
+
+    /// Removes a record as it was read last, or as it is.
+    async fn remove(&self, user: UserId) -> String {
+        let users = &self.store.users;
+        let mut read = self.read.iter().rev();
+        let record = match read.find(|record| record.user == user) {
+            Some(read) => Some(read.clone()),
+            None => users.get(&user).await.unwrap(),
+        };
+        match record {
+            Some(record) => format!("{:?}", users.remove(&record).await),
+            None => String::new(),
         }
     }
 
