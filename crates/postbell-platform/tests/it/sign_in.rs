@@ -319,7 +319,8 @@ async fn withdrawn_access_ends_the_session() {
 
     // Who disconnects the account can connect it again, and is signed out by another one in its place.
     let ann = pages.browser();
-    ann.with_cookies(browsers[1].cookies());
+    let back = consent(&ann, &sandbox, "ann@example.com").await;
+    assert_eq!(come_back(&ann, &back).await.leads_to(), "/bot");
     let path = "/api/platform/google-credentials";
     let disconnected = format!("{path}?userId=ann");
     let disconnected = pages.world.ask(Method::DELETE, &disconnected, json!(null));
