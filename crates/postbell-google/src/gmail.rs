@@ -139,6 +139,13 @@ impl Gmail {
         &self.tokens
     }
 
+    /// The mailbox of the credentials that are stored now, if Google has refused the present ones and these are others.
+    pub async fn of_stored(&self) -> Option<Self> {
+        let tokens = Arc::new(self.tokens.of_stored().await?);
+        let (client, url) = (self.client.clone(), self.url.clone());
+        Some(Self::new(client, url, tokens, self.patience))
+    }
+
     /// The mailbox's address and its latest history id.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Access tokens (<https://developers.google.com/identity/protocols/oauth2>).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use postbell_core::{BoxError, Clock, Timestamp};
@@ -41,8 +41,8 @@ pub struct TokenSource {
     stored: Option<Arc<Stored>>,
     /// Whether Google has refused the credentials.
     is_refused: AtomicBool,
-    /// How often the credentials were replaced.
-    replacements: AtomicU64,
+    /// The stored credentials that [`has_new_stored`](Self::has_new_stored) has noticed last.
+    noticed: parking_lot::Mutex<Option<Credentials>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -123,7 +123,7 @@ impl TokenSource {
             credentials: parking_lot::Mutex::new(Arc::new(credentials.into())),
             stored: None,
             is_refused: AtomicBool::new(false),
-            replacements: AtomicU64::new(0),
+            noticed: parking_lot::Mutex::default(),
             clock,
         }
     }
@@ -136,7 +136,7 @@ impl TokenSource {
         Self { kept, ..self }
     }
 
-    /// Lets [`adopt_stored`](Self::adopt_stored) replace refused credentials by those that `stored` reads.
+    /// Lets [`of_stored`](Self::of_stored) find the credentials that `stored` reads.
     #[must_use]
     pub fn with_stored(
         self,
@@ -148,33 +148,33 @@ impl TokenSource {
         }
     }
 
-    /// Whether Google has refused the credentials, and others are stored now.
-    pub async fn has_other_stored(&self) -> bool {
-        self.other_stored().await.is_some()
+    /// Whether other credentials were stored since Google has refused the present ones. Says so once of each.
+    pub async fn has_new_stored(&self) -> bool {
+        let Some(other) = self.other_stored().await else {
+            return false;
+        };
+        let mut noticed = self.noticed.lock();
+        let is_new = noticed
+            .as_ref()
+            .is_none_or(|noticed| !noticed.is_same(&other));
+        *noticed = Some(other);
+        is_new
     }
 
-    /// Replaces refused credentials by others that are stored. They may open another mailbox:
-    /// [`replacements`](Self::replacements) counts.
-    pub async fn adopt_stored(&self) {
-        let Some(other) = self.other_stored().await else {
-            return;
-        };
+    /// A source for the credentials that are stored now, if Google has refused the present ones and these are others. They may
+    /// open another mailbox.
+    pub async fn of_stored(&self) -> Option<Self> {
+        let other = self.other_stored().await?;
+        let (client, url) = (self.client.clone(), self.url.clone());
+        Some(Self::new(client, url, other, Arc::clone(&self.clock)))
+    }
+
+    /// Takes over the credentials of another source.
+    pub async fn adopt(&self, other: &Self) {
         let mut kept = self.kept.lock().await;
-        *self.credentials.lock() = Arc::new(other);
+        *self.credentials.lock() = Arc::clone(&other.credentials.lock());
         *kept = Kept::Nothing;
         self.is_refused.store(false, Ordering::Relaxed);
-        self.replacements.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Treats the credentials as refused: they open another mailbox.
-    pub fn refuse(&self) {
-        self.is_refused.store(true, Ordering::Relaxed);
-    }
-
-    /// How often the credentials were replaced.
-    #[must_use]
-    pub fn replacements(&self) -> u64 {
-        self.replacements.load(Ordering::Relaxed)
     }
 
     async fn other_stored(&self) -> Option<Credentials> {

@@ -1,6 +1,5 @@
 //! The mailbox that a watcher reads: the configured address, and the one that Gmail names.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use postbell_core::EmailAddress;
@@ -22,8 +21,6 @@ struct Inner {
     configured: String,
     /// The mailbox's own address. Empty until Gmail has named it.
     confirmed: OnceLock<String>,
-    /// The replacement of the credentials that it was confirmed of.
-    replacement: AtomicU64,
 }
 
 /// How the configured address relates to the mailbox of the credentials.
@@ -67,7 +64,6 @@ impl MailboxIdentity {
         Self(Arc::new(Inner {
             configured: configured.to_owned(),
             confirmed: OnceLock::from(configured.to_owned()),
-            replacement: AtomicU64::new(0),
         }))
     }
 
@@ -77,7 +73,6 @@ impl MailboxIdentity {
         Self(Arc::new(Inner {
             configured: configured.to_owned(),
             confirmed: OnceLock::new(),
-            replacement: AtomicU64::new(0),
         }))
     }
 
@@ -88,10 +83,8 @@ impl MailboxIdentity {
         confirmed.unwrap_or(&self.0.configured)
     }
 
-    /// Whether the present credentials are known to open this mailbox.
-    pub(crate) fn is_confirmed(&self, gmail: &Gmail) -> bool {
-        let replacement = self.0.replacement.load(Ordering::Relaxed);
-        self.0.confirmed.get().is_some() && replacement == gmail.tokens().replacements()
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.0.confirmed.get().is_some()
     }
 
     /// Whether a notification names this mailbox.
@@ -99,35 +92,54 @@ impl MailboxIdentity {
         is_same(&self.0.configured, address) || is_same(self.address(), address)
     }
 
-    /// Asks Gmail whose mailbox the credentials open, once, and again after they were replaced.
+    /// Asks Gmail whose mailbox the credentials open, once.
     ///
     /// # Errors
     ///
     /// [`IdentityError`]; the next call asks again.
     pub async fn confirm(&self, gmail: &Gmail) -> Result<AddressMatch, IdentityError> {
-        if self.is_confirmed(gmail) {
+        if self.is_confirmed() {
             return Ok(AddressMatch::Same);
         }
-        let replacement = gmail.tokens().replacements();
+        self.ask(gmail).await
+    }
+
+    async fn ask(&self, gmail: &Gmail) -> Result<AddressMatch, IdentityError> {
         let found = gmail.profile().await?.email_address;
-        // The mailbox stays the one that it was.
-        let configured = self.0.confirmed.get().unwrap_or(&self.0.configured);
-        let kind = compare(configured, &found);
-        let kind = match kind {
-            Some(kind) => kind,
-            None if is_alias(gmail, configured).await? => AddressMatch::Alias,
-            None => {
-                gmail.tokens().refuse();
-                return Err(WrongAccount {
-                    configured: masked(configured),
-                    found: masked(&found),
-                }
-                .into());
-            }
+        let configured = &self.0.configured;
+        let kind = match self.0.confirmed.get() {
+            // Its own address is known: another one is of another mailbox, whatever aliases that has.
+            Some(confirmed) => compare(confirmed, &found),
+            None => match compare(configured, &found) {
+                None if is_alias(gmail, configured).await? => Some(AddressMatch::Alias),
+                kind => kind,
+            },
         };
+        let kind = kind.ok_or_else(|| WrongAccount {
+            configured: masked(configured),
+            found: masked(&found),
+        })?;
         let _ = self.0.confirmed.set(found);
-        self.0.replacement.store(replacement, Ordering::Relaxed);
         Ok(kind)
+    }
+
+    /// Takes the credentials that were stored since Google has refused the present ones, if they open this mailbox.
+    async fn take_stored(&self, gmail: &Gmail) -> Result<(), WrongAccount> {
+        let Some(stored) = gmail.of_stored().await else {
+            return Ok(());
+        };
+        match self.ask(&stored).await {
+            Ok(_) => {
+                gmail.tokens().adopt(stored.tokens()).await;
+                Ok(())
+            }
+            Err(IdentityError::WrongAccount(wrong)) => Err(wrong),
+            Err(IdentityError::Gmail(error)) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, "Could not try the credentials that are stored now");
+                Ok(())
+            }
+        }
     }
 
     /// Says that the configured address is not the one that is used. Empty unless it differs.
@@ -144,10 +156,10 @@ impl MailboxIdentity {
         }
     }
 
-    /// Confirms before a sync, with credentials that were stored since Google refused the former ones. An answer that does
-    /// not come keeps no mail back: only the credentials of another mailbox do, and new ones that may be.
+    /// Confirms before a sync. An answer that does not come keeps no mail back: only the credentials of
+    /// another mailbox do.
     pub(crate) async fn confirm_before_sync(&self, gmail: &Gmail) -> Result<(), SyncError> {
-        gmail.tokens().adopt_stored().await;
+        self.take_stored(gmail).await?;
         match self.confirm(gmail).await {
             Ok(AddressMatch::Same) => Ok(()),
             Ok(AddressMatch::Alias) => {
@@ -155,9 +167,6 @@ impl MailboxIdentity {
                 Ok(())
             }
             Err(IdentityError::WrongAccount(wrong)) => Err(wrong.into()),
-            Err(IdentityError::Gmail(error)) if gmail.tokens().replacements() > 0 => {
-                Err(error.into())
-            }
             Err(IdentityError::Gmail(error)) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(

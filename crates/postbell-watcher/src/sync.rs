@@ -130,7 +130,7 @@ impl SyncEngine {
     ///
     /// [`SyncError`] if Gmail did not answer, or the credentials belong to another mailbox.
     pub(crate) async fn confirm_account(&self) -> Result<(), SyncError> {
-        if self.settings.identity.is_confirmed(&self.mailbox.gmail) {
+        if self.settings.identity.is_confirmed() {
             return Ok(());
         }
         let confirmed = self.settings.identity.confirm(&self.mailbox.gmail).await;
@@ -212,11 +212,11 @@ impl SyncEngine {
         tokio::join!(sync_until_stopped(&self, &stop), requests, credentials);
     }
 
-    /// Requests a sync once other credentials are stored than those that Google has refused. The sync adopts them.
+    /// Requests a sync once other credentials are stored than those that Google has refused. The sync tries them.
     async fn notice_new_credentials(&self) {
         loop {
             sleep(CREDENTIALS_INTERVAL).await;
-            if self.mailbox.gmail.tokens().has_other_stored().await {
+            if self.mailbox.gmail.tokens().has_new_stored().await {
                 info!("Other credentials are stored: trying them");
                 self.signals.sync_again.notify_one();
             }

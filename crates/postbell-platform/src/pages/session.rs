@@ -15,6 +15,9 @@ use crate::random::random_text;
 /// How long a user's session lasts.
 const USER_SESSION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// How long a session by an account lasts at most while no account is connected.
+const DISCONNECTED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long an operator's session lasts: it gives access to every user.
 const OPERATOR_SESSION: Duration = Duration::from_secs(12 * 60 * 60);
 
@@ -26,7 +29,7 @@ pub(super) struct Session {
     #[serde(default)]
     allowed: Option<EmailAddress>,
     /// Whether that is the address of the account in the user's own record. Who signs in with it may disconnect it, and
-    /// connect it again; another account in its place ends the session.
+    /// connect it again within a day; another account in its place ends the session.
     #[serde(default)]
     is_own: bool,
     /// The epoch of the principal. The session ends when the stored epoch is greater.
@@ -176,10 +179,14 @@ impl Session {
             return Ok(true);
         }
         let record = pages.users().fleet.get(user).await?;
-        let google = record.and_then(|record| record.google);
-        let email = google.and_then(|google| google.email);
-        let is_replaced = email.is_some_and(|email| !email.is_same_mailbox(address.as_str()));
-        Ok(self.is_own && !is_replaced)
+        let is_here = match record.and_then(|record| record.google) {
+            Some(google) => google
+                .email
+                .is_some_and(|email| email.is_same_mailbox(address.as_str())),
+            // Between a disconnect and the next connection.
+            None => pages.now() < self.started_at + DISCONNECTED,
+        };
+        Ok(self.is_own && is_here)
     }
 
     /// Returns the record of the session's user. `None` if the user was removed since the session

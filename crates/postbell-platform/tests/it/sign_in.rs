@@ -326,6 +326,10 @@ async fn withdrawn_access_ends_the_session() {
     let disconnected = pages.world.ask(Method::DELETE, &disconnected, json!(null));
     assert_eq!(disconnected.await.0, 200);
     assert_eq!(ann.get("/bot").await.leads_to(), "");
+    pages.world.pass(Duration::from_secs(24 * 60 * 60));
+    assert_eq!(ann.get("/bot").await.leads_to(), "/sign-in");
+    pages.world.connect("ann").await;
+    assert_eq!(ann.get("/bot").await.leads_to(), "");
     let mut other = google_credentials();
     other["email"] = "boss@example.com".into();
     let other = json!({ "userId": "ann", "googleCredentials": other });

@@ -56,6 +56,8 @@ async fn a_watcher_takes_no_grant_of_another_mailbox() {
         .unwrap();
     world.sandbox.oauth().revoke(EMAIL);
     world.sync().await.unwrap_err();
+    // Bob also sends as Ann, as people with two mailboxes do.
+    gmail.add_alias("bob@example.com", EMAIL);
     world.store_grant("bob@example.com");
     let failed = world.sync().await.unwrap_err();
     assert!(failed.to_string().contains("belong to b…@"), "{failed}");
