@@ -90,7 +90,7 @@ impl AlertClient {
             return Err(SendError::NoMailServer);
         }
         let is_special = match &target.service {
-            Service::Mail(mail) => mail.is_in_private_network(),
+            Service::Mail(mail) => mail.is_in_private_network() || !mail.is_to_public_domains(),
             service => service.url().is_some_and(has_special_address),
         };
         if self.reach == Reach::PublicOnly && is_special {

@@ -161,6 +161,12 @@ impl MailTarget {
         })
     }
 
+    /// Whether the client's mail server would send to public domains only.
+    pub(crate) fn is_to_public_domains(&self) -> bool {
+        let mut to = self.to.iter();
+        self.server.is_some() || to.all(|to| is_public_domain(to.email.domain()))
+    }
+
     /// Whether it has no server of its own.
     pub(crate) const fn is_address_alone(&self) -> bool {
         self.server.is_none()
@@ -288,6 +294,27 @@ fn mailbox(address: &str) -> Result<Mailbox, InvalidTarget> {
     }
     let address = address.parse().map_err(|_| EXPECTED)?;
     Ok(Mailbox::new(None, address))
+}
+
+/// Whether mail to a domain leaves the network of its server, by its name: it has one, and not a name for private networks
+/// (<https://www.iana.org/assignments/special-use-domain-names>).
+fn is_public_domain(domain: &str) -> bool {
+    const PRIVATE: [&str; 9] = [
+        "arpa",
+        "corp",
+        "home",
+        "internal",
+        "lan",
+        "local",
+        "localdomain",
+        "localhost",
+        "onion",
+    ];
+    let domain = domain.trim_end_matches('.').to_ascii_lowercase();
+    let last = domain.rsplit_once('.').map(|(_, last)| last);
+    let is_number = |last: &str| last.bytes().all(|byte| byte.is_ascii_digit());
+    !domain.starts_with('[')
+        && last.is_some_and(|last| !PRIVATE.contains(&last) && !is_number(last))
 }
 
 fn login(url: &Url) -> Result<Option<(String, SecretString)>, InvalidTarget> {

@@ -203,7 +203,8 @@ impl Monitor {
         }
         let is_written = self.put(&written, alerts, now).await?;
         if is_written {
-            self.count_queued(user, kinds);
+            // All accounts of a bot report to the same targets.
+            self.count_queued(record.map_or(user, UserRecord::bot), kinds);
         }
         Ok(is_written)
     }
@@ -331,7 +332,7 @@ impl Monitor {
         if self
             .user_limit
             .lock()
-            .is_reached(user, self.parts.clock.now())
+            .is_reached(bot, self.parts.clock.now())
         {
             warn!(
                 user.id = %user.masked(), kind = %change.kind,

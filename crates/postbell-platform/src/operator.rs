@@ -31,7 +31,7 @@ pub(crate) use self::keys::digest_of;
 pub use self::keys::{ApiKey, ApiKeys};
 pub(crate) use self::users::{WATCH_ENDS_SOON, cursor_after, user_listing, with_accounts};
 use crate::random::Random;
-use crate::{ChangeError, Controllers, OperatorClient, Relays, UserTokens};
+use crate::{ChangeError, Controllers, OperatorClient, Relays, Reload, UserTokens};
 
 /// The page size if a request names none, and the greatest one.
 const PAGE: usize = 100;
@@ -187,10 +187,11 @@ impl Operator {
         let user = before.user.masked();
         let error: BoxError = match timeout(FORMER_MACHINE_LIMIT, controllers.reload(before)).await
         {
-            Ok(Ok(_)) => {
+            Ok(Ok(Reload::Done)) => {
                 info!(user.id = %user, "The former machine of {user} removes its credentials");
                 return;
             }
+            Ok(Ok(Reload::NotSupported)) => "it does not fetch its configuration".into(),
             Ok(Err(error)) => error,
             Err(elapsed) => elapsed.into(),
         };

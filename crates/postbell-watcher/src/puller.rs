@@ -219,7 +219,8 @@ impl Puller {
             error = error as &dyn std::error::Error,
             "Cannot pull from {name} (--subscription)"
         );
-        *progress.failed.lock() = Some((Instant::now(), problem(error)));
+        let is_of_one = self.syncs.len() == 1;
+        *progress.failed.lock() = Some((Instant::now(), problem(error, is_of_one)));
         progress.check.notify_one();
     }
 
@@ -263,8 +264,10 @@ impl Puller {
     }
 }
 
-fn problem(error: &PullError) -> Problem {
-    if let Some(TokenError::GrantRevoked) = error.token_error() {
+/// The problem of a failed pull. A subscription of several mailboxes is pulled with the credentials of one, whose grant is no
+/// concern of the others' owners.
+fn problem(error: &PullError, is_of_one: bool) -> Problem {
+    if let (Some(TokenError::GrantRevoked), true) = (error.token_error(), is_of_one) {
         return grant_revoked();
     }
     let code = match error {

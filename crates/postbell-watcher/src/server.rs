@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::routing::post;
 use futures_util::future::join_all;
-use postbell_core::{Clock, TraceContext};
+use postbell_core::{Clock, EmailAddress, TraceContext};
 use postbell_google::{MailboxChanged, PushBody};
 use postbell_http::{BodyError, bearer_token, read_body, trace_context};
 use postbell_protocol::routes::GOG_TOKEN;
@@ -146,8 +146,10 @@ impl Served {
 }
 
 fn contains(addresses: &[String], address: &str) -> bool {
-    let mut addresses = addresses.iter();
-    addresses.any(|one| one.eq_ignore_ascii_case(address))
+    let Ok(address) = address.parse::<EmailAddress>() else {
+        return false;
+    };
+    addresses.iter().any(|one| address.is_same_mailbox(one))
 }
 
 impl PushServers {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postbell_alerts::{AlertClient, Reach, SendError};
+use postbell_alerts::{AlertClient, AlertTarget, Reach, SendError};
 use postbell_core::SystemClock;
 use postbell_sandbox::MailServer;
 
@@ -79,6 +79,25 @@ async fn an_address_alone_gets_mail_by_the_clients_server() {
 
     let sent = client().send(&address, &event()).await;
     assert!(matches!(sent, Err(SendError::NoMailServer)), "{sent:?}");
+}
+
+#[tokio::test]
+async fn mail_by_the_clients_server_leaves_its_network() {
+    let server = MailServer::start().await.unwrap();
+    for address in [
+        "root@localhost",
+        "ann@intranet",
+        "ann@box.local",
+        "ann@10.0.0.5",
+        "ann@[10.0.0.5]",
+    ] {
+        let Ok(target) = address.parse::<AlertTarget>() else {
+            continue;
+        };
+        let sent = client_with(&server).send(&target, &event()).await;
+        assert!(matches!(sent, Err(SendError::NotPublic)), "{address}");
+    }
+    assert!(server.mails().is_empty());
 }
 
 #[tokio::test]

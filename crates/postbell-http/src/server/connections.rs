@@ -120,20 +120,18 @@ impl Connections {
         })
     }
 
-    /// Closes the connections that were idle all the time since the last call: also those on which a request's head has not
-    /// arrived completely since then.
+    /// Ends the connections that were idle all the time since the last call: also those on which a request's head has not
+    /// arrived completely since then. A request that has come meanwhile is answered.
     pub(super) fn close_unused(&self) {
-        self.open.lock().retain(|_, connection| {
+        for connection in self.open.lock().values() {
             let idle_since = connection.idle_since().unwrap_or_default();
             let before = connection
                 .was_idle_since
                 .swap(idle_since, Ordering::Relaxed);
-            let is_used = idle_since == 0 || idle_since != before;
-            if !is_used {
-                connection.evict();
+            if idle_since != 0 && idle_since == before {
+                connection.ending.cancel();
             }
-            is_used
-        });
+        }
     }
 
     fn number(&self) -> u64 {

@@ -18,12 +18,11 @@ use hyper::server::conn::http2::{self, Connection};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
+use super::App;
 use super::connection::{self, TrackedBody};
 use super::connections::Slot;
-use super::{App, HEAD_TIMEOUT};
 
 /// How many requests a client may have in flight on one connection.
 const MAX_STREAMS: u32 = 64;
@@ -62,19 +61,8 @@ pub(super) async fn serve(
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service(app, Arc::clone(&slot)));
-    let ending = slot.ending.run_until_cancelled(unused(&slot));
+    let ending = slot.ending.cancelled();
     connection::serve(pin!(serving), Connection::graceful_shutdown, &slot, ending).await;
-}
-
-/// Completes once the connection was idle all the time between two checks.
-async fn unused(slot: &Slot) {
-    loop {
-        let before = slot.idle_since();
-        sleep(HEAD_TIMEOUT).await;
-        if before.is_some() && slot.idle_since() == before {
-            return;
-        }
-    }
 }
 
 /// Starts the tasks of streams, which the server waits for when it stops.
@@ -128,6 +116,7 @@ mod tests {
     use axum::routing::get;
     use futures_util::stream;
     use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::time::sleep;
     use tokio_util::sync::CancellationToken;
 
     use super::super::connections::Connections;

@@ -160,10 +160,10 @@ pub(super) async fn open(
     }
 }
 
-/// Returns the mailbox of a webhook whose state has no cursor, as far as it can be read.
+/// Returns the mailbox of a webhook whose state has no cursor, or cannot be read.
 fn without_cursor(address: &str, env: &Env) -> Option<String> {
     let folder = state_folder(address, env).ok()?;
-    let state = StateFile::peek(&folder, address).ok()?;
+    let state = StateFile::peek(&folder, address).ok().flatten();
     let has_cursor = state.is_some_and(|state| state.history_id.is_some());
     (!has_cursor).then(|| mailbox_of(address).to_owned())
 }
