@@ -187,12 +187,6 @@ impl Slot {
     pub(super) fn is_evicted(&self) -> bool {
         self.connection.is_evicted.load(Ordering::Acquire)
     }
-
-    /// Returns the number of the moment since which the connection is idle, unless a request is in
-    /// flight. No other moment has that number.
-    pub(super) fn idle_since(&self) -> Option<u64> {
-        self.connection.idle_since()
-    }
 }
 
 impl InFlight {
@@ -295,13 +289,13 @@ mod tests {
     async fn a_connection_is_idle_once_the_last_of_its_requests_has_ended() {
         let connections = Connections::new(1, CancellationToken::new());
         let slot = take(&connections, ANN).await;
-        assert!(slot.idle_since().is_some());
+        assert!(slot.connection.idle_since().is_some());
         let requests = [slot.begin(), slot.begin()];
         let [first, second] = requests;
         drop(first);
-        assert_eq!(slot.idle_since(), None);
+        assert_eq!(slot.connection.idle_since(), None);
         drop(second);
-        assert!(slot.idle_since().is_some());
+        assert!(slot.connection.idle_since().is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -323,16 +317,18 @@ mod tests {
         let [unused, busy, used] = [ANN, ANN, BOB].map(|client| take(&connections, client));
         let slots = [unused.await, busy.await, used.await];
         let request = slots[1].begin();
+        let ended = || slots.each_ref().map(|slot| slot.ending.is_cancelled());
         connections.close_unused();
-        assert_eq!(evicted(&slots), [false, false, false]);
+        assert_eq!(ended(), [false, false, false]);
         drop(slots[2].begin());
         connections.close_unused();
-        assert_eq!(evicted(&slots), [true, false, false]);
+        assert_eq!(ended(), [true, false, false]);
         drop(request);
         connections.close_unused();
-        assert_eq!(evicted(&slots), [true, false, true]);
+        assert_eq!(ended(), [true, false, true]);
         connections.close_unused();
-        assert_eq!(evicted(&slots), [true, true, true]);
+        assert_eq!(ended(), [true, true, true]);
+        assert_eq!(evicted(&slots), [false; 3], "what has begun is answered");
     }
 
     #[test]
