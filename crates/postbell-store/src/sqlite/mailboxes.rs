@@ -130,6 +130,10 @@ impl Mailboxes {
         self.last = None;
     }
 
+    pub(super) fn remembers(&self, user: &UserId) -> bool {
+        self.by_user.contains_key(user)
+    }
+
     pub(super) fn forget(&mut self, user: &UserId) {
         self.by_user.remove(user);
     }

@@ -93,9 +93,11 @@ pub(super) fn accept(
     notification: &Notification,
     now: Timestamp,
 ) -> Result<Accepted> {
+    let is_remembered = db.mailboxes().remembers(&notification.user);
     let mut mailbox = mailboxes::load(db, &notification.user)?;
     let before = mailbox.row.as_ref().and_then(|row| row.accepted_at);
-    if before.is_some_and(|before| now - before < BUSY) {
+    // Of more than are remembered, each would be far from the last one at each push.
+    if is_remembered && before.is_some_and(|before| now - before < BUSY) {
         mailboxes::move_behind(db, &mut mailbox)?;
     }
     let accepted = mailbox.accept(notification, now);
