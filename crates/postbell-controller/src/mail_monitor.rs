@@ -71,7 +71,7 @@ pub(crate) struct FurtherMail {
     pub(crate) mail: MailboxMail,
 }
 
-/// What the platform is told.
+/// The report to the platform.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct News {
     pub(crate) first: MachineReport,
@@ -429,7 +429,7 @@ impl MailReport {
         first.filter(|_| self.further.is_empty())
     }
 
-    /// What the platform is told.
+    /// The report to the platform.
     pub(crate) fn news(&self) -> News {
         let further = self.further.iter().filter_map(|it| {
             Some(AccountReport {

@@ -68,7 +68,7 @@ pub struct DatabaseFacts {
     pub keys: &'static str,
     /// Its URL for messages.
     pub shown: String,
-    /// What it says about itself, or why it cannot be used.
+    /// Its own answer, or why it cannot be used.
     pub state: Result<DatabaseState, DatabaseProblem>,
 }
 

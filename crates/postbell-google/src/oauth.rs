@@ -46,7 +46,7 @@ pub struct TokenSource {
     clock: Arc<dyn Clock>,
 }
 
-/// Reads the credentials again from where they are stored. May block.
+/// Reads the stored credentials again. May block.
 type Stored = dyn Fn() -> Option<Credentials> + Send + Sync;
 
 enum Kept {

@@ -79,7 +79,7 @@ impl ContactPoll {
         let asked_at = self.clock.now();
         let mut answers = self.controllers.answers(&record).await;
         if !answers && record.never_seen && record.google.is_none() {
-            // Nobody waits for it yet: the user was only added.
+            // The user was only added, and expects nothing yet.
             return;
         }
         if !answers && record.unreachable_since.is_none() {

@@ -178,7 +178,7 @@ impl Operator {
         }
     }
 
-    /// Has a machine that fetches its configuration learn that no user has it any more, under the id that it has in `before`.
+    /// Has a machine that fetches its configuration learn that it has no user, under the id that it has in `before`.
     async fn tell_former_machine(&self, before: &UserRecord) {
         let fetches = before.config_fetched_at.is_some();
         let Some(controllers) = self.controllers.as_ref().filter(|_| fetches) else {

@@ -6,7 +6,7 @@ use crate::context::SetupContext;
 use crate::error::{Blocker, Result, SetupError};
 use crate::ui::{Event, Question, Ui};
 
-/// What is expected of a URL of the platform.
+/// The form that a URL of the platform must have.
 pub(crate) const URL: &str = "a URL, such as https://postbell.example.com";
 
 /// Asks until the answer can be parsed, up to five times, and says what was expected.

@@ -13,7 +13,7 @@ use crate::filter::Candidate;
 /// How long a message is kept. Gmail's quota counts each read for a minute, and labels may change.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// How many messages are kept: those of a call, and of the next one, which are read meanwhile.
+/// How many messages are kept: those of a call, and of the next one, which are read during the call.
 const MOST: usize = 200;
 
 /// The longest text that is kept, in bytes.

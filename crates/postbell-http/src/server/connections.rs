@@ -121,7 +121,7 @@ impl Connections {
     }
 
     /// Ends the connections that were idle all the time since the last call: also those on which a request's head has not
-    /// arrived completely since then. A request that has come meanwhile is answered.
+    /// arrived completely since then. A request that has come since then is answered.
     pub(super) fn close_unused(&self) {
         for connection in self.open.lock().values() {
             let idle_since = connection.idle_since().unwrap_or_default();

@@ -56,7 +56,7 @@ pub(super) struct OperatorSession {
     pub(super) session: Session,
 }
 
-/// The address with which somebody has signed in.
+/// The address of a sign-in.
 pub(super) struct GivenBy {
     pub(super) address: EmailAddress,
     /// Whether it is that of the account in the user's own record.

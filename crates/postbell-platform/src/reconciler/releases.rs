@@ -1,4 +1,4 @@
-//! The end of permissions that no user needs any more.
+//! The end of permissions that no user needs.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -21,7 +21,7 @@ pub struct ReplacedTexts {
     pub first: String,
 }
 
-/// What was replaced in the rows of a copy.
+/// The texts that were replaced in the rows of a copy.
 #[derive(Default)]
 pub(super) struct Replacements(BTreeMap<(&'static str, &'static str), ReplacedTexts>);
 

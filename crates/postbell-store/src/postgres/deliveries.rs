@@ -85,7 +85,7 @@ impl DeliveryQueue for PostgresDeliveries {
         lease: Duration,
         limit: usize,
     ) -> Result<Claimed, StoreError> {
-        // What was claimed without an answer is released first.
+        // Claims without an answer are released first.
         let last = self.last_claims().get(&relay).copied().unwrap_or_default();
         if last.has_failed {
             let released = self.database.write::<(), StoreError, _>(|db| async move {

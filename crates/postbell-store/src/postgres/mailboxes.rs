@@ -39,7 +39,7 @@ const EXHAUSTED: &str = "
     FROM dead_letter WHERE user_id = ANY($1) AND reason = 'exhausted'
     ORDER BY user_id, history_id DESC";
 
-/// A locked row stays where it is until its transaction changes it.
+/// A locked row has the same place until its transaction changes it.
 const REPLACE: &str = "
     UPDATE pending SET message_id = new.message_id, history_id = new.history_id,
         address = new.address, published_at = new.published_at, accepted_at = new.accepted_at,
@@ -85,7 +85,7 @@ const TAKE_EXHAUSTED: &str = "
 /// A mailbox of a transaction, and where its row is.
 pub(super) type LoadedMailbox = loaded_mailbox::LoadedMailbox<Tid>;
 
-/// What is to be read of the mailboxes of some users.
+/// The parts of some users' mailboxes that are to be read.
 #[derive(Default)]
 pub(super) struct Wanted {
     pub(super) users: BTreeSet<UserId>,

@@ -237,7 +237,7 @@ pub(super) fn store(db: &Transaction<'_>, mut mailbox: LoadedMailbox) -> Result<
     Ok(())
 }
 
-/// Adds, changes or deletes the row of a mailbox, and returns where it is then.
+/// Adds, changes or deletes the row of a mailbox, and returns its number.
 fn store_row(db: &Connection, mailbox: &LoadedMailbox) -> Result<Option<RowId>> {
     if !mailbox.is_row_changed() {
         return Ok(mailbox.place);

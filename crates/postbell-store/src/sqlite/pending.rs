@@ -202,7 +202,7 @@ fn number_leases(db: &Connection, claims: &mut [(RowId, Claim)]) -> Result<()> {
     Ok(())
 }
 
-/// Reads the due mailboxes, and where they are.
+/// Reads the due mailboxes, and the numbers of their rows.
 fn due(
     db: &Connection,
     statement: &str,

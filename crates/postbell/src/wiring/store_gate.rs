@@ -34,7 +34,7 @@ struct Gate {
     reported: Mutex<Option<String>>,
 }
 
-/// What is asked whether it takes writes.
+/// The store that is asked whether it takes writes.
 #[async_trait]
 trait ReadyStore: Send + Sync {
     async fn check(&self) -> Result<(), StoreError>;

@@ -100,7 +100,7 @@ fn buttons(target: &ShownTarget, session: &Session) -> Markup {
     }
 }
 
-/// What was not added, and why.
+/// The refused target, and why it was refused.
 pub(super) enum Refused {
     /// A text, and what the field has now: the text, or what may have been meant.
     Text { value: String, reason: String },

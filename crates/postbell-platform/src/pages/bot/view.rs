@@ -23,7 +23,7 @@ pub(super) struct View {
     pub(super) mail: Option<Mail>,
     /// The user's alert targets.
     pub(super) targets: Vec<ShownTarget>,
-    /// What was not added to them.
+    /// The target that was refused.
     pub(super) refused_target: Option<alerts::Refused>,
     /// Whether an address alone can be added to them.
     pub(super) has_mail_server: bool,
