@@ -287,7 +287,7 @@ impl Operator {
     ) -> Result<(bool, Option<GooglePermission>), UsersError> {
         let users = self.ports.users(by);
         let mut permission = None;
-        let mut removed = false;
+        let (mut removed, mut former) = (false, None);
         let mut rounds = 0;
         while let Some(record) = users.get(user).await? {
             let ended = match &self.client {
@@ -302,9 +302,7 @@ impl Operator {
                 Err(UsersError::Changed { .. }) if rounds < MOST_ROUNDS => rounds += 1,
                 ended => {
                     removed = ended?;
-                    if removed && record.owner.is_none() {
-                        self.tell_former_machine(&record).await;
-                    }
+                    former = Some(record).filter(|record| removed && record.owner.is_none());
                     break;
                 }
             }
@@ -313,6 +311,10 @@ impl Operator {
             queue.ports.delivery_log(by).remove_user(user).await?;
         }
         self.user_changed(user).await;
+        // Last, because it may take seconds.
+        if let Some(former) = former {
+            self.tell_former_machine(&former).await;
+        }
         Ok((removed, permission))
     }
 

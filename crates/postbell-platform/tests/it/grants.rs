@@ -278,14 +278,9 @@ async fn a_permission_is_revoked_whose_browser_goes_away_while_the_code_is_redee
         sandbox.oauth().grant(ANN);
         let back = decide(&ann, &[("allow", "yes"), ("account", ANN)]).await;
         delay(&sandbox, at);
-        let reached = async {
-            while sandbox.faults().occurred(at) == 0 {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
         tokio::select! {
             _ = come_back(&ann, &back) => panic!("the browser did not wait"),
-            () = reached => (),
+            () = under_way(&sandbox, at) => (),
         }
         revoked(&sandbox, ANN).await;
         sandbox.stop().await;
