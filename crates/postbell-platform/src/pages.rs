@@ -132,6 +132,12 @@ struct Shared {
     changes: RequestLimit<UserId>,
 }
 
+/// The user whose changes are limited: operators' are not.
+fn limited(principal: &Principal) -> Option<&UserId> {
+    let user = principal.user.as_ref();
+    user.filter(|_| principal.operator.is_none())
+}
+
 impl Pages {
     /// Creates the pages.
     #[must_use]
@@ -210,16 +216,17 @@ impl Pages {
     /// Counts a change, or a sign-in, of a principal. Those of users are limited: each is an entry of the audit log,
     /// which keeps it for a year.
     fn count_change(&self, principal: &Principal) -> Result<(), PageError> {
-        match principal {
-            Principal {
-                user: Some(user),
-                operator: None,
-                ..
-            } if !self.0.changes.take(user, self.users().clock.elapsed()) => {
-                Err(PageError::TooManyChanges)
-            }
-            _ => Ok(()),
-        }
+        let now = self.users().clock.elapsed();
+        let is_allowed = limited(principal).is_none_or(|user| self.0.changes.take(user, now));
+        is_allowed.then_some(()).ok_or(PageError::TooManyChanges)
+    }
+
+    /// Fails if a change of a principal would be one too many. Counts nothing.
+    fn check_changes(&self, principal: &Principal) -> Result<(), PageError> {
+        let now = self.users().clock.elapsed();
+        let is_reached =
+            limited(principal).is_some_and(|user| self.0.changes.is_reached(user, now));
+        (!is_reached).then_some(()).ok_or(PageError::TooManyChanges)
     }
 
     fn cookies(&self) -> Cookies<'_> {

@@ -38,6 +38,13 @@ impl<K: Clone + Eq + Hash> RequestLimit<K> {
         }
         is_allowed
     }
+
+    /// Whether a request at `now` would not be allowed.
+    pub(crate) fn is_reached(&self, sender: &K, now: Duration) -> bool {
+        let counted = self.counted_until.lock();
+        let before = counted.get(sender).copied().unwrap_or_default();
+        before.max(now) + self.interval > now + self.burst
+    }
 }
 
 /// Limits the changes of each user. Each is an entry of the audit log, which keeps it for a year: 2,880 a day at most.
