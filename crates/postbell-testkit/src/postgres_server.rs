@@ -184,13 +184,20 @@ impl PostgresServer {
         panic!("waited too long for {query}: {failure:?}");
     }
 
-    /// Lets writes wait for a standby that does not exist.
-    pub fn require_missing_standby(&self) {
-        self.execute("ALTER SYSTEM SET synchronous_standby_names = 'missing'");
+    /// Changes `synchronous_standby_names`. Writes that begin after this call wait for these standbys.
+    pub fn set_synchronous_standbys(&self, names: &str) {
+        self.execute(&format!(
+            "ALTER SYSTEM SET synchronous_standby_names = '{names}'"
+        ));
         self.execute("SELECT pg_reload_conf()");
-        self.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'missing')::int");
-        // Writes wait once the checkpointer has read the setting, too.
-        self.execute("CHECKPOINT");
+        self.wait_for(&format!(
+            "SELECT 1 / (current_setting('synchronous_standby_names') = '{names}')::int"
+        ));
+        // Sessions wait for standbys only once the checkpointer has read the setting, which it does before it looks for a
+        // request. It may have been between the two when the first request came.
+        for _ in 0..2 {
+            self.execute("CHECKPOINT");
+        }
     }
 
     /// Makes a standby a primary.

@@ -57,7 +57,7 @@ async fn a_write_whose_wait_for_a_standby_is_cancelled_fails() {
     server.start();
     let queue = open(&server.url()).queue();
     queue.accept(notification("ann"), T0).await.unwrap();
-    server.require_missing_standby();
+    server.set_synchronous_standbys("missing");
 
     let mut waiting = JoinSet::new();
     let accepting = Arc::clone(&queue);
@@ -100,7 +100,7 @@ async fn a_store_whose_writes_wait_for_a_standby_is_not_ready_and_begins_no_more
     for store in [&platform, &relay] {
         store.users().check_ready(T0).await.unwrap();
     }
-    server.require_missing_standby();
+    server.set_synchronous_standbys("missing");
     let state = relay
         .inspect(Duration::from_secs(60))
         .await
@@ -124,8 +124,7 @@ async fn a_store_whose_writes_wait_for_a_standby_is_not_ready_and_begins_no_more
     }
     server.execute(WAITING);
 
-    server.execute("ALTER SYSTEM RESET synchronous_standby_names");
-    server.execute("SELECT pg_reload_conf()");
+    server.set_synchronous_standbys("");
     let mut second = T0 + Duration::from_secs(100);
     for store in [&platform, &relay] {
         while store.users().check_ready(second).await.is_err() {
@@ -172,9 +171,7 @@ async fn writes_that_wait_for_a_missing_standby_take_few_sessions() {
         )
     );
     assert_eq!(accepted, 16);
-    server.execute("ALTER SYSTEM SET synchronous_standby_names = 'missing'");
-    server.execute("SELECT pg_reload_conf()");
-    server.wait_for("SELECT 1 / (current_setting('synchronous_standby_names') = 'missing')::int");
+    server.set_synchronous_standbys("missing");
 
     for sessions in [">= 2", ">= 4"] {
         let (accepted, ()) = tokio::join!(
@@ -189,8 +186,7 @@ async fn writes_that_wait_for_a_missing_standby_take_few_sessions() {
     assert!(!heartbeats(6..12).await);
     server.wait_for(&waiting("= 10"));
 
-    server.execute("ALTER SYSTEM RESET synchronous_standby_names");
-    server.execute("SELECT pg_reload_conf()");
+    server.set_synchronous_standbys("");
     server.wait_for(&waiting("= 0"));
     // The connections are read.
     sleep(Duration::from_millis(1)).await;
@@ -251,10 +247,7 @@ async fn kill_primary(synchronous_standby_names: &str) -> (usize, usize) {
     primary.start();
     let standby = primary.standby("standby");
     primary.wait_for("SELECT 1 / count(*) FROM pg_stat_replication WHERE state = 'streaming'");
-    primary.execute(&format!(
-        "ALTER SYSTEM SET synchronous_standby_names = '{synchronous_standby_names}'"
-    ));
-    primary.execute("SELECT pg_reload_conf()");
+    primary.set_synchronous_standbys(synchronous_standby_names);
     let url = format!(
         "postgres://postgres@{},{}/postgres?connect_timeout=1",
         primary.address(),
