@@ -94,13 +94,9 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// If no keys can be generated, or the listener has no address.
+    /// If the listener has no address.
     pub async fn start(listener: TcpListener) -> std::io::Result<Self> {
         let url = format!("http://{}", listener.local_addr()?);
-        // Generating RSA keys takes long, so it runs off the runtime.
-        let oauth = tokio::task::spawn_blocking(OAuth::new)
-            .await
-            .map_err(std::io::Error::other)??;
         let client = || {
             reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
@@ -115,7 +111,7 @@ impl Sandbox {
         let pubsub = Arc::new(PubSub::new(Arc::clone(&clock)));
         let parts = Parts {
             faults: Faults::new(),
-            oauth,
+            oauth: OAuth::new(),
             cloud: Cloud::new(Arc::clone(&clock)),
             gmail: Gmail::new(Arc::clone(&clock), Arc::clone(&pubsub)),
             platform: Platform::new(),
@@ -237,14 +233,9 @@ impl Sandbox {
     }
 
     /// Rotates the signing key.
-    ///
-    /// # Errors
-    ///
-    /// If no key can be generated.
-    pub fn rotate_keys(&self) -> std::io::Result<()> {
-        self.oauth().rotate_keys()?;
+    pub fn rotate_keys(&self) {
+        self.oauth().rotate_keys();
         self.parts.push_tokens.forget();
-        Ok(())
     }
 
     fn push_tokens(&self) -> &PushTokens {

@@ -107,7 +107,7 @@ pub struct AuthorizedUser {
 }
 
 impl OAuth {
-    pub(crate) fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> Self {
         let client_id = format!("{PROJECT_NUMBER}-sandbox.apps.googleusercontent.com");
         let client_secret = random_hex(12);
         let mut desk = Desk::default();
@@ -118,12 +118,12 @@ impl OAuth {
             redirect_uris: Vec::new(),
         };
         desk.clients.insert(client_id.clone(), client);
-        Ok(Self {
-            keys: SigningKeys::generate()?,
+        Self {
+            keys: SigningKeys::new(),
             client_id,
             client_secret,
             desk: Mutex::new(desk),
-        })
+        }
     }
 
     /// Grants access to `email` without the consent page.
@@ -191,12 +191,8 @@ impl OAuth {
     }
 
     /// Rotates the signing key. The previous one stays published, older ones do not.
-    ///
-    /// # Errors
-    ///
-    /// If no key can be generated.
-    pub fn rotate_keys(&self) -> std::io::Result<()> {
-        self.keys.rotate()
+    pub fn rotate_keys(&self) {
+        self.keys.rotate();
     }
 
     /// Signs an ID token with any claims; see [`IdTokenClaims`].

@@ -1,8 +1,9 @@
 //! Google's signing keys for ID tokens.
 
-use std::io;
+use std::error::Error;
+use std::sync::LazyLock;
 
-use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -15,11 +16,12 @@ use serde_json::{Map, Value};
 
 use crate::rng::random_hex;
 
-/// The current key first; the previous one stays published.
+/// The current key first; the previous one stays published. A key is generated when it is first used, because that takes a tenth
+/// of a second, and most tests use none.
 #[derive(Debug)]
 pub(crate) struct SigningKeys {
-    published: RwLock<Vec<SigningKey>>,
-    unpublished: SigningKey,
+    published: RwLock<Vec<LazyLock<SigningKey>>>,
+    unpublished: LazyLock<SigningKey>,
 }
 
 struct SigningKey {
@@ -86,20 +88,17 @@ impl IdTokenClaims {
 }
 
 impl SigningKeys {
-    pub(crate) fn generate() -> io::Result<Self> {
-        let published = RwLock::new(vec![SigningKey::generate()?]);
-        Ok(Self {
-            published,
-            unpublished: SigningKey::generate()?,
-        })
+    pub(crate) fn new() -> Self {
+        Self {
+            published: RwLock::new(vec![LazyLock::new(SigningKey::generate)]),
+            unpublished: LazyLock::new(SigningKey::generate),
+        }
     }
 
-    pub(crate) fn rotate(&self) -> io::Result<()> {
-        let fresh = SigningKey::generate()?;
+    pub(crate) fn rotate(&self) {
         let mut published = self.published.write();
-        published.insert(0, fresh);
+        published.insert(0, LazyLock::new(SigningKey::generate));
         published.truncate(2);
-        Ok(())
     }
 
     pub(crate) fn sign(&self, claims: &IdTokenClaims) -> String {
@@ -139,20 +138,24 @@ impl SigningKeys {
 }
 
 impl SigningKey {
-    fn generate() -> io::Result<Self> {
-        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
-        let der = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair);
-        let pem = pem(der.map_err(io::Error::other)?.as_ref());
-        let key = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(io::Error::other)?;
+    #[expect(clippy::expect_used, reason = "AWS-LC generates keys, and reads them")]
+    fn generate() -> Self {
+        Self::try_generate().expect("a key is generated")
+    }
+
+    fn try_generate() -> Result<Self, Box<dyn Error>> {
+        let pair = KeyPair::generate(KeySize::Rsa2048)?;
+        let pem = pem(AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?.as_ref());
+        let key = EncodingKey::from_rsa_pem(pem.as_bytes())?;
         let id = random_hex(20);
-        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS256).map_err(io::Error::other)?;
+        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS256)?;
         jwk.common.key_id = Some(id.clone());
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
         Ok(Self {
             id,
             key,
             jwk,
-            certificate: certificate(&pem).map_err(io::Error::other)?,
+            certificate: certificate(&pem)?,
         })
     }
 }

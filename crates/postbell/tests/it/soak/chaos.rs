@@ -49,7 +49,7 @@ pub(crate) async fn strike(world: &mut World) {
             "expire history"
         }
         9 => {
-            world.sandbox.rotate_keys().unwrap();
+            world.sandbox.rotate_keys();
             "rotate keys"
         }
         10..=12 => fault_of_pushes(world),
