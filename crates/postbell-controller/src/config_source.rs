@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{BoxError, EmailAddress};
+use postbell_core::BoxError;
 use postbell_http::{drain, read_response};
 use postbell_protocol::api::{MachineAccount, MachineConfig};
 use postbell_protocol::gateway_token::GatewayToken;
@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::sealed_config::SealedConfig;
-use crate::settings::PlatformSettings;
+use crate::settings::{PlatformSettings, is_same_mailbox};
 use crate::shared_client::SharedClient;
 
 /// The time-out of a request. The bot's gateway waits for the first one.
@@ -128,7 +128,8 @@ fn complete(config: &mut MachineConfig, mut former: MachineConfig) {
     let known: Vec<_> = accounts(&former).cloned().collect();
     if config.further_accounts.is_none() {
         let first = config.account.as_ref();
-        let is_first = |email: &str| first.is_some_and(|first| is_same(&first.email, email));
+        let is_first =
+            |email: &str| first.is_some_and(|first| is_same_mailbox(&first.email, email));
         let mut further = former.further_accounts.take();
         if let Some(further) = &mut further {
             further.retain(|it| !is_first(&it.account.email));
@@ -142,15 +143,9 @@ fn complete(config: &mut MachineConfig, mut former: MachineConfig) {
         .chain(further.map(|it| &mut it.account));
     for account in all.filter(|account| account.gog_config_tarball.is_none()) {
         let mut known = known.iter();
-        let same = known.find(|known| is_same(&known.email, &account.email));
+        let same = known.find(|known| is_same_mailbox(&known.email, &account.email));
         account.gog_config_tarball = same.and_then(|same| same.gog_config_tarball.clone());
     }
-}
-
-/// Whether two addresses are of the same mailbox.
-fn is_same(one: &str, other: &str) -> bool {
-    let one = one.parse::<EmailAddress>();
-    one.is_ok_and(|one| one.is_same_mailbox(other))
 }
 
 async fn config_in(response: Response) -> Result<MachineConfig, BoxError> {

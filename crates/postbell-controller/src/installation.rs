@@ -12,7 +12,7 @@ use tracing::error;
 
 use crate::credentials::{CredentialsError, GogFolder, HomeLock};
 use crate::mail_settings::MailSettings;
-use crate::settings::GmailSettings;
+use crate::settings::{GmailSettings, is_same_mailbox};
 
 /// The credentials on disk. Clones share them.
 #[derive(Clone)]
@@ -110,7 +110,15 @@ impl Installation {
         let former = applied.and_then(MailSettings::gmail);
         match wanted.gmail() {
             Some(gmail) if former == Some(gmail) => {}
-            Some(gmail) => self.prepare_one(first.clone(), gmail, &mut prepared),
+            Some(gmail) => {
+                let is_prepared = self.prepare_one(first.clone(), gmail, &mut prepared);
+                let is_of_other =
+                    former.is_some_and(|former| !is_same_mailbox(&former.account, &gmail.account));
+                // It was disconnected, whatever becomes of the one in its place.
+                if !is_prepared && is_of_other {
+                    prepared.steps.push(Step::removing(first.clone()));
+                }
+            }
             None if first.exists() => prepared.steps.push(Step::removing(first.clone())),
             None => {}
         }
@@ -132,8 +140,15 @@ impl Installation {
         Ok(prepared)
     }
 
-    fn prepare_one(&self, folder: GogFolder, gmail: &GmailSettings, prepared: &mut Prepared) {
+    /// Prepares the change of an account's credentials, and returns whether it can be made.
+    fn prepare_one(
+        &self,
+        folder: GogFolder,
+        gmail: &GmailSettings,
+        prepared: &mut Prepared,
+    ) -> bool {
         let unpacked = self.hold_lock().and_then(|()| folder.unpack(gmail));
+        let is_prepared = unpacked.is_ok();
         match unpacked {
             Ok(fresh) => prepared.steps.push(Step {
                 folder,
@@ -144,6 +159,7 @@ impl Installation {
                 prepared.failed.push(gmail.account.clone());
             }
         }
+        is_prepared
     }
 
     /// The folders of all accounts that exist.

@@ -1,11 +1,13 @@
 //! What the watcher is to run with.
 
+use std::slice::{self, Iter};
+
 use postbell_core::{BoxError, EmailAddress};
 use postbell_protocol::api::{MachineAccount, MachineConfig};
 use postbell_protocol::watched_accounts::WatchedAccount;
 
 use crate::installation::Committed;
-use crate::settings::{GmailSettings, is_account};
+use crate::settings::{GmailSettings, is_account, is_same_mailbox};
 
 /// The number of the first account.
 pub(crate) const FIRST: u32 = 1;
@@ -94,29 +96,30 @@ impl MailSettings {
         self.first.as_ref().map(|first| &first.gmail)
     }
 
-    /// The same settings, but the former ones for the accounts with these addresses, because the present ones could not be
-    /// installed.
+    /// The same settings, but the former credentials of the accounts with these addresses, because the present ones could not
+    /// be installed. An account that has none in its place is left out.
     pub(crate) fn without(&self, failed: &[String], former: Option<&Self>) -> Self {
-        let has_failed = |account: &AccountSettings| failed.contains(&account.gmail.account);
-        let first = match &self.first {
-            Some(first) if has_failed(first) => former.and_then(|former| former.first.clone()),
-            first => first.clone(),
-        };
-        let former = former.map_or(&[][..], |former| &former.further);
-        let further = self.further.iter().filter_map(|account| {
-            if !has_failed(account) {
+        let possible = |account: &AccountSettings, mut former: Iter<'_, AccountSettings>| {
+            if !failed.contains(&account.gmail.account) {
                 return Some(account.clone());
             }
-            let address = &account.gmail.account;
-            let known = former.iter().find(|it| it.gmail.account == *address)?;
+            let known = former
+                .find(|known| is_same_mailbox(&known.gmail.account, &account.gmail.account))?;
             Some(AccountSettings {
                 is_on: account.is_on,
                 ..known.clone()
             })
-        });
+        };
+        let former_first = former.and_then(|former| former.first.as_ref());
+        let former_first = former_first.map_or(&[][..], slice::from_ref);
+        let former_further = former.map_or(&[][..], |former| &former.further);
+        let first = self.first.as_ref();
+        let further = self.further.iter();
         Self {
-            first,
-            further: further.collect(),
+            first: first.and_then(|first| possible(first, former_first.iter())),
+            further: further
+                .filter_map(|account| possible(account, former_further.iter()))
+                .collect(),
             has_all: self.has_all,
             watcher_arguments: self.watcher_arguments.clone(),
         }
@@ -209,6 +212,34 @@ mod tests {
                 .first
                 .is_none()
         );
+    }
+
+    #[test]
+    fn no_former_settings_watch_what_is_disconnected_or_off() {
+        let ann = "ann@example.com";
+        let former = settings(account(ann, "a", true), &[]).unwrap();
+        let cases = [
+            (
+                "another account in its place",
+                "bob@example.com",
+                true,
+                None,
+            ),
+            ("off", ann, false, Some(false)),
+            (
+                "the same in another spelling",
+                "Ann@Example.com",
+                true,
+                Some(true),
+            ),
+        ];
+        for (case, email, is_on, expected) in cases {
+            let mut wanted = settings(account(email, "b", true), &[]).unwrap();
+            wanted.first.as_mut().unwrap().is_on = is_on;
+            let possible = wanted.without(&[email.to_owned()], Some(&former));
+            let first = possible.first.as_ref();
+            assert_eq!(first.map(|first| first.is_on), expected, "{case}");
+        }
     }
 
     #[test]

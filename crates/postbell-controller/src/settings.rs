@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::time::Duration;
 
-use postbell_core::{HistoryId, SandboxId};
+use postbell_core::{EmailAddress, HistoryId, SandboxId};
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
 use secrecy::{ExposeSecret, SecretString};
@@ -354,6 +354,12 @@ fn sandbox_id(variables: &Variables) -> Result<SandboxId, InvalidVariable> {
 /// Whether a text can be the address of an account. It is an argument of `gog` and must not look like a flag.
 pub(crate) fn is_account(text: &str) -> bool {
     text.contains('@') && !text.starts_with('-')
+}
+
+/// Whether two addresses are of the same mailbox.
+pub(crate) fn is_same_mailbox(one: &str, other: &str) -> bool {
+    let one = one.parse::<EmailAddress>();
+    one.is_ok_and(|one| one.is_same_mailbox(other))
 }
 
 #[cfg(test)]

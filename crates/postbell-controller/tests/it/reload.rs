@@ -89,6 +89,13 @@ pub(crate) fn config(email: &str, file: &str) -> Value {
     })
 }
 
+/// The same with credentials that cannot be installed.
+fn damaged(email: &str) -> Value {
+    let mut damaged = config(email, "");
+    damaged["account"]["gogConfigTarball"] = json!("no tarball");
+    damaged
+}
+
 pub(crate) async fn reload(controller: &TestController) -> (u16, Value) {
     let request = controller.post("/_kilo/reload").bearer_auth(TOKEN);
     let (status, body) = answer(request).await;
@@ -212,14 +219,29 @@ async fn credentials_that_cannot_be_installed_change_nothing_and_are_tried_again
     let controller = platform.machine().start().await;
     controller.settled().await;
     let before = pids(&controller).await;
-    let mut damaged = config("bob@example.com", "two");
-    damaged["account"]["gogConfigTarball"] = json!("no tarball");
-    platform.set(damaged);
+    platform.set(damaged("ann@example.com"));
     assert_eq!(reload(&controller).await.0, 500);
     assert_eq!(installed(&controller), "one");
     assert_eq!(pids(&controller).await, before, "Ann's mail goes on");
     let health = controller.settled().await;
     assert_eq!(health["error"], "Startup failed during gmail-credentials");
+    platform.set(config("ann@example.com", "two"));
+    // Without a reload.
+    while controller.settled().await["state"] != "ready" {}
+    assert_eq!(installed(&controller), "two");
+    controller.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_disconnected_account_is_not_watched_also_if_the_one_in_its_place_cannot_be_installed() {
+    let platform = Platform::new(config("ann@example.com", "one")).await;
+    let controller = platform.machine().start().await;
+    controller.settled().await;
+    let [gateway, _] = pids(&controller).await;
+    platform.set(damaged("bob@example.com"));
+    assert_eq!(reload(&controller).await.0, 500);
+    assert_eq!(pids(&controller).await, [gateway, Value::Null]);
+    assert!(!controller.folder.path().join(".config/gogcli").exists());
     platform.set(config("bob@example.com", "two"));
     // Without a reload.
     while controller.settled().await["state"] != "ready" {}
