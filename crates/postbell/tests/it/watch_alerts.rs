@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
 
-use crate::support::{DEADLOCK, ServiceProcess, free_port};
+use crate::support::{DEADLOCK, ServiceProcess, free_port, run};
 use crate::watch::{EMAIL, World, port, push};
 
 /// A service that takes alerts.
@@ -126,5 +126,21 @@ async fn a_test_alert_shows_whether_each_target_works() {
         let (code, _, stderr) = world.run(arguments).await;
         assert_eq!(code, Some(1));
         assert!(stderr.contains("--alert"), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn a_test_alert_goes_to_the_targets_of_a_service_and_of_the_variable() {
+    let world = World::new().await;
+    let mut services = [AlertService::new().await, AlertService::new().await];
+    let names = ["POSTBELL_ALERTS__TARGETS", "POSTBELL_WATCH_ALERT"];
+    let mut command = world.command(&["test-alert"]);
+    command.env_clear().envs(world.variables());
+    command.envs(names.into_iter().zip(services.each_ref().map(|it| &it.url)));
+    let (code, stdout, stderr) = run(&mut command).await;
+    assert_eq!(code, Some(0), "{stdout} {stderr}");
+    assert_eq!(stdout.lines().count(), 2, "{stdout}");
+    for service in &mut services {
+        assert_eq!(service.next().await["type"], "test");
     }
 }

@@ -38,8 +38,8 @@ pub(super) fn start(
     Ok(())
 }
 
-/// Sends a test alert to each target: those of `[alerts]`, if the configuration is that of a service and nothing else is named.
-/// Fails if one did not accept it.
+/// Sends a test alert to each target: those of `[alerts]` and of the variable, if the configuration is that of a service and
+/// nothing else is named. Fails if one did not accept it.
 pub(super) async fn test(
     args: &TestAlertArgs,
     console: &Console,
@@ -53,7 +53,9 @@ pub(super) async fn test(
     let of_service = config.alerts.targets()?;
     let names_mailbox = args.account.account.is_some() || !args.alerts.alert.is_empty();
     if !names_mailbox && config.watch.is_empty() && !of_service.is_empty() {
-        tested.extend(of_service.into_iter().map(|target| (None, target)));
+        let of_variable = targets(&args.alerts, env)?;
+        let all = of_service.into_iter().chain(of_variable);
+        tested.extend(all.map(|target| (None, target)));
     } else {
         for address in account::webhooks(&args.account, &config, env)? {
             let mut named = args.alerts.clone();
