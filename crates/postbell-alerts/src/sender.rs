@@ -31,6 +31,9 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_sec
 /// How long an alert is tried to be sent. Older ones are no news.
 const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
 
+/// How long an alert to an address waits for a mail server: another process may have one already.
+const KEPT_WITHOUT_MAIL_SERVER: Duration = Duration::from_secs(3600);
+
 /// How often alerts that are too old are removed.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -214,6 +217,15 @@ impl Sender {
                 warn!(
                     alert.id = %id, target.id = %target_id, %kind,
                     "Dropped an alert to {target}: {error}"
+                );
+                AlertSettlement::Done
+            }
+            Err(error @ SendError::NoMailServer)
+                if claim.added_at + KEPT_WITHOUT_MAIL_SERVER <= self.parts.clock.now() =>
+            {
+                warn!(
+                    alert.id = %id, target.id = %target_id, %kind,
+                    "Dropped an alert to {target}: {error}. Set it, or have the owner replace the target on their page"
                 );
                 AlertSettlement::Done
             }

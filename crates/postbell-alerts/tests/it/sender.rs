@@ -8,6 +8,7 @@ use postbell_core::{
 use postbell_sandbox::{AlertServices, Misbehaviour};
 use tokio_util::sync::CancellationToken;
 
+use crate::target;
 use crate::world::{HOUR, MINUTE, World, sender, users_target};
 
 #[tokio::test]
@@ -66,6 +67,27 @@ async fn a_target_that_is_gone_gets_nothing_more() {
     world.step().await;
     assert_eq!(world.alerts.waiting().await.unwrap(), 0);
     assert!(world.reported().is_empty());
+}
+
+#[tokio::test]
+async fn an_alert_to_an_address_waits_an_hour_for_a_mail_server() {
+    let world = World::new().await;
+    world.add("ann", false).await;
+    let target = target("ann@example.com");
+    let stored = StoredTarget {
+        id: target.id(),
+        text: target.text().clone(),
+        added_at: world.clock.now(),
+    };
+    let user = "ann".parse().unwrap();
+    assert!(world.alerts.add_target(&user, &stored, 5).await.unwrap());
+    world.check_in("ann", Some(ProblemCode::GrantRevoked)).await;
+    world.step().await;
+    let waiting = async || world.alerts.waiting().await.unwrap();
+    world.wait(59).await;
+    assert_eq!(waiting().await, 1, "another process may have one");
+    world.wait(60).await;
+    assert_eq!(waiting().await, 0);
 }
 
 #[tokio::test]

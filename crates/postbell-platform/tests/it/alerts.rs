@@ -1,6 +1,7 @@
 //! Problems and alert targets on the pages.
 
-use postbell_core::{MachineReport, MailProblem, ProblemCode};
+use postbell_alerts::AlertTarget;
+use postbell_core::{AlertTargets, MachineReport, MailProblem, ProblemCode, StoredTarget};
 use postbell_sandbox::{AlertServices, MailServer, Misbehaviour};
 
 use crate::test_browser::{Browser, TestPages};
@@ -109,6 +110,26 @@ async fn an_address_gets_alerts_by_the_operators_mail_server() {
     let page = browser.get(PAGE).await.body;
     assert!(page.contains("e-mail to a…@example.com"), "{page}");
     assert_eq!(mail.mails()[0].to, ["ann@example.com"]);
+}
+
+#[tokio::test]
+async fn an_address_that_gets_no_alerts_any_more_is_shown_with_what_to_do() {
+    let pages = TestPages::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    for (target, is_used) in [("ann@example.com", false), ("https://example.com/", true)] {
+        let target: AlertTarget = target.parse().unwrap();
+        let stored = StoredTarget {
+            id: target.id(),
+            text: target.text().clone(),
+            added_at: pages.now(),
+        };
+        let (user, alerts) = ("ann".parse().unwrap(), &pages.world.alerts);
+        assert!(alerts.add_target(&user, &stored, 5).await.unwrap());
+        let page = browser.get(PAGE).await.body;
+        let advice = "Remove it, and enter yours under By mail.";
+        assert_eq!(page.contains(advice), !is_used, "{page}");
+        alerts.remove_target(&user, &stored.id).await.unwrap();
+    }
 }
 
 #[tokio::test]

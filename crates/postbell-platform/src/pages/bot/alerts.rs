@@ -39,6 +39,8 @@ pub(super) struct ShownTarget {
     id: TargetId,
     service: String,
     added_at: Timestamp,
+    /// Why nothing is sent to it.
+    refusal: Option<SendError>,
 }
 
 /// Limits test alerts: each is a request to a server that the user names.
@@ -48,14 +50,20 @@ pub(in crate::pages) fn test_limit() -> RequestLimit<UserId> {
 
 /// Reads a user's targets.
 pub(super) async fn load(pages: &Pages, user: &UserId) -> Result<Vec<ShownTarget>, PageError> {
-    let stored = pages.parts().alerts.targets.targets(user).await?;
-    let shown = |target: StoredTarget| ShownTarget {
-        service: match target.text.expose_secret().parse::<AlertTarget>() {
-            Ok(parsed) => parsed.to_string(),
-            Err(_) => "a service that this version does not know".to_owned(),
-        },
-        id: target.id,
-        added_at: target.added_at,
+    let alerts = &pages.parts().alerts;
+    let stored = alerts.targets.targets(user).await?;
+    let shown = |target: StoredTarget| {
+        let parsed = target.text.expose_secret().parse::<AlertTarget>();
+        let parsed = parsed.as_ref().ok();
+        ShownTarget {
+            service: parsed.map_or_else(
+                || "a service that this version does not know".to_owned(),
+                AlertTarget::to_string,
+            ),
+            refusal: parsed.and_then(|target| alerts.client.check(target).err()),
+            id: target.id,
+            added_at: target.added_at,
+        }
     };
     Ok(stored.into_iter().map(shown).collect())
 }
@@ -72,12 +80,26 @@ pub(super) fn targets(view: &View, session: &Session) -> Markup {
                         span class="row-main" {
                             (target.service)
                             span class="cause" { "added " (relative(target.added_at, view.now)) }
+                            @if let Some(refusal) = &target.refusal {
+                                span class="cause" { (unused(refusal)) }
+                            }
                         }
                         (buttons(target, session))
                     }
                 }
             }
         }
+    }
+}
+
+/// Why a target gets nothing, and what its owner does next.
+fn unused(refusal: &SendError) -> String {
+    match refusal {
+        SendError::NoMailServer => {
+            "Gets no alerts: this service has no mail server any more. Remove it, and enter yours under By mail."
+                .to_owned()
+        }
+        error => format!("Gets no alerts: {error}."),
     }
 }
 
