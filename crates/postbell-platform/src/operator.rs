@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
 use postbell_core::{
     Actor, AuditEntry, AuditedPorts, BoxError, Clock, InvalidId, StoreError, UserId, UserRecord,
     UsersError,
@@ -39,6 +40,10 @@ const LONGEST_PAGE: usize = 1000;
 
 /// How long a former machine may take to remove its credentials: an operator waits for it. It also asks by itself every hour.
 const FORMER_MACHINE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long relays may take to learn of many users, and of how many they learn at once.
+const RELAYS_LIMIT: Duration = Duration::from_secs(10);
+const NOTIFIED_AT_ONCE: usize = 16;
 
 /// Does what operators ask for.
 pub struct Operator {
@@ -176,6 +181,14 @@ impl Operator {
         if let Some(relays) = &self.relays {
             relays.user_changed(user).await;
         }
+    }
+
+    /// The same of many users. Relays that do not answer delay the caller once, not with each user.
+    async fn users_changed(&self, users: &[UserId]) {
+        let each = stream::iter(users);
+        let each = each.for_each_concurrent(NOTIFIED_AT_ONCE, |user| self.user_changed(user));
+        // The others are asked for again by the relays, within a minute.
+        let _ = timeout(RELAYS_LIMIT, each).await;
     }
 
     /// Has a machine that fetches its configuration learn that it has no user, under the id that it has in `before`.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use csv::{Position, ReaderBuilder, StringRecord, Trim};
-use postbell_core::{Actor, NewUser, Users, UsersError};
+use postbell_core::{Actor, NewUser, UserId, Users, UsersError};
 use postbell_protocol::api::operator::{
     AddUser, ImportOutcome, ImportReport, ImportUsers, ImportedLine, MachineFields,
 };
@@ -46,6 +46,9 @@ struct Line {
     parsed: Result<(AddUser, NewUser), String>,
 }
 
+/// What became of a line, and why it was refused.
+type Outcome = (ImportOutcome, Option<String>);
+
 /// Reads the users of a CSV file, which has the columns of an import.
 ///
 /// # Errors
@@ -80,27 +83,62 @@ impl Perform<ImportUsers> for Operator {
         }
         refuse_repeats(&mut lines);
         let users = self.ports.users(by);
-        let mut outcomes = Vec::with_capacity(lines.len());
-        for batch in lines.chunks(BATCH) {
-            let parsed = batch.iter().filter_map(|line| line.parsed.as_ref().ok());
-            let new: Vec<_> = parsed.map(|(_, new)| new.clone()).collect();
-            let added = if request.dry_run {
-                examine(&*users, &new).await?
-            } else {
-                let added = users.add_all(new, self.clock.now()).await?;
-                added.into_iter().map(|added| added.map(drop)).collect()
-            };
-            let mut added = added.into_iter();
-            outcomes.extend(batch.iter().map(|line| match &line.parsed {
-                Err(problem) => (ImportOutcome::Refused, Some(problem.clone())),
-                Ok(_) => outcome(added.next().unwrap_or(Ok(()))),
-            }));
-        }
-        Ok(report(lines, outcomes))
+        let mut added = Vec::new();
+        let outcomes = if request.dry_run {
+            examine_lines(&*users, &lines).await
+        } else {
+            let outcomes = self.add_lines(&*users, &lines, &mut added).await;
+            self.users_changed(&added).await;
+            outcomes
+        };
+        Ok(report(lines, outcomes?))
     }
 }
 
-fn outcome(added: Result<(), UsersError>) -> (ImportOutcome, Option<String>) {
+impl Operator {
+    /// Adds the users of the lines, and puts those that are stored into `added`, also if it fails half-way.
+    async fn add_lines(
+        &self,
+        users: &dyn Users,
+        lines: &[Line],
+        added: &mut Vec<UserId>,
+    ) -> Result<Vec<Outcome>, OperatorError> {
+        let mut outcomes = Vec::with_capacity(lines.len());
+        for batch in lines.chunks(BATCH) {
+            let results = users.add_all(new_users(batch), self.clock.now()).await?;
+            let stored = results.iter().flatten();
+            added.extend(stored.map(|record| record.user.clone()));
+            let results = results.into_iter().map(|added| added.map(drop));
+            outcomes.extend(outcomes_of(batch, results));
+        }
+        Ok(outcomes)
+    }
+}
+
+/// What adding the users of the lines would do.
+async fn examine_lines(users: &dyn Users, lines: &[Line]) -> Result<Vec<Outcome>, OperatorError> {
+    let results = examine(users, &new_users(lines)).await?;
+    Ok(outcomes_of(lines, results.into_iter()).collect())
+}
+
+/// The users of the lines that are not refused.
+fn new_users(lines: &[Line]) -> Vec<NewUser> {
+    let parsed = lines.iter().filter_map(|line| line.parsed.as_ref().ok());
+    parsed.map(|(_, new)| new.clone()).collect()
+}
+
+/// The outcome of each line, of which those that are not refused have a result.
+fn outcomes_of(
+    lines: &[Line],
+    mut results: impl Iterator<Item = Result<(), UsersError>>,
+) -> impl Iterator<Item = Outcome> {
+    lines.iter().map(move |line| match &line.parsed {
+        Err(problem) => (ImportOutcome::Refused, Some(problem.clone())),
+        Ok(_) => outcome(results.next().unwrap_or(Ok(()))),
+    })
+}
+
+fn outcome(added: Result<(), UsersError>) -> Outcome {
     match added {
         Ok(()) => (ImportOutcome::Added, None),
         Err(UsersError::AlreadyExists { .. }) => (ImportOutcome::Existing, None),
@@ -108,7 +146,7 @@ fn outcome(added: Result<(), UsersError>) -> (ImportOutcome, Option<String>) {
     }
 }
 
-fn report(lines: Vec<Line>, outcomes: Vec<(ImportOutcome, Option<String>)>) -> ImportReport {
+fn report(lines: Vec<Line>, outcomes: Vec<Outcome>) -> ImportReport {
     let count = |wanted| outcomes.iter().filter(|(it, _)| *it == wanted).count();
     ImportReport {
         added: count(ImportOutcome::Added),

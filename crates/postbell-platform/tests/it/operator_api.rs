@@ -285,6 +285,12 @@ async fn an_import_reports_each_line_and_a_dry_run_adds_nobody() {
         assert_eq!(list["users"].as_array().unwrap().len(), users);
     }
     assert_eq!(world.audited().await, ["user.add bob"]);
+    let notified = std::mem::take(&mut *world.relays.0.lock());
+    assert_eq!(
+        notified,
+        ["bob has changed"],
+        "they may know that there is no bob"
+    );
     world.stop().await;
 }
 
