@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use postbell_core::{
-    Credentials, Directory, InstanceStatus, Listing, MachineLocation, StoreError, UserId,
-    UserRecord, Users,
+    Credentials, Directory, DirectoryError, Instance, InstanceStatus, Listing, MachineLocation,
+    StoreError, UserId, UserRecord, Users,
 };
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -83,7 +83,7 @@ fn unreadable(error: &StoreError) -> CheckResult {
 impl Facts {
     /// Adds what a platform on this machine has stored about a user.
     pub async fn add_local_platform(&mut self, platform: LocalPlatform<'_>, user: &UserId) {
-        let record = match platform.users.get(user).await {
+        let record = match record_of(&*platform.users, user).await {
             Ok(Some(record)) => record,
             Ok(None) => {
                 self.account = Some(Err(unknown_user(user)));
@@ -95,11 +95,9 @@ impl Facts {
                 return;
             }
         };
-        let google = record.google.as_ref();
-        let email = google.and_then(|google| google.email.clone());
         match platform.key {
             Ok(key) => {
-                let decrypted = decrypt(&*platform.credentials, key, user, email).await;
+                let decrypted = decrypt(&*platform.credentials, key, &record).await;
                 self.keys = Some(decrypted.keys);
                 self.mailbox = decrypted.mailbox;
             }
@@ -108,6 +106,18 @@ impl Facts {
         let (machines, tokens) = (platform.machines, platform.tokens);
         self.account = Some(Ok(Account::from_record(&record, tokens, machines).await));
     }
+}
+
+/// The record of a user, or of a further account with the machine of its owner.
+async fn record_of(users: &dyn Users, user: &UserId) -> Result<Option<UserRecord>, StoreError> {
+    let Some(record) = users.get(user).await? else {
+        return Ok(None);
+    };
+    let Some(owner) = &record.owner else {
+        return Ok(Some(record));
+    };
+    let owner = users.get(owner).await?;
+    Ok(owner.map(|owner| record.with_machine_of(&owner)))
 }
 
 impl Account {
@@ -119,7 +129,10 @@ impl Account {
         let google = record.google.as_ref();
         let email = google.and_then(|google| google.email.as_ref());
         let push_account = google.and_then(|google| google.push_account.as_ref());
+        let tokens = tokens.as_ref();
+        let push_tokens = tokens.filter(|_| record.owner.is_some());
         Self {
+            owner: record.owner.clone(),
             google_connected: google.is_some(),
             notifications_enabled: record.notifications_enabled,
             email: email.map(|address| address.as_str().to_owned()),
@@ -133,6 +146,8 @@ impl Account {
                 starts_on_mail: record.wake_on_mail,
                 controller: machines.controller(&record.location),
                 token: tokens.map(|tokens| tokens.token(&record.sandbox_id)),
+                push_token: push_tokens
+                    .map(|tokens| tokens.of_further_accounts(&record.sandbox_id)),
             }),
         }
     }
@@ -162,16 +177,30 @@ impl Account {
                 directory.gateway_token(user),
             )
         };
-        let (instance, push_account, token) = match timeout(time_limit, queries).await {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(error)) => return Err(failed(&error.to_string())),
-            Err(_) => return Err(failed("no answer within the time limit")),
+        let answered = async {
+            let (instance, push_account, token) = queries.await?;
+            let Some(instance) = instance else {
+                return Ok(None);
+            };
+            let owner = owner_of(directory, user, &instance).await;
+            let tokens = match &owner {
+                Some(owner) => (directory.gateway_token(owner).await?, token),
+                None => (token, None),
+            };
+            Ok::<_, DirectoryError>(Some((instance, owner, push_account, tokens)))
         };
-        let instance = instance.ok_or_else(|| unknown_user(user))?;
+        let (instance, owner, push_account, (token, push_token)) =
+            match timeout(time_limit, answered).await {
+                Ok(Ok(Some(answers))) => answers,
+                Ok(Ok(None)) => return Err(unknown_user(user)),
+                Ok(Err(error)) => return Err(failed(&error.to_string())),
+                Err(_) => return Err(failed("no answer within the time limit")),
+            };
         Ok(Self {
+            owner,
             google_connected: instance.google_connected,
             notifications_enabled: instance.notifications_enabled,
-            email: None,
+            email: instance.email.map(|email| email.as_str().to_owned()),
             push_account,
             watch_ends_at: None,
             problem: instance.problem,
@@ -182,8 +211,45 @@ impl Account {
                 host_status: None,
                 starts_on_mail: false,
                 token,
+                push_token,
             }),
         })
+    }
+}
+
+/// The user whose further account `user` is; `None` if it is a user.
+async fn owner_of(directory: &dyn Directory, user: &UserId, instance: &Instance) -> Option<UserId> {
+    let all = on_machine(directory, instance).await;
+    let is_further = all.iter().skip(1).any(|account| account == user);
+    all.into_iter().next().filter(|_| is_further)
+}
+
+/// The user of a machine and their further accounts. A platform that cannot say has none of these.
+async fn on_machine(directory: &dyn Directory, instance: &Instance) -> Vec<UserId> {
+    if instance.sandbox_id.is_empty() {
+        return Vec::new();
+    }
+    let all = directory.users_by_sandbox(&instance.sandbox_id).await;
+    all.unwrap_or_default()
+}
+
+/// Returns the further accounts of a user; none of one of these.
+pub async fn further_accounts(
+    directory: &dyn Directory,
+    user: &UserId,
+    time_limit: Duration,
+) -> Vec<UserId> {
+    let asked = async {
+        let instance = directory.instance(user).await.ok().flatten();
+        match instance {
+            Some(instance) => on_machine(directory, &instance).await,
+            None => Vec::new(),
+        }
+    };
+    let all = timeout(time_limit, asked).await.unwrap_or_default();
+    match all.split_first() {
+        Some((owner, further)) if owner == user => further.to_vec(),
+        _ => Vec::new(),
     }
 }
 

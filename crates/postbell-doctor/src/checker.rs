@@ -79,10 +79,17 @@ impl Checker<'_> {
 
     pub(crate) fn expected_endpoint(&self) -> Option<String> {
         let (audience, user) = (self.facts.audience.as_ref()?, self.facts.user.as_ref()?);
-        Some(match self.operator() {
-            Some(_) => shared_endpoint(audience),
-            None => user_endpoint(audience, user),
+        let is_shared = self.operator().is_some() || self.owner().is_some();
+        Some(if is_shared {
+            shared_endpoint(audience)
+        } else {
+            user_endpoint(audience, user)
         })
+    }
+
+    /// The user whose further account is checked.
+    fn owner(&self) -> Option<&UserId> {
+        self.account?.as_ref().ok()?.owner.as_ref()
     }
 
     /// The operator's project, if the account was connected with it.
@@ -92,17 +99,23 @@ impl Checker<'_> {
         (operator.push_account == *push_account).then_some(operator)
     }
 
+    /// The address of the further account that is checked.
+    pub(crate) fn further_mailbox(&self) -> Option<&str> {
+        let account = self.account?.as_ref().ok()?;
+        account.email.as_deref().filter(|_| account.owner.is_some())
+    }
+
     pub(crate) fn setup_endpoint(&self) -> Option<String> {
         self.setup.destination.as_ref()?.endpoint()
     }
 
-    /// The user id for commands in hints.
+    /// The user id for commands in hints, which name no further account.
     pub(crate) fn user_name(&self) -> String {
         let of_setup = match &self.setup.destination {
             Some(Destination::Platform { user, .. }) => Some(user),
             _ => None,
         };
-        let user = self.facts.user.as_ref().or(of_setup);
+        let user = self.owner().or(self.facts.user.as_ref()).or(of_setup);
         user.map_or_else(|| "USER".to_owned(), UserId::to_string)
     }
 
@@ -197,7 +210,19 @@ impl Checker<'_> {
         }
         let name = match (&self.setup.subscription, &self.setup.destination) {
             (Some(name), _) => name.clone(),
-            (None, Some(Destination::Platform { user, .. })) => default_user_subscription(user),
+            (
+                None,
+                Some(Destination::Platform {
+                    user, is_further, ..
+                }),
+            ) => {
+                let name = default_user_subscription(user);
+                if *is_further {
+                    self.of_mailbox(&name)
+                } else {
+                    name
+                }
+            }
             (None, Some(Destination::Serve { .. })) => self.of_mailbox(DEFAULT_PUSH_SUBSCRIPTION),
             (None, Some(Destination::Pull { .. } | Destination::Watcher { .. }) | None) => {
                 self.of_mailbox(DEFAULT_PULL_SUBSCRIPTION)

@@ -1,6 +1,6 @@
 //! Decrypts the credentials that a user has sent to the platform.
 
-use postbell_core::{Credentials as CredentialsPort, EmailAddress, UserId};
+use postbell_core::{Credentials as CredentialsPort, EmailAddress, UserRecord};
 use postbell_google::{AuthorizedUser, Credentials};
 use postbell_protocol::credential_envelope::PlatformKey;
 use postbell_protocol::tarball;
@@ -22,15 +22,16 @@ impl Decrypted {
     }
 }
 
-/// Decrypts the stored credentials of a user.
+/// Decrypts the stored credentials of a user, or of a further account.
 pub(crate) async fn decrypt(
     credentials: &dyn CredentialsPort,
     key: Option<PlatformKey>,
-    user: &UserId,
-    email: Option<EmailAddress>,
+    record: &UserRecord,
 ) -> Decrypted {
     const NO_GRANT: &str = "the credentials of the mailbox cannot be decrypted";
-    let stored = match credentials.credentials(user).await {
+    let google = record.google.as_ref();
+    let email = google.and_then(|google| google.email.clone());
+    let stored = match credentials.credentials(&record.user).await {
         Ok(stored) => stored,
         Err(error) => {
             let detail = format!("the users' credentials cannot be read: {error}");
@@ -50,10 +51,12 @@ pub(crate) async fn decrypt(
         return Decrypted::only(ok, "there are no credentials");
     };
     let Ok(tarball) = key.decrypt_tarball(stored.expose()) else {
+        let (user, bot) = (&record.user, record.bot());
         let detail = format!("platform.private_key does not decrypt the credentials of {user}");
+        let flag = record.owner.as_ref().map_or("", |_| " --further-account");
         let next = format!(
-            "Restore the key that they were encrypted for, or send them again: `postbell setup`, with \
-             POSTBELL_USER_TOKEN set to the output of `postbell users token {user}`."
+            "Restore the key that they were encrypted for, or send them again: `postbell setup{flag}`, with \
+             POSTBELL_USER_TOKEN set to the output of `postbell users token {bot}`."
         );
         return Decrypted::only(CheckResult::failed(detail, next), NO_GRANT);
     };

@@ -102,11 +102,26 @@ impl Facts {
         }
     }
 
-    /// Whether the state of setup is about the checked user.
+    /// Whether the state of setup is about the checked user, and about the checked account if the platform's records are
+    /// known here.
     pub(crate) fn is_setup_relevant(&self) -> bool {
-        match (&self.setup.destination, &self.user) {
-            (Some(Destination::Platform { user, .. }), Some(wanted)) => user == wanted,
-            (_, wanted) => wanted.is_none(),
+        let (destination, wanted) = (&self.setup.destination, &self.user);
+        let (
+            Some(Destination::Platform {
+                user, is_further, ..
+            }),
+            Some(wanted),
+        ) = (destination, wanted)
+        else {
+            return wanted.is_none();
+        };
+        match &self.account {
+            Some(Ok(account)) if *is_further => {
+                let mailbox = self.setup.mailbox.as_ref().zip(account.email.as_ref());
+                account.owner.as_ref() == Some(user)
+                    && mailbox.is_some_and(|(mailbox, email)| mailbox.is_same_mailbox(email))
+            }
+            _ => user == wanted,
         }
     }
 }
@@ -175,6 +190,8 @@ pub enum Destination {
         relay: Url,
         /// The user.
         user: UserId,
+        /// Whether the account is connected beside the user's first one.
+        is_further: bool,
     },
     /// `postbell watch pull` pulls them.
     Pull {
@@ -201,6 +218,11 @@ impl Destination {
         match self {
             Self::Pull { .. } | Self::Watcher { .. } => None,
             Self::Serve { endpoint, .. } => Some(endpoint.as_str().to_owned()),
+            Self::Platform {
+                relay,
+                is_further: true,
+                ..
+            } => Some(shared_endpoint(relay)),
             Self::Platform { relay, user, .. } => Some(user_endpoint(relay, user)),
         }
     }
@@ -220,7 +242,8 @@ pub(crate) fn user_endpoint(relay: &Url, user: &UserId) -> String {
     format!("{base}/push/user/{}", user.url_segment())
 }
 
-/// Returns the push endpoint of the operator's one subscription.
+/// Returns the push endpoint of the operator's one subscription, and of those of further accounts: the relay finds the record
+/// by the address.
 pub(crate) fn shared_endpoint(relay: &Url) -> String {
     let base = relay.as_str().trim_end_matches('/');
     format!("{base}/push/gmail")
@@ -278,6 +301,8 @@ pub struct Webhook {
 /// What a platform knows about a user.
 #[derive(Clone, Debug)]
 pub struct Account {
+    /// The user whose further account it is; `None` for the first one.
+    pub owner: Option<UserId>,
     /// Whether a Google account is connected.
     pub google_connected: bool,
     /// Whether notifications are turned on.
@@ -309,4 +334,6 @@ pub struct MachineFacts {
     pub controller: Result<Url, CheckResult>,
     /// Gateway token that its controller expects.
     pub token: Option<SecretString>,
+    /// Token of pushes for the account, if it is another one.
+    pub push_token: Option<SecretString>,
 }

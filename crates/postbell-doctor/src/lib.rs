@@ -19,7 +19,7 @@ mod report;
 mod run;
 mod times;
 
-pub use account::{LocalPlatform, MachineLookup, select_user};
+pub use account::{LocalPlatform, MachineLookup, further_accounts, select_user};
 pub use checker::Deps;
 pub use facts::{
     Account, DatabaseFacts, DatabaseProblem, Destination, Facts, LocalWatch, MachineFacts,

@@ -1,6 +1,6 @@
 //! Asks a remote platform with the user's token (protocol, section 2).
 
-use postbell_core::UserId;
+use postbell_core::{EmailAddress, Timestamp, UserId};
 use postbell_protocol::api::{ConnectionStatus, PublicKey};
 use postbell_protocol::routes::{ADMIN_GOOGLE_CREDENTIALS, ADMIN_PUBLIC_KEY};
 use reqwest::RequestBuilder;
@@ -14,7 +14,7 @@ use crate::facts::Account;
 use crate::probe::send;
 use crate::report::CheckResult;
 
-/// Asks the platform about the user.
+/// Asks the platform about the user, or about a further account with an address.
 ///
 /// # Errors
 ///
@@ -24,6 +24,7 @@ pub(crate) async fn account(
     token: Option<&SecretString>,
     platform: &Url,
     user: &UserId,
+    further: Option<&EmailAddress>,
 ) -> Result<Account, CheckResult> {
     let Some(token) = token else {
         return Err(CheckResult::unknown_with_hint(
@@ -35,17 +36,45 @@ pub(crate) async fn account(
     };
     let connection: ConnectionStatus =
         get(deps, platform, ADMIN_GOOGLE_CREDENTIALS, Some(token)).await?;
-    Ok(Account {
+    let machine = Err(CheckResult::unknown_with_hint(
+        "only the platform's operator can see the machine",
+        format!("Ask the operator to run `postbell doctor {user}`."),
+    ));
+    let first = Account {
+        owner: None,
         google_connected: connection.google_connected,
         notifications_enabled: connection.gmail_notifications_enabled,
         email: connection.email,
         push_account: connection.gmail_push_oidc_email,
         watch_ends_at: None,
         problem: None,
-        machine: Err(CheckResult::unknown_with_hint(
-            "only the platform's operator can see the machine",
-            format!("Ask the operator to run `postbell doctor {user}`."),
-        )),
+        machine,
+    };
+    let Some(further) = further else {
+        return Ok(first);
+    };
+    let is_its = |email: Option<&str>| email.is_some_and(|email| further.is_same_mailbox(email));
+    let mut accounts = connection.further_accounts.into_iter();
+    let found = accounts.find(|account| is_its(account.google_account_email.as_deref()));
+    Ok(match found {
+        Some(account) => Account {
+            owner: Some(user.clone()),
+            google_connected: true,
+            notifications_enabled: account.gmail_notifications_enabled,
+            email: account.google_account_email,
+            push_account: account.gmail_push_oidc_email,
+            watch_ends_at: account.watch_expires_at.map(Timestamp::from_millis),
+            problem: account.problem,
+            ..first
+        },
+        // Setup connects an account again where it is.
+        None if is_its(first.email.as_deref()) => first,
+        None => Account {
+            owner: Some(user.clone()),
+            google_connected: false,
+            email: Some(further.as_str().to_owned()),
+            ..first
+        },
     })
 }
 

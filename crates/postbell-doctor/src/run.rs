@@ -13,8 +13,18 @@ use crate::report::{CheckResult, HopId, Report};
 pub async fn run_checks(deps: &Deps, facts: &Facts) -> Report {
     let setup = relevant_setup(facts);
     let remote = match (&facts.account, &setup.destination) {
-        (None, Some(Destination::Platform { platform, user, .. })) => {
-            Some(platform::account(deps, facts.user_token.as_ref(), platform, user).await)
+        (
+            None,
+            Some(Destination::Platform {
+                platform,
+                user,
+                is_further,
+                ..
+            }),
+        ) => {
+            let further = setup.mailbox.as_ref().filter(|_| *is_further);
+            let token = facts.user_token.as_ref();
+            Some(platform::account(deps, token, platform, user, further).await)
         }
         _ => None,
     };
@@ -71,11 +81,18 @@ fn relevant_setup(facts: &Facts) -> SetupState {
         return facts.setup.clone();
     }
     let configured = facts.user.clone().zip(facts.audience.clone());
+    let account = facts.account.as_ref().and_then(|it| it.as_ref().ok());
+    let owner = account.and_then(|account| account.owner.clone());
+    let is_further = owner.is_some();
+    let email = account.and_then(|account| account.email.as_ref());
     SetupState {
+        // It is part of the names of what setup makes.
+        mailbox: email.and_then(|email| email.parse().ok()),
         destination: configured.map(|(user, relay)| Destination::Platform {
             platform: relay.clone(),
             relay,
-            user,
+            user: owner.unwrap_or(user),
+            is_further,
         }),
         ..SetupState::empty()
     }

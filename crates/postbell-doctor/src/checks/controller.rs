@@ -1,6 +1,6 @@
 //! The controller on the bot's machine.
 
-use postbell_core::MailProblem;
+use postbell_core::{EmailAddress, MailProblem};
 use postbell_protocol::routes::CONTROLLER_VERSION;
 use reqwest::Method;
 use serde_json::Value;
@@ -17,7 +17,12 @@ pub(super) async fn check(machine: &Machine<'_>) -> (CheckResult, Reported) {
     };
     let result = match answer.status {
         200 => match answer.json().await {
-            Some(version) => return (judge(machine, &version), Reported::read(&version)),
+            Some(version) => {
+                return (
+                    judge(machine, &version),
+                    Reported::read(&version, machine.checker.further_mailbox()),
+                );
+            }
             None => machine.unexpected("its version is not JSON"),
         },
         401 | 403 => machine.token_rejected(),
@@ -37,8 +42,23 @@ pub(super) enum Reported {
 }
 
 impl Reported {
-    fn read(version: &Value) -> Self {
-        match version["watcher"].get("problem") {
+    /// Reads what is said of the first account, or of a further one with this address.
+    fn read(version: &Value, further: Option<&str>) -> Self {
+        let watcher = &version["watcher"];
+        let mailbox = match further.map(str::parse::<EmailAddress>) {
+            None => watcher,
+            Some(address) => {
+                let mut accounts = watcher["accounts"].as_array().into_iter().flatten();
+                let is_its = |it: &&Value| {
+                    let email = it["email"].as_str().unwrap_or_default();
+                    address
+                        .as_ref()
+                        .is_ok_and(|address| address.is_same_mailbox(email))
+                };
+                accounts.find(is_its).unwrap_or(&Value::Null)
+            }
+        };
+        match mailbox.get("problem") {
             None => Self::Unknown,
             Some(Value::Null) => Self::NoProblem,
             Some(problem) => {

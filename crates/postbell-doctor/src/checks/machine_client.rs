@@ -1,7 +1,7 @@
 //! Requests to the controller of a machine.
 
 use postbell_core::{MachineLocation, ManagedMachine};
-use postbell_protocol::routes::FORCE_INSTANCE_ID;
+use postbell_protocol::routes::{CONTROLLER_PUSH, FORCE_INSTANCE_ID};
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
 use url::Url;
@@ -28,7 +28,9 @@ impl Machine<'_> {
         if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &self.facts.location {
             request = request.header(FORCE_INSTANCE_ID, machine);
         }
-        match &self.facts.token {
+        let push_token = self.facts.push_token.as_ref();
+        let push_token = push_token.filter(|_| path == CONTROLLER_PUSH);
+        match push_token.or(self.facts.token.as_ref()) {
             Some(token) if path != HEALTH => request.bearer_auth(token.expose_secret()),
             _ => request,
         }

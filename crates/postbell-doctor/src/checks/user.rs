@@ -63,7 +63,11 @@ fn judge(checker: &Checker<'_>, account: &Account) -> CheckResult {
     if !account.notifications_enabled {
         return CheckResult::failed(
             format!("{user} is connected as {email}, but notifications are turned off"),
-            format!("Turn them on: `postbell users change {user} --notifications true`."),
+            if account.owner.is_some() {
+                "The user turns them on on their page: My bot.".to_owned()
+            } else {
+                format!("Turn them on: `postbell users change {user} --notifications true`.")
+            },
         );
     }
     CheckResult::ok(format!("{user}, connected as {email}"))

@@ -73,7 +73,7 @@ pub(crate) async fn run(
     })
 }
 
-/// The report of each path, with the address of a `[[watch]]` table's webhook.
+/// The report of each path, with the address of a `[[watch]]` table's webhook, or of one of several accounts.
 type Reports = Vec<(Option<String>, Report)>;
 
 /// One object: the only report, or several.
@@ -146,9 +146,8 @@ async fn check(
     let now = google.clock.now();
     let mut paths = Vec::new();
     ui.working("checking each hop of the path");
-    for (address, setup) in setups.into_iter().filter(|_| is_path) {
-        let facts = facts::gather(args, &config, env, setup, &google.client).await?;
-        paths.push((address, facts));
+    for setup in setups.into_iter().filter(|_| is_path) {
+        paths.extend(facts::gather(args, &config, env, setup, &google.client).await?);
     }
     for webhook in &webhooks {
         let facts = tables::facts(webhook, args, &config, env, &watch_states, now).await?;

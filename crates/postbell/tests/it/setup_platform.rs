@@ -49,13 +49,17 @@ impl<'a> Setup<'a> {
     }
 
     pub(crate) async fn run(&self, more: &[&str]) -> (Option<i32>, String) {
+        self.run_for(self.ours.world.email(), more).await
+    }
+
+    pub(crate) async fn run_for(&self, mailbox: &str, more: &[&str]) -> (Option<i32>, String) {
         let token = self.ours.command(&["users", "token", "ada"]).await;
         let (platform, relay) = (self.ours.url(), self.ours.relay_url());
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
         command
             .args(["setup", "--yes", "--json", "--client", "client.json"])
             .args(["--platform", &platform, "--user", "ada", "--relay", &relay])
-            .args(["--mailbox", self.ours.world.email()])
+            .args(["--mailbox", mailbox])
             .args(more)
             .env_clear()
             .envs(self.variables())

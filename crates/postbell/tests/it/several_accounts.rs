@@ -8,9 +8,10 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use crate::controller::{Machine, SANDBOX_GATEWAY};
+use crate::doctor::doctor;
 use crate::platform::{OurPlatform, Session};
 use crate::settings_page::connect::set_up;
-use crate::setup_platform::serve_with;
+use crate::setup_platform::{Setup, serve_with};
 use crate::support::{DEADLOCK, google_variables};
 
 const ANN: &str = "ann@example.com";
@@ -19,36 +20,38 @@ const BOB: &str = "bob@example.com";
 /// Between two looks at what other processes have done: they need the processor.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The user `ann` of a platform, with a machine of her own.
+/// A user of a platform, with a machine of her own.
 struct Ann<'a> {
     ours: &'a OurPlatform,
+    user: &'static str,
     machine: Machine,
     session: Session,
 }
 
 impl<'a> Ann<'a> {
-    async fn new(ours: &'a OurPlatform) -> Self {
+    async fn new(ours: &'a OurPlatform, user: &'static str) -> Self {
         let sandbox = &ours.world.sandbox;
         let mut machine = Machine::new(SANDBOX_GATEWAY).await;
-        machine.set_token(&sandbox.platform().gateway_token("ann"));
-        machine.set("KILOCLAW_SANDBOX_ID", "ann");
+        machine.set_token(&sandbox.platform().gateway_token(user));
+        machine.set("KILOCLAW_SANDBOX_ID", user);
         machine.set("POSTBELL_CONTROLLER__PLATFORM_URL", &ours.url());
         for (name, value) in google_variables(sandbox.url()) {
             machine.set(name, &value);
         }
-        ours.command(&["users", "add", "ann", "--url", &machine.url("")])
+        ours.command(&["users", "add", user, "--url", &machine.url("")])
             .await;
-        let session = ours.sign_in("ann").await;
+        let session = ours.sign_in(user).await;
         Self {
             ours,
+            user,
             machine,
             session,
         }
     }
 
     async fn status(&self) -> Value {
-        let path = "/api/platform/status?userId=ann";
-        self.ours.ask(Method::GET, path, Value::Null).await
+        let path = format!("/api/platform/status?userId={}", self.user);
+        self.ours.ask(Method::GET, &path, Value::Null).await
     }
 
     /// The id of the record of the further account.
@@ -141,7 +144,7 @@ async fn each_account_of_a_user_comes_goes_and_fails_without_the_other() {
     variables.extend(set_up(&ours, operator.path()).await);
     variables.push(("POSTBELL_RELAY__RETRY__FIRST", "20ms".to_owned()));
     let service = serve_with(&variables).await;
-    let ann = Ann::new(&ours).await;
+    let ann = Ann::new(&ours, "ann").await;
     let controller = ann.machine.start();
     ann.machine.is("ready").await;
 
@@ -170,6 +173,74 @@ async fn each_account_of_a_user_comes_goes_and_fails_without_the_other() {
     assert_eq!(ours.world.sandbox.oauth().grants(BOB), 0);
     assert_eq!(ann.status().await.get("furtherAccounts"), None);
     ann.arrives(ANN, "without the second account").await;
+    assert_eq!(controller.terminate().await, Some(0));
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+/// What `postbell doctor` reports of each account of ada: its address and the hops that have failed.
+async fn failed_hops(setup: &Setup<'_>, variables: &[(&str, String)]) -> Vec<(String, String)> {
+    let variables = [variables, &setup.variables()].concat();
+    let arguments = ["ada", "--json", "--sign-in"];
+    let output = doctor(&arguments, &variables, setup.home.path()).await;
+    let found: Value =
+        serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.stderr));
+    let paths = found["paths"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{found}"));
+    let failed = paths.iter().map(|path| {
+        let hops = path["hops"].as_array().unwrap().iter();
+        let failed = hops.filter(|hop| hop["state"] == "failed");
+        let failed: Vec<_> = failed
+            .map(|hop| format!("{}: {}", hop["hop"], hop["detail"]))
+            .collect();
+        (
+            path["account"].as_str().unwrap().to_owned(),
+            failed.join("; "),
+        )
+    });
+    failed.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_further_account_with_a_project_of_ones_own_is_set_up_checked_and_undone() {
+    let ours = OurPlatform::new().await;
+    let mut variables = ours.variables();
+    variables.extend(google_variables(ours.world.sandbox.url()));
+    variables.push(("POSTBELL_RELAY__RETRY__FIRST", "20ms".to_owned()));
+    let service = serve_with(&variables).await;
+    let ada = Ann::new(&ours, "ada").await;
+    let controller = ada.machine.start();
+    ada.machine.is("ready").await;
+
+    let (setup, further) = (Setup::new(&ours), Setup::new(&ours));
+    let (code, shown) = setup.run(&[]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    let (code, shown) = further.run_for(BOB, &["--further-account"]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    let delivered = r#""detail":"delivered","event":"step","state":"done","step":"arrival""#;
+    assert!(shown.contains(delivered), "{shown}");
+    let first = ours.world.email();
+    assert_eq!(ada.status().await["googleAccountEmail"], first);
+    ada.arrives(BOB, "the further account").await;
+    ada.arrives(first, "the first account").await;
+
+    let well = [
+        (first.to_owned(), String::new()),
+        (BOB.to_owned(), String::new()),
+    ];
+    for setup in [&setup, &further] {
+        assert_eq!(failed_hops(setup, &variables).await, well);
+    }
+    ours.world.sandbox.oauth().revoke(BOB);
+    let [(_, of_first), (_, of_bob)] = failed_hops(&setup, &variables).await.try_into().unwrap();
+    assert_eq!(of_first, "");
+    assert!(of_bob.contains("\"grant\": "), "{of_bob}");
+
+    let (code, shown) = further.run_for(BOB, &["--further-account", "--undo"]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    assert_eq!(ada.status().await.get("furtherAccounts"), None);
+    ada.arrives(first, "without the further account").await;
     assert_eq!(controller.terminate().await, Some(0));
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();

@@ -9,7 +9,7 @@ use postbell_core::{
 };
 use postbell_doctor::{
     Account, CheckResult, DatabaseFacts, DatabaseProblem, Facts, LocalPlatform, MachineLookup,
-    OperatorProject, SetupState, select_user,
+    OperatorProject, SetupState, further_accounts, select_user,
 };
 use postbell_platform::{FlyMachines, Machines as _, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -31,11 +31,62 @@ use crate::wiring;
 /// The age from which on the snapshot of a transaction is reported. The queue becomes slower with each minute.
 const OLDEST_SNAPSHOT: Duration = Duration::from_secs(5 * 60);
 
-/// Reads the stores, and queries the platform, as far as the configuration allows.
+/// Gathers the facts about a path and, if it is that of a user, about those of the user's further accounts. Each has the
+/// address of its account if there are several.
 pub(super) async fn gather(
     args: &DoctorArgs,
     config: &Config,
     env: &Env,
+    (address, setup): (Option<String>, SetupState),
+    client: &Client,
+) -> anyhow::Result<Vec<(Option<String>, Facts)>> {
+    let facts = gather_one(args, config, env, args.user.as_ref(), setup.clone(), client).await?;
+    let further = match &facts.user {
+        Some(user) if !facts.is_database_down() => further(config, client, user, args.wait).await,
+        _ => Vec::new(),
+    };
+    let address = address.or_else(|| shown(&facts).filter(|_| !further.is_empty()));
+    let mut paths = vec![(address, facts)];
+    for account in further {
+        let account = Some(&account);
+        let facts = gather_one(args, config, env, account, setup.clone(), client).await?;
+        paths.push((shown(&facts), facts));
+    }
+    Ok(paths)
+}
+
+/// The address of the account, or the id of its record.
+fn shown(facts: &Facts) -> Option<String> {
+    let account = facts.account.as_ref().and_then(|it| it.as_ref().ok());
+    let email = account.and_then(|account| account.email.clone());
+    email.or_else(|| facts.user.as_ref().map(UserId::to_string))
+}
+
+/// The further accounts of a user. Why they cannot be read is reported for the first one.
+async fn further(config: &Config, client: &Client, user: &UserId, wait: Duration) -> Vec<UserId> {
+    if config.platform.is_configured() {
+        let Ok(store) = open(config) else {
+            return Vec::new();
+        };
+        let accounts = store.users().accounts_of(std::slice::from_ref(user)).await;
+        let accounts = accounts.unwrap_or_default().into_iter();
+        return accounts.map(|account| account.user).collect();
+    }
+    if config.directory.is_none() {
+        return Vec::new();
+    }
+    match wiring::directory(config, client.clone()) {
+        Ok(directory) => further_accounts(&*directory, user, wait).await,
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Reads the stores, and queries the platform, as far as the configuration allows.
+async fn gather_one(
+    args: &DoctorArgs,
+    config: &Config,
+    env: &Env,
+    named: Option<&UserId>,
     setup: SetupState,
     client: &Client,
 ) -> anyhow::Result<Facts> {
@@ -43,7 +94,7 @@ pub(super) async fn gather(
     let users = store
         .as_ref()
         .and_then(|store| Some(store.as_ref().ok()?.users()));
-    let selected = select_user(args.user.as_ref(), &setup, users.as_deref()).await;
+    let selected = select_user(named, &setup, users.as_deref()).await;
     let user = selected.as_ref().ok().cloned().flatten();
     let mut facts = Facts {
         databases: databases(config, args.wait).await,

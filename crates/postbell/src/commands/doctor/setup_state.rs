@@ -51,14 +51,15 @@ fn destination(saved: SavedDestination) -> Option<Destination> {
             platform,
             relay,
             user,
-            is_further: false,
+            is_further,
         } => Destination::Platform {
             platform,
             relay,
             user: user.parse().ok()?,
+            is_further,
         },
         // The doctor checks the path of a user's own subscription.
-        SavedDestination::Platform { .. } | SavedDestination::Operator { .. } => return None,
+        SavedDestination::Operator { .. } => return None,
         SavedDestination::Pull { credentials } => Destination::Pull { credentials },
         SavedDestination::Serve {
             credentials,
