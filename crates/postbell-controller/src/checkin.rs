@@ -219,6 +219,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::mail_settings::FIRST;
     use crate::watched_mailbox::WatchStateFile;
 
     const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -237,7 +238,7 @@ mod tests {
         let observed = WatchStateFile {
             gog_dirs,
             account,
-            number: 1,
+            name: FIRST.to_owned(),
         };
         let mail = MailMonitor::new(observed.into(), None, None, None, clock);
         let check_ins = RefCell::new(Vec::new());

@@ -151,7 +151,7 @@ impl ChildSpecs {
                 |gmail| self.watcher_of(gmail, Some(gmail), chosen),
             );
         }
-        let any = settings.watched().next().map(|(_, account)| &account.gmail);
+        let any = settings.watched().next().map(|account| &account.gmail);
         let Some(any) = first.or(any) else {
             return ChildSpec::unset("watcher", Some(self.ports.watcher));
         };
@@ -276,13 +276,18 @@ mod tests {
     }
 
     fn settings(chosen: &[&str]) -> MailSettings {
-        let account = |gmail| AccountSettings { gmail, is_on: true };
+        let account = |name: &str, gmail| AccountSettings {
+            name: name.to_owned(),
+            gmail,
+            is_on: true,
+        };
+        let bob = GmailSettings {
+            account: "bob@example.com".to_owned(),
+            ..gmail()
+        };
         MailSettings {
-            first: Some(account(gmail())),
-            further: vec![account(GmailSettings {
-                account: "bob@example.com".to_owned(),
-                ..gmail()
-            })],
+            first: Some(account("1", gmail())),
+            further: vec![account("2", bob)],
             has_all: true,
             watcher_arguments: chosen.iter().map(|one| (*one).to_owned()).collect(),
         }

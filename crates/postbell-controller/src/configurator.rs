@@ -170,8 +170,8 @@ impl Configurator {
         }
     }
 
-    /// The mailboxes of these accounts, each with its number.
-    fn mailbox_of<'a>(&self, accounts: impl Iterator<Item = (u32, &'a String)>) -> Mailbox {
+    /// The mailboxes of these accounts, each with its name.
+    fn mailbox_of<'a>(&self, accounts: impl Iterator<Item = (&'a str, &'a String)>) -> Mailbox {
         let mut accounts = accounts.peekable();
         if accounts.peek().is_none() {
             return Mailbox::None;
@@ -179,10 +179,10 @@ impl Configurator {
         let Some(gog_dirs) = &self.gog_dirs else {
             return Mailbox::Unknown;
         };
-        let file = |(number, account): (u32, &String)| WatchStateFile {
+        let file = |(name, account): (&str, &String)| WatchStateFile {
             gog_dirs: gog_dirs.clone(),
             account: account.clone(),
-            number,
+            name: name.to_owned(),
         };
         Mailbox::Of(accounts.map(file).collect())
     }
@@ -366,7 +366,7 @@ impl Configurator {
     fn set(&mut self, wanted: MailSettings) {
         self.set_gateway(wanted.gmail());
         let watched = wanted.watched();
-        let watched = watched.map(|(number, account)| (number, &account.gmail.account));
+        let watched = watched.map(|account| (&*account.name, &account.gmail.account));
         self.watch(self.mailbox_of(watched));
         if wanted.is_watching() {
             self.watcher.set_spec(self.specs.watcher(&wanted, &[]));
@@ -411,14 +411,19 @@ impl Configurator {
     }
 
     fn settings(&self, config: &MachineConfig) -> Result<MailSettings, BoxError> {
-        MailSettings::new(config, self.arguments(&config.watcher_arguments))
+        let arguments = self.arguments(&config.watcher_arguments);
+        MailSettings::new(config, arguments, &self.specs.gateway_token)
     }
 
     /// The settings of the variables, which are all if no platform is to give others.
     fn of_variables(&self, has_all: bool) -> Result<MailSettings, InvalidVariable> {
         let first = self.variables.clone()?;
         Ok(MailSettings {
-            first: first.map(|gmail| AccountSettings { gmail, is_on: true }),
+            first: first.map(|gmail| AccountSettings {
+                name: FIRST.to_owned(),
+                gmail,
+                is_on: true,
+            }),
             further: Vec::new(),
             has_all,
             watcher_arguments: self.arguments(&[]),

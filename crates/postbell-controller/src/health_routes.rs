@@ -66,7 +66,7 @@ async fn version(_: VerifiedCaller, State(state): State<RouteState>) -> Json<Val
             let further = report.further.iter().map(|it| {
                 json!({
                     "email": it.account,
-                    "mailbox": it.number.to_string(),
+                    "mailbox": it.name,
                     "watchExpiresAt": it.mail.news.watch_expires_at,
                     "problem": it.mail.problem_json(),
                     "deadLetters": it.mail.news.dead_letters,

@@ -232,6 +232,7 @@ fn log_not_installed(error: &CredentialsError) {
 mod tests {
     use std::fs;
 
+    use postbell_protocol::gateway_token::GatewayToken;
     use serde_json::json;
 
     use super::*;
@@ -241,7 +242,8 @@ mod tests {
         let config = json!({
             "account": null, "gmailNotificationsEnabled": false, "furtherAccounts": further,
         });
-        MailSettings::new(&serde_json::from_value(config).unwrap(), Vec::new()).unwrap()
+        let token = GatewayToken::try_from("of-the-gateway").unwrap();
+        MailSettings::new(&serde_json::from_value(config).unwrap(), Vec::new(), &token).unwrap()
     }
 
     #[tokio::test]

@@ -65,8 +65,8 @@ pub(crate) struct MailboxMail {
 /// The known state of the mail of a further account.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct FurtherMail {
-    /// The number that names it in the metrics.
-    pub(crate) number: u32,
+    /// Its name in the metrics.
+    pub(crate) name: String,
     pub(crate) account: String,
     pub(crate) mail: MailboxMail,
 }
@@ -107,17 +107,16 @@ struct Seen {
 }
 
 /// A state that the watcher cannot write.
-#[derive(Clone, Copy)]
 struct Unwritable {
-    /// The number of its account, if the watcher names one.
-    number: Option<u32>,
+    /// The name of its account, if the watcher names one.
+    name: Option<String>,
     problem: MailProblem,
 }
 
 /// The state of a mailbox.
 #[derive(Clone)]
 struct ReadState {
-    number: u32,
+    name: String,
     account: String,
     state: WatchState,
 }
@@ -191,19 +190,19 @@ impl MailMonitor {
     /// Combines what is known of each account.
     fn combine(&self, states: &[ReadState], seen: Seen, now: Timestamp) -> MailReport {
         let unwritable = self.0.unwritable.lock();
-        let has_further = states.iter().any(|it| it.number != FIRST);
-        let of = |number: u32| {
-            let states = states.iter().filter(|it| it.number == number);
+        let has_further = states.iter().any(|it| it.name != FIRST);
+        let of = |name: &str| {
+            let states = states.iter().filter(|it| it.name == name);
             let states: Vec<_> = states.map(|it| it.state.clone()).collect();
             let mut unwritable = unwritable.iter();
             let is_its = |it: &&Unwritable| {
-                !has_further || it.number.is_none_or(|of_other| of_other == number)
+                !has_further || it.name.as_deref().is_none_or(|of_other| of_other == name)
             };
             let unwritable = unwritable.find(is_its).map(|it| it.problem);
             report(&states, unwritable, seen, now)
         };
-        let is_first_watched = states.iter().any(|it| it.number == FIRST);
-        let further = states.iter().filter(|it| it.number != FIRST);
+        let is_first_watched = states.iter().any(|it| it.name == FIRST);
+        let further = states.iter().filter(|it| it.name != FIRST);
         MailReport {
             first: if is_first_watched || !has_further {
                 of(FIRST)
@@ -212,9 +211,9 @@ impl MailMonitor {
             },
             further: further
                 .map(|it| FurtherMail {
-                    number: it.number,
+                    name: it.name.clone(),
                     account: it.account.clone(),
-                    mail: of(it.number),
+                    mail: of(&it.name),
                 })
                 .collect(),
         }
@@ -237,7 +236,7 @@ impl MailMonitor {
                     last.map(|last| last.state.clone()).unwrap_or_default()
                 });
                 ReadState {
-                    number: file.number,
+                    name: file.name,
                     account: file.account,
                     state,
                 }
@@ -329,11 +328,13 @@ async fn problems_of(watcher: &Loopback) -> Result<Vec<Unwritable>, BoxError> {
     }
     let Answer { first, problems } = serde_json::from_slice(&body)?;
     if problems.is_empty() {
-        let (number, problem) = (None, first);
-        return Ok(vec![Unwritable { number, problem }]);
+        return Ok(vec![Unwritable {
+            name: None,
+            problem: first,
+        }]);
     }
     let named = problems.into_iter().map(|it| Unwritable {
-        number: it.mailbox.parse().ok(),
+        name: Some(it.mailbox),
         problem: it.problem,
     });
     Ok(named.collect())

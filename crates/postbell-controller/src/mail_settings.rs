@@ -4,13 +4,14 @@ use std::slice::{self, Iter};
 
 use postbell_core::{BoxError, EmailAddress};
 use postbell_protocol::api::{MachineAccount, MachineConfig};
+use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::watched_accounts::WatchedAccount;
 
 use crate::installation::Committed;
 use crate::settings::{GmailSettings, is_account, is_same_mailbox};
 
-/// The number of the first account.
-pub(crate) const FIRST: u32 = 1;
+/// The name of the first account.
+pub(crate) const FIRST: &str = "1";
 
 /// What the watcher is to run with.
 #[derive(Clone, Default, PartialEq)]
@@ -28,6 +29,8 @@ pub(crate) struct MailSettings {
 /// A connected account.
 #[derive(Clone, PartialEq)]
 pub(crate) struct AccountSettings {
+    /// Its name in the metrics, which no change of another account changes.
+    pub(crate) name: String,
     pub(crate) gmail: GmailSettings,
     /// Whether its owner wants notifications.
     pub(crate) is_on: bool,
@@ -42,8 +45,10 @@ impl MailSettings {
     pub(crate) fn new(
         config: &MachineConfig,
         watcher_arguments: Vec<String>,
+        token: &GatewayToken,
     ) -> Result<Self, BoxError> {
-        let account = |account: &MachineAccount, is_on| AccountSettings {
+        let account = |name, account: &MachineAccount, is_on| AccountSettings {
+            name,
             gmail: GmailSettings {
                 account: account.email.clone(),
                 tarball: account.gog_config_tarball.clone(),
@@ -52,9 +57,13 @@ impl MailSettings {
             is_on,
         };
         let first = config.account.as_ref();
-        let first = first.map(|first| account(first, config.gmail_notifications_enabled));
+        let first =
+            first.map(|first| account(FIRST.to_owned(), first, config.gmail_notifications_enabled));
         let further = config.further_accounts.iter().flatten();
-        let further = further.map(|it| account(&it.account, it.gmail_notifications_enabled));
+        let further = further.map(|it| {
+            let name = token.mailbox_name(&it.account.email);
+            account(name, &it.account, it.gmail_notifications_enabled)
+        });
         let settings = Self {
             first,
             further: further.collect(),
@@ -79,11 +88,9 @@ impl MailSettings {
         self.first.iter().chain(&self.further)
     }
 
-    /// The accounts that are to be watched, with their numbers.
-    pub(crate) fn watched(&self) -> impl Iterator<Item = (u32, &AccountSettings)> {
-        let first = self.first.iter().map(|first| (FIRST, first));
-        let numbered = first.chain((FIRST + 1..).zip(&self.further));
-        numbered.filter(|(_, account)| account.is_on)
+    /// The accounts that are to be watched.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = &AccountSettings> {
+        self.accounts().filter(|account| account.is_on)
     }
 
     /// Whether an account is to be watched.
@@ -106,6 +113,7 @@ impl MailSettings {
             let known = former
                 .find(|known| is_same_mailbox(&known.gmail.account, &account.gmail.account))?;
             Some(AccountSettings {
+                name: account.name.clone(),
                 is_on: account.is_on,
                 ..known.clone()
             })
@@ -133,16 +141,15 @@ impl MailSettings {
         reached
     }
 
-    /// The watched accounts as the watcher gets them, those with these addresses as paused. Each is named by its number,
-    /// with which it is in the metrics.
+    /// The watched accounts as the watcher gets them, those with these addresses as paused.
     pub(crate) fn for_watcher(&self, paused: &[String]) -> Vec<WatchedAccount> {
         let watched = self.watched();
-        let watched = watched.map(|(number, account)| {
+        let watched = watched.map(|account| {
             let email = account.gmail.account.clone();
             WatchedAccount {
                 is_paused: paused.contains(&email),
                 email,
-                name: number.to_string(),
+                name: account.name.clone(),
             }
         });
         watched.collect()
@@ -161,12 +168,16 @@ mod tests {
         })
     }
 
+    fn token() -> GatewayToken {
+        GatewayToken::try_from("of-the-gateway").unwrap()
+    }
+
     fn settings(first: Value, further: &[Value]) -> Result<MailSettings, BoxError> {
         let config = json!({
             "account": first, "gmailNotificationsEnabled": true, "furtherAccounts": further,
         });
         let config = serde_json::from_value(config).unwrap();
-        MailSettings::new(&config, Vec::new())
+        MailSettings::new(&config, Vec::new(), &token())
     }
 
     fn names(settings: &MailSettings) -> Vec<String> {
@@ -182,10 +193,13 @@ mod tests {
             account("cid@example.com", "c", true),
         ];
         let all = settings(account("ann@example.com", "a", true), &further).unwrap();
-        let cid = "3 cid@example.com true";
+        let name = token().mailbox_name("cid@example.com");
+        let cid = &*format!("{name} cid@example.com true");
         assert_eq!(names(&all), ["1 ann@example.com false", cid]);
         let rest = settings(Value::Null, &further).unwrap();
         assert_eq!(names(&rest), [cid]);
+        let without_bob = settings(Value::Null, &further[1..]).unwrap();
+        assert_eq!(names(&without_bob), [cid]);
         assert!(rest.is_watching() && rest.gmail().is_none());
         let off = settings(Value::Null, &further[..1]).unwrap();
         assert!(!off.is_watching());

@@ -42,7 +42,7 @@ struct OfChild {
     child: &'static str,
 }
 
-/// The labels of a problem: its code, and the number of the account if there are several.
+/// The labels of a problem: its code, and the name of the account if there are several.
 type Problem = Vec<(&'static str, String)>;
 
 /// Answers with the metrics, none of which names the mailbox.
@@ -106,13 +106,13 @@ fn encoded(
     registry.register("child_restarts", help, restarts);
     let problems = Family::<Problem, Gauge>::default();
     let further = mail.further.iter();
-    let further = further.map(|it| (it.number, it.mail.news.problem));
-    for (number, problem) in std::iter::once((FIRST, mail.first.news.problem)).chain(further) {
+    let further = further.map(|it| (&*it.name, it.mail.news.problem));
+    for (name, problem) in std::iter::once((FIRST, mail.first.news.problem)).chain(further) {
         for code in ProblemCode::ALL {
             let is_it = problem.is_some_and(|found| found.code == code);
             let mut labels = vec![("code", code.as_str().to_owned())];
             if !mail.further.is_empty() {
-                labels.push(("mailbox", number.to_string()));
+                labels.push(("mailbox", name.to_owned()));
             }
             problems.get_or_create(&labels).set(is_it.into());
         }
@@ -172,14 +172,14 @@ mod tests {
         assert_has_named_metrics(&text, "postbell_controller_");
         assert!(text.ends_with(END) && !text.contains("watcher\""));
         mail.further.push(FurtherMail {
-            number: 2,
+            name: "5f0a".to_owned(),
             account: "bob@example.com".to_owned(),
             mail: problem(ProblemCode::WebhookGone),
         });
         let text = encoded(&children, true, &mail, 2);
         for line in [
             r#"postbell_controller_mail_problem{code="grant_revoked",mailbox="1"} 1"#,
-            r#"postbell_controller_mail_problem{code="webhook_gone",mailbox="2"} 1"#,
+            r#"postbell_controller_mail_problem{code="webhook_gone",mailbox="5f0a"} 1"#,
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");
         }

@@ -26,8 +26,8 @@ pub(crate) enum Mailbox {
 pub(crate) struct WatchStateFile {
     pub(crate) gog_dirs: GogDirs,
     pub(crate) account: String,
-    /// The number of the account: those that are not the first are reported by their addresses.
-    pub(crate) number: u32,
+    /// The name of the account: those that are not the first are reported by their addresses.
+    pub(crate) name: String,
 }
 
 impl WatchedMailbox {

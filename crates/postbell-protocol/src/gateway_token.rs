@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
-use postbell_core::SandboxId;
+use postbell_core::{EmailAddress, SandboxId};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Derives and verifies the gateway tokens of all machines. The platform has the secret.
@@ -70,6 +70,19 @@ impl GatewayToken {
     pub fn of_further_accounts(&self) -> Self {
         Self(of_further_accounts(&self.0).into())
     }
+
+    /// Returns a name of a mailbox that stays as long as the token, the same for each spelling of its address. Without the
+    /// token, no address can be compared with it.
+    #[must_use]
+    pub fn mailbox_name(&self, address: &str) -> String {
+        let mailbox = match address.parse::<EmailAddress>() {
+            Ok(address) => address.mailbox_key(),
+            Err(_) => address.to_lowercase(),
+        };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
+        let tag = hmac::sign(&key, format!("mailbox {mailbox}").as_bytes());
+        hex::encode(&tag.as_ref()[..4])
+    }
 }
 
 fn of_further_accounts(token: &str) -> String {
@@ -121,6 +134,17 @@ mod tests {
             assert!(!tokens.is_token_of(&ann, wrong), "{wrong}");
         }
         assert!(!tokens.is_token_of(&"bob".parse().unwrap(), token));
+    }
+
+    #[test]
+    fn the_name_of_a_mailbox_is_that_of_each_spelling_and_of_one_token() {
+        let token = GatewayToken::try_from("of-the-gateway").unwrap();
+        let name = token.mailbox_name("a.nn@gmail.com");
+        assert_eq!(name.len(), 8);
+        assert_eq!(token.mailbox_name("Ann@googlemail.com"), name);
+        assert_ne!(token.mailbox_name("bob@gmail.com"), name);
+        let other = GatewayToken::try_from("another").unwrap();
+        assert_ne!(other.mailbox_name("ann@gmail.com"), name);
     }
 
     #[test]

@@ -184,7 +184,7 @@ async fn a_state_that_cannot_be_read_changes_nothing() {
     let observed = WatchStateFile {
         gog_dirs,
         account,
-        number: FIRST,
+        name: FIRST.to_owned(),
     };
     let clock = Arc::new(PausedClock::starting_at(START));
     let monitor = MailMonitor::new(observed.clone().into(), None, None, None, clock);
@@ -210,12 +210,12 @@ async fn each_account_is_reported_by_itself_and_one_unreadable_state_hides_no_ot
     let home = tempfile::tempdir().unwrap();
     let variable = |name: &str| home.path().to_str().filter(|_| name == "HOME");
     let gog_dirs = GogDirs::from_variables(variable).unwrap();
-    let file = |name: &str, number| WatchStateFile {
+    let file = |user: &str, name: &str| WatchStateFile {
         gog_dirs: gog_dirs.clone(),
-        account: format!("{name}@example.com"),
-        number,
+        account: format!("{user}@example.com"),
+        name: name.to_owned(),
     };
-    let files = [file("bob", 3), file("ann", FIRST), file("cid", 2)];
+    let files = [file("bob", "b0b"), file("ann", FIRST), file("cid", "c1d")];
     let write = |file: &WatchStateFile, code: &str| {
         let folder = gog_dirs.watch_state(&file.account);
         let state = WatchState {
@@ -274,17 +274,17 @@ fn a_state_that_cannot_be_written_is_a_problem_of_its_account() {
         code: ProblemCode::StateUnwritable,
         since: START,
     };
-    let of = |numbers: &[u32], named: Option<u32>| {
+    let of = |names: &[&str], named: Option<&str>| {
         let clock = Arc::new(PausedClock::starting_at(START));
         let monitor = MailMonitor::new(WatchedMailbox::default(), None, None, None, clock);
         let unwritable = Unwritable {
-            number: named,
+            name: named.map(str::to_owned),
             problem,
         };
         monitor.0.unwritable.lock().push(unwritable);
-        let states = numbers.iter().map(|number| ReadState {
-            number: *number,
-            account: format!("{number}@example.com"),
+        let states = names.iter().map(|name| ReadState {
+            name: (*name).to_owned(),
+            account: format!("{name}@example.com"),
             state: WatchState::default(),
         });
         let states: Vec<_> = states.collect();
@@ -294,9 +294,12 @@ fn a_state_that_cannot_be_written_is_a_problem_of_its_account() {
         all.map(|news| news.problem.is_some()).collect::<Vec<_>>()
     };
     assert_eq!(of(&[FIRST], None), [true]);
-    assert_eq!(of(&[FIRST, FIRST], Some(2)), [true], "two tables");
-    assert_eq!(of(&[FIRST, 2, 3], Some(2)), [false, true, false]);
-    assert_eq!(of(&[2], None), [false, true]);
+    assert_eq!(of(&[FIRST, FIRST], Some("2")), [true], "two tables");
+    assert_eq!(
+        of(&[FIRST, "b0b", "c1d"], Some("b0b")),
+        [false, true, false]
+    );
+    assert_eq!(of(&["b0b"], None), [false, true]);
 }
 
 /// Runs a watcher with these starts and exits, in seconds, and returns from when to when its being down was

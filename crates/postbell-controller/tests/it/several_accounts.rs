@@ -263,9 +263,13 @@ async fn a_check_in_reports_each_further_account() {
     let version = controller.get("/_kilo/version").bearer_auth(TOKEN);
     let (_, version) = answer(version).await;
     let bob = &version["watcher"]["accounts"][0];
+    let token = GatewayToken::try_from(TOKEN).unwrap();
     assert_eq!(
         (&bob["email"], &bob["mailbox"]),
-        (&json!("bob@example.com"), &json!("2"))
+        (
+            &json!("bob@example.com"),
+            &json!(token.mailbox_name("bob@example.com"))
+        )
     );
     assert_eq!(controller.settled().await["mail"], "problem");
     controller.shut_down().await;
