@@ -174,6 +174,7 @@ impl AlertKind {
             | ProblemCode::PullFailing
             | ProblemCode::WrongAccount
             | ProblemCode::StateUnwritable
+            | ProblemCode::CredentialsUnreadable
             | ProblemCode::AccountsUnsupported
             | ProblemCode::Unknown => Self::MailStopped,
         }

@@ -222,6 +222,7 @@ const fn damping(problem: ProblemCode) -> Duration {
         | ProblemCode::CursorAhead
         | ProblemCode::SubscriptionMissing
         | ProblemCode::WrongAccount
+        | ProblemCode::CredentialsUnreadable
         | ProblemCode::AccountsUnsupported => Duration::ZERO,
         ProblemCode::WebhookFailing
         | ProblemCode::GmailRefusing

@@ -148,6 +148,7 @@ impl Configurator {
             }
         };
         let is_incomplete = reached != wanted;
+        self.mail.set_uninstalled(wanted.missing_in(Some(&reached)));
         if wanted.is_watching() && !reached.is_watching() {
             self.set_gateway(gmail.as_ref());
             return FirstStart::MISSING;
@@ -249,6 +250,8 @@ impl Configurator {
             return Ok(Change::None);
         }
         let applied = self.apply(&wanted).await;
+        let missing = wanted.missing_in(self.applied.as_ref());
+        self.mail.set_uninstalled(missing);
         let is_complete = self.applied.as_ref() == Some(&wanted);
         if applied == Ok(Change::Applied) {
             // An account that failed is tried again, also by a start without the platform.
@@ -352,6 +355,7 @@ impl Configurator {
         };
         removed.await.map_err(not_applied)?;
         self.set(MailSettings::default());
+        self.mail.set_uninstalled(std::iter::empty());
         if !is_new {
             return Ok(Change::None);
         }

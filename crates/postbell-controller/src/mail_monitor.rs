@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 
 use crate::endpoint::Endpoint;
 use crate::loopback::Loopback;
-use crate::mail_settings::FIRST;
+use crate::mail_settings::{AccountSettings, FIRST};
 use crate::watched_mailbox::{WatchStateFile, WatchedMailbox};
 
 /// The time between two reads of the watcher's state.
@@ -93,6 +93,8 @@ struct Observed {
     seen: Mutex<Seen>,
     /// The watcher's last answer that it cannot write a state, which is thus not in the state.
     unwritable: Mutex<Vec<Unwritable>>,
+    /// The accounts that are not watched, because their credentials could not be installed.
+    uninstalled: Mutex<Vec<Uninstalled>>,
     /// The states that were read last, one for each mailbox.
     states: Mutex<Vec<ReadState>>,
     report: watch::Sender<MailReport>,
@@ -111,6 +113,13 @@ struct Unwritable {
     /// The name of its account, if the watcher names one.
     name: Option<String>,
     problem: MailProblem,
+}
+
+/// An account whose credentials could not be installed.
+struct Uninstalled {
+    name: String,
+    account: String,
+    since: Timestamp,
 }
 
 /// The state of a mailbox.
@@ -137,6 +146,7 @@ impl MailMonitor {
             clock,
             seen: Mutex::default(),
             unwritable: Mutex::default(),
+            uninstalled: Mutex::default(),
             states: Mutex::default(),
             report: watch::Sender::default(),
         }))
@@ -147,6 +157,22 @@ impl MailMonitor {
         self.0.seen.lock().watcher = Downtime::default();
         self.0.unwritable.lock().clear();
         self.0.states.lock().clear();
+    }
+
+    /// Reports these accounts, which are not watched, because their credentials could not be installed, and no others.
+    pub(crate) fn set_uninstalled<'a>(&self, accounts: impl Iterator<Item = &'a AccountSettings>) {
+        let now = self.0.clock.now();
+        let mut uninstalled = self.0.uninstalled.lock();
+        let since = |account: &str| {
+            let known = uninstalled.iter().find(|it| it.account == account);
+            known.map_or(now, |it| it.since)
+        };
+        let accounts = accounts.map(|it| Uninstalled {
+            name: it.name.clone(),
+            account: it.gmail.account.clone(),
+            since: since(&it.gmail.account),
+        });
+        *uninstalled = accounts.collect();
     }
 
     /// Keeps the report up to date until `stop` is cancelled.
@@ -190,7 +216,10 @@ impl MailMonitor {
     /// Combines what is known of each account.
     fn combine(&self, states: &[ReadState], seen: Seen, now: Timestamp) -> MailReport {
         let unwritable = self.0.unwritable.lock();
-        let has_further = states.iter().any(|it| it.name != FIRST);
+        let uninstalled = self.0.uninstalled.lock();
+        let mut names = states.iter().map(|it| &*it.name);
+        let has_further =
+            names.any(|name| name != FIRST) || uninstalled.iter().any(|it| it.name != FIRST);
         let of = |name: &str| {
             let states = states.iter().filter(|it| it.name == name);
             let states: Vec<_> = states.map(|it| it.state.clone()).collect();
@@ -203,19 +232,25 @@ impl MailMonitor {
         };
         let is_first_watched = states.iter().any(|it| it.name == FIRST);
         let further = states.iter().filter(|it| it.name != FIRST);
+        let further = further.map(|it| FurtherMail {
+            name: it.name.clone(),
+            account: it.account.clone(),
+            mail: of(&it.name),
+        });
+        let further_uninstalled = uninstalled.iter().filter(|it| it.name != FIRST);
+        let further_uninstalled = further_uninstalled.map(|it| FurtherMail {
+            name: it.name.clone(),
+            account: it.account.clone(),
+            mail: it.mail(),
+        });
+        let first_uninstalled = uninstalled.iter().find(|it| it.name == FIRST);
         MailReport {
-            first: if is_first_watched || !has_further {
-                of(FIRST)
-            } else {
-                MailboxMail::default()
+            first: match first_uninstalled {
+                Some(it) => it.mail(),
+                None if is_first_watched || !has_further => of(FIRST),
+                None => MailboxMail::default(),
             },
-            further: further
-                .map(|it| FurtherMail {
-                    name: it.name.clone(),
-                    account: it.account.clone(),
-                    mail: of(&it.name),
-                })
-                .collect(),
+            further: further.chain(further_uninstalled).collect(),
         }
     }
 
@@ -302,6 +337,22 @@ fn read_state(file: &WatchStateFile) -> Result<WatchState, StateError> {
     } = file;
     let state = StateFile::peek(&gog_dirs.watch_state(account), account)?;
     Ok(state.unwrap_or_default())
+}
+
+impl Uninstalled {
+    fn mail(&self) -> MailboxMail {
+        const CODE: ProblemCode = ProblemCode::CredentialsUnreadable;
+        MailboxMail {
+            news: MachineReport {
+                problem: Some(MailProblem {
+                    code: CODE,
+                    since: self.since,
+                }),
+                ..MachineReport::default()
+            },
+            detail: CODE.summary().to_owned(),
+        }
+    }
 }
 
 /// Returns the problems in the watcher's answer.

@@ -141,6 +141,18 @@ impl MailSettings {
         reached
     }
 
+    /// The accounts that are to be watched and that `reached` does not watch.
+    pub(crate) fn missing_in<'a>(
+        &'a self,
+        reached: Option<&'a Self>,
+    ) -> impl Iterator<Item = &'a AccountSettings> {
+        self.watched().filter(move |wanted| {
+            let watched = reached.into_iter().flat_map(Self::watched);
+            let mut addresses = watched.map(|account| &account.gmail.account);
+            !addresses.any(|address| is_same_mailbox(address, &wanted.gmail.account))
+        })
+    }
+
     /// The watched accounts as the watcher gets them, those with these addresses as paused.
     pub(crate) fn for_watcher(&self, paused: &[String]) -> Vec<WatchedAccount> {
         let watched = self.watched();

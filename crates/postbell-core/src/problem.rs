@@ -51,6 +51,9 @@ pub enum ProblemCode {
     WrongAccount,
     /// The watcher cannot write its state file.
     StateUnwritable,
+    /// The machine has no usable credentials of the account: the platform cannot decrypt them, or they are damaged. Found by
+    /// the controller.
+    CredentialsUnreadable,
     /// The machine does not watch further accounts of its user. Found by the platform.
     AccountsUnsupported,
     /// A cause that this version does not know.
@@ -88,7 +91,7 @@ impl MailProblem {
 
 impl ProblemCode {
     /// All causes, in the order in which they are listed.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::GrantRevoked,
         Self::WatchExpired,
         Self::WatchMissing,
@@ -100,6 +103,7 @@ impl ProblemCode {
         Self::PullFailing,
         Self::WrongAccount,
         Self::StateUnwritable,
+        Self::CredentialsUnreadable,
         Self::AccountsUnsupported,
         Self::Unknown,
     ];
@@ -119,6 +123,7 @@ impl ProblemCode {
             Self::PullFailing => "pull_failing",
             Self::WrongAccount => "wrong_account",
             Self::StateUnwritable => "state_unwritable",
+            Self::CredentialsUnreadable => "credentials_unreadable",
             Self::AccountsUnsupported => "accounts_unsupported",
             Self::Unknown => "unknown",
         }
@@ -139,6 +144,7 @@ impl ProblemCode {
             Self::PullFailing => "the Pub/Sub subscription cannot be pulled from",
             Self::WrongAccount => "the credentials belong to another mailbox",
             Self::StateUnwritable => "the watcher cannot write its state file",
+            Self::CredentialsUnreadable => "the machine has no usable credentials of the account",
             Self::AccountsUnsupported => "the machine does not watch this further account yet",
             Self::Unknown => "the watcher reported a problem that this version does not know",
         }
@@ -155,6 +161,7 @@ impl ProblemCode {
             | Self::GmailRefusing
             | Self::WrongAccount
             | Self::StateUnwritable
+            | Self::CredentialsUnreadable
             | Self::AccountsUnsupported => true,
             Self::WatchExpired
             | Self::WatchMissing
@@ -199,6 +206,9 @@ impl ProblemCode {
             }
             Self::StateUnwritable => {
                 "Free disk space, and check that the watcher may write to its state folder."
+            }
+            Self::CredentialsUnreadable => {
+                "Connect the Google account again; if the platform's log says that it cannot read the credentials, the operator restores its keys first."
             }
             Self::AccountsUnsupported => {
                 "Run a controller on the machine that fetches its configuration from the platform and watches several accounts: that of Postbell 0.1, with POSTBELL_CONTROLLER__PLATFORM_URL."
@@ -271,6 +281,7 @@ mod tests {
             ProblemCode::GmailRefusing,
             ProblemCode::WrongAccount,
             ProblemCode::StateUnwritable,
+            ProblemCode::CredentialsUnreadable,
             ProblemCode::AccountsUnsupported,
         ];
         assert_eq!(stops.collect::<Vec<_>>(), expected);

@@ -11,9 +11,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::task::yield_now;
 
 use crate::credentials::tarball;
-use crate::fixture::{Served, TOKEN, TestController, TestMachine, answer, closed_port, is_dead};
+use crate::fixture::{
+    Served, TOKEN, TestController, TestMachine, answer, closed_port, is_dead, with_deadline,
+};
 
 /// A watcher that writes its accounts, and its arguments and its first account.
 const WATCHER: &str = r#"echo "$POSTBELL_WATCH_ACCOUNTS" > "$HOME/accounts"
@@ -26,7 +29,7 @@ pub(crate) const SEALED: &str = ".config/.postbell-machine-config";
 pub(crate) struct Platform {
     pub(crate) served: Served,
     config: Arc<Mutex<Value>>,
-    pub(crate) check_in: Arc<Mutex<Option<Value>>>,
+    check_in: Arc<Mutex<Option<Value>>>,
 }
 
 impl Platform {
@@ -66,6 +69,20 @@ impl Platform {
 
     pub(crate) fn set(&self, config: Value) {
         *self.config.lock() = config;
+    }
+
+    /// Waits for a check-in.
+    pub(crate) async fn checked_in(&self) -> Value {
+        with_deadline(async {
+            loop {
+                let body = self.check_in.lock().take();
+                match body {
+                    Some(body) => return body,
+                    None => yield_now().await,
+                }
+            }
+        })
+        .await
     }
 }
 

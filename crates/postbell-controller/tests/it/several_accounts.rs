@@ -219,11 +219,26 @@ async fn what_a_platform_leaves_out_stays_as_it_is() {
     assert_eq!(installed_further(&controller), ["three", "two"]);
     assert_eq!(watched().unwrap(), "ann cid");
 
-    // A machine without them is incomplete, and watches the others.
+    // A machine without them is incomplete, watches the others, and says so.
+    unread["furtherAccounts"][0]["gmailNotificationsEnabled"] = json!(true);
     let fresh = Platform::new(unread).await;
-    let controller = fresh.machine().start().await;
+    let controller = fresh.machine().watcher_at(&server).start().await;
+    let checked_in = fresh.checked_in().await;
     assert_eq!(controller.settled().await["state"], "degraded");
     assert_eq!(installed_further(&controller), ["two"]);
+    let code = |report: &Value| report["problem"]["code"].clone();
+    let further = checked_in["accounts"].as_array().unwrap().iter();
+    let further: Vec<_> = further.map(|it| (it["email"].clone(), code(it))).collect();
+    let unreadable = json!("credentials_unreadable");
+    assert_eq!(code(&checked_in), unreadable);
+    let expected = [
+        (json!("bob@example.com"), Value::Null),
+        (json!("cid@example.com"), unreadable),
+    ];
+    assert_eq!(further, expected);
+    fresh.set(all);
+    assert_eq!(reload(&controller).await, changed(true));
+    assert_eq!(fresh.checked_in().await.get("problem"), None);
     controller.shut_down().await;
 }
 
@@ -244,15 +259,7 @@ async fn a_check_in_reports_each_further_account() {
     let platform = Platform::new(all).await;
     let (server, _) = watcher_server(StatusCode::OK).await;
     let controller = platform.machine().watcher_at(&server).start().await;
-    let checked_in = with_deadline(async {
-        loop {
-            let body = platform.check_in.lock().take();
-            match body {
-                Some(body) => return body,
-                None => yield_now().await,
-            }
-        }
-    });
+    let checked_in = platform.checked_in();
     let expected = json!({
         "sandboxId": "sandbox-7",
         "accounts": [{

@@ -103,7 +103,10 @@ pub(super) fn configuration_advice(view: &View) -> Option<Advice> {
 /// Returns advice on the problem that the machine has reported.
 pub(super) fn problem_advice(view: &View) -> Option<Advice> {
     let MailProblem { code, since } = view.record.problem?;
-    let needs_consent = matches!(code, ProblemCode::GrantRevoked | ProblemCode::WrongAccount);
+    let needs_consent = matches!(
+        code,
+        ProblemCode::GrantRevoked | ProblemCode::WrongAccount | ProblemCode::CredentialsUnreadable
+    );
     Some(Advice::new(
         Severity::Bad,
         &capitalized(code.summary()),
