@@ -7,6 +7,7 @@
 //!
 //! Start reading at `user_service.rs`; then `api.rs`, which has one file per route, and `pages.rs`.
 
+mod account_sessions;
 mod api;
 mod change;
 mod contact_poll;

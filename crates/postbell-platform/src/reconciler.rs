@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Actor, AuditedPorts, Clock, ManagedMachine, OrphanedMachines, UserId, UserRecord, Users,
-    UsersError, update_user,
+    Actor, AuditedPorts, Clock, ManagedMachine, OrphanedMachines, Sessions, UserId, UserRecord,
+    Users, UsersError, update_user,
 };
 use postbell_google::TokenError;
 use postbell_protocol::api::operator::GooglePermission;
@@ -30,6 +30,7 @@ pub(crate) use self::command_queue::UnusedGrant;
 use self::command_queue::{ChangeReply, Command, Exchange};
 use self::machine_sync::{MachineSync, MachineSyncParts};
 use self::releases::{Releases, last_moment};
+use crate::account_sessions::count_connection;
 use crate::change::{Change, ChangeError, Changed, SyncOutcome};
 use crate::operator_client::NewGrant;
 use crate::random::Random;
@@ -70,6 +71,8 @@ pub struct ReconcilerParts {
     pub relays: Arc<dyn Relays>,
     /// Revokes the permissions of accounts that are disconnected, if the operator has an OAuth client.
     pub operator_client: Option<Arc<OperatorClient>>,
+    /// Counts connections, by which sessions end.
+    pub sessions: Arc<dyn Sessions>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
 }
@@ -99,6 +102,7 @@ impl Reconciler {
             random,
             relays,
             operator_client,
+            sessions,
             clock,
         } = parts;
         let machines = MachineSync::new(MachineSyncParts {
@@ -118,6 +122,7 @@ impl Reconciler {
             relays,
             releases: Releases::new(operator_client.clone()),
             operator_client,
+            sessions,
             clock,
             machines,
         };
@@ -205,6 +210,7 @@ struct Worker {
     relays: Arc<dyn Relays>,
     operator_client: Option<Arc<OperatorClient>>,
     releases: Releases,
+    sessions: Arc<dyn Sessions>,
     clock: Arc<dyn Clock>,
     machines: MachineSync,
 }
@@ -325,6 +331,10 @@ impl Worker {
             if record.owner.is_some() {
                 return self.remove_account(user, by).await;
             }
+        }
+        if let Change::Connect(new, _) = change {
+            let mailbox = new.connection.email.as_ref();
+            count_connection(&*self.sessions, user, mailbox).await?;
         }
         self.store_record(user, change, by).await
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cookies::CookieName;
 use super::{PageError, Pages};
+use crate::account_sessions::connections_of_others;
 use crate::random::random_text;
 
 /// How long a user's session lasts.
@@ -29,9 +30,12 @@ pub(super) struct Session {
     #[serde(default)]
     allowed: Option<EmailAddress>,
     /// Whether that is the address of the account in the user's own record. Who signs in with it may disconnect it, and
-    /// connect it again within a day; another account in its place ends the session.
+    /// connect it again within a day; another account in its place ends the session for good.
     #[serde(default)]
     is_own: bool,
+    /// How often other accounts had been connected in the user's own record at the sign-in, if the session is by its account.
+    #[serde(default)]
+    connections_of_others: i64,
     /// The epoch of the principal. The session ends when the stored epoch is greater.
     epoch: i64,
     started_at: Timestamp,
@@ -81,7 +85,15 @@ impl Session {
         } else {
             USER_SESSION
         };
+        let connections_of_others = match (&principal.user, &given) {
+            (Some(user), Some(given)) if given.is_own => {
+                let sessions = &*pages.parts().links.sessions;
+                connections_of_others(sessions, user, &given.address).await?
+            }
+            _ => 0,
+        };
         let session = Self {
+            connections_of_others,
             epoch: epoch(pages, &principal).await?,
             is_own: given.as_ref().is_some_and(|given| given.is_own),
             allowed: given.map(|given| given.address),
@@ -184,7 +196,11 @@ impl Session {
                 .email
                 .is_some_and(|email| email.is_same_mailbox(address.as_str())),
             // Between a disconnect and the next connection.
-            None => pages.now() < self.started_at + DISCONNECTED,
+            None => {
+                let sessions = &*pages.parts().links.sessions;
+                let others = connections_of_others(sessions, user, address).await?;
+                others == self.connections_of_others && pages.now() < self.started_at + DISCONNECTED
+            }
         };
         Ok(self.is_own && is_here)
     }

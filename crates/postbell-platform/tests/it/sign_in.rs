@@ -338,6 +338,37 @@ async fn withdrawn_access_ends_the_session() {
     sandbox.stop().await;
 }
 
+/// A session by an account outlives its disconnection for a day, so that its owner can connect it again.
+#[tokio::test]
+async fn another_account_in_between_ends_the_sessions_by_an_account_for_good() {
+    let sandbox = sandbox().await;
+    let mut pages = with_google(&sandbox).await;
+    let mut configured = google(&sandbox);
+    configured.access.allowed.clear();
+    pages.start_again(configured);
+    let (ann, _) = sign_in(&pages, &sandbox).await;
+    let path = "/api/platform/google-credentials";
+    for (connected, leads_to) in [
+        ("ann@example.com", ""),
+        ("boss@example.com", "/sign-in"),
+        ("ann@example.com", "/sign-in"),
+    ] {
+        let mut offered = google_credentials();
+        offered["email"] = connected.into();
+        let offered = json!({ "userId": "ann", "googleCredentials": offered });
+        let disconnected = format!("{path}?userId=ann");
+        for (method, path, body) in [
+            (Method::DELETE, &*disconnected, json!(null)),
+            (Method::POST, path, offered),
+            (Method::DELETE, &*disconnected, json!(null)),
+        ] {
+            assert_eq!(pages.world.ask(method, path, body).await.0, 200);
+        }
+        assert_eq!(ann.get("/bot").await.leads_to(), leads_to, "{connected}");
+    }
+    sandbox.stop().await;
+}
+
 #[tokio::test]
 async fn an_outage_of_google_is_reported_as_such() {
     let sandbox = sandbox().await;

@@ -297,6 +297,7 @@ fn user_service(
         random: system_random(),
         relays: Arc::clone(relays),
         operator_client: operator_client.cloned(),
+        sessions: store.sessions(),
         clock: Arc::clone(clock),
     });
     let users = UserService {
@@ -317,7 +318,7 @@ fn mailbox_users(
     client: &Client,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<MailboxUsers>> {
-    let users = MailboxUsers::new(MailboxUsersParts {
+    Ok(Arc::new(MailboxUsers::new(MailboxUsersParts {
         store: store.users(),
         credentials: store.credentials(),
         key: config.platform.platform_key()?.map(Arc::new),
@@ -325,8 +326,7 @@ fn mailbox_users(
         token_url: config.google.token_url.clone(),
         gmail_url: config.google.gmail_url.clone(),
         clock: Arc::clone(clock),
-    });
-    Ok(Arc::new(users))
+    })))
 }
 
 fn user_targets(

@@ -21,7 +21,7 @@ use postbell_platform::{
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::HttpDirectory;
-use postbell_testkit::{MemoryStore, MemoryUsers};
+use postbell_testkit::{MemorySessions, MemoryStore, MemoryUsers};
 use secrecy::ExposeSecret;
 
 use crate::support::free_port;
@@ -160,6 +160,7 @@ fn directory_and_platform(store: Arc<MemoryUsers>) -> (LocalDirectory, Router) {
         random: system_random(),
         relays: Arc::clone(&relays),
         operator_client: None,
+        sessions: Arc::new(MemorySessions::default()),
         clock: Arc::clone(&clock),
     });
     let service = UserService {

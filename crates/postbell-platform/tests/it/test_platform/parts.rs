@@ -104,6 +104,7 @@ pub(super) fn reconciler_parts(
         random: system_random(),
         relays: Arc::clone(relays) as _,
         operator_client: operator_client.cloned(),
+        sessions: Arc::new(store.sessions.clone()),
         clock: Arc::clone(clock),
     }
 }
