@@ -76,7 +76,7 @@ impl GatewayToken {
     #[must_use]
     pub fn mailbox_name(&self, address: &str) -> String {
         let mailbox = match address.parse::<EmailAddress>() {
-            Ok(address) => address.mailbox_key(),
+            Ok(address) => address.mailbox_key().into_owned(),
             Err(_) => address.to_lowercase(),
         };
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());

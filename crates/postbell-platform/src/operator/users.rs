@@ -27,7 +27,8 @@ const ENTRIES_READ: usize = 100;
 const RANDOM_END: usize = 16;
 const LONGEST_BEGINNING: usize = 100;
 
-/// How often the removal of a user begins again because another account was connected.
+/// How often the removal of a user begins again because another account was connected, and a change of a sandbox id because it
+/// was changed meanwhile.
 const MOST_ROUNDS: usize = 10;
 
 /// A watch that ends within this time is one that ends soon: machines renew it each day.
@@ -183,19 +184,10 @@ impl Perform<ChangeUser> for Operator {
             || machine.status.is_some()
             || wake_on_mail.is_some();
         if has_machine {
-            let record = self.user_record(&user, by).await?;
-            if sandbox_id
-                .as_ref()
-                .is_some_and(|id| *id != record.sandbox_id)
-            {
-                self.note_former_machine(&record, by).await?;
-            }
+            self.user_record(&user, by).await?;
         }
         let switch = notifications.map(switched);
-        let users = self.ports.users(by);
-        let mut before = None;
-        let changed = update_user(&*users, &user, None, &*self.clock, |record| {
-            before = Some(record.clone());
+        let apply = |record: &mut UserRecord| {
             if let Some(location) = &location {
                 record.move_to(location.clone());
             }
@@ -210,15 +202,18 @@ impl Perform<ChangeUser> for Operator {
                 }
                 _ => Ok(()),
             }
-        });
-        let record = changed.await?;
-        let record = record.ok_or_else(|| OperatorError::UnknownUser { user: user.clone() })?;
+        };
+        let changed = self.change_record(&user, sandbox_id.as_ref(), apply, by);
+        let changed = changed.await?;
+        let (before, record) =
+            changed.ok_or_else(|| OperatorError::UnknownUser { user: user.clone() })?;
+        let users = self.ports.users(by);
         self.user_changed(&user).await;
         // They have the machine of their user.
         for account in users.accounts_of(std::slice::from_ref(&user)).await? {
             self.user_changed(&account.user).await;
         }
-        if let Some(before) = before.filter(|before| before.sandbox_id != record.sandbox_id) {
+        if before.sandbox_id != record.sandbox_id {
             self.tell_former_machine(&before).await;
         }
         self.status(record, by).await
@@ -334,6 +329,43 @@ impl Operator {
             self.avoid_former_machine(&mut new).await?;
         }
         Ok(new)
+    }
+
+    /// Changes a record, and returns it before and after; `None` if there is none. A sandbox id that its machine loses for
+    /// `sandbox_id` is recorded before, also if another operator has given it meanwhile.
+    async fn change_record(
+        &self,
+        user: &UserId,
+        sandbox_id: Option<&SandboxId>,
+        apply: impl Fn(&mut UserRecord) -> Result<(), OperatorError> + Send + Sync,
+        by: &Actor,
+    ) -> Result<Option<(UserRecord, UserRecord)>, OperatorError> {
+        let users = self.ports.users(by);
+        let mut noted = None;
+        let mut rounds = 0;
+        loop {
+            let mut lost = None;
+            let mut before = None;
+            let changed = update_user(&*users, user, None, &*self.clock, |record| {
+                let is_lost = sandbox_id.is_some_and(|id| *id != record.sandbox_id);
+                if is_lost && noted.as_ref() != Some(&record.sandbox_id) {
+                    lost = Some(record.clone());
+                    let user = user.clone();
+                    return Err(OperatorError::from(UsersError::Changed { user }));
+                }
+                before = Some(record.clone());
+                apply(record)
+            });
+            let changed = changed.await;
+            match lost {
+                Some(record) if rounds < MOST_ROUNDS => {
+                    self.note_former_machine(&record, by).await?;
+                    noted = Some(record.sandbox_id);
+                    rounds += 1;
+                }
+                _ => return Ok(before.zip(changed?)),
+            }
+        }
     }
 
     /// Records that a machine loses a sandbox id that is not the id of its user, but may be that of a later one.

@@ -1,18 +1,26 @@
 //! Machines that fetch their configuration.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::post;
 use axum::{Json, Router};
+use futures_util::FutureExt;
 use parking_lot::Mutex;
-use postbell_core::{Actor, MachineLocation, UserRecord};
-use postbell_platform::{Notifications, Operator as Operations, Perform, SyncOutcome};
+use postbell_core::{
+    AccessTokens, Actor, AlertTargets, AuditLog, AuditedPorts, DeliveryLog, MachineLocation,
+    Sessions, SystemClock, UserRecord, Users,
+};
+use postbell_platform::{
+    Notifications, Operator as Operations, Perform, SyncOutcome, system_random,
+};
 use postbell_protocol::api::operator::{
     AddUser, ChangeUser, ImportUsers, Invite, Operation, RemoveUser,
 };
+use postbell_testkit::MemoryStore;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -175,6 +183,76 @@ async fn a_machine_that_an_operator_named_like_a_later_user_has_no_access_to_tha
         assert_ne!(added.sandbox_id, later);
         let (status, answer) = fetch_as(&world, later, &gateway_token(later)).await;
         assert_eq!(status, 410, "{answer}");
+    }
+}
+
+/// The stores of a platform, on which another operator renames the machine of `bob` to `fay` before the first entry.
+struct Interrupted {
+    stores: MemoryStore,
+    is_over: AtomicBool,
+}
+
+impl AuditedPorts for Interrupted {
+    fn users(&self, by: &Actor) -> Arc<dyn Users> {
+        self.stores.users(by)
+    }
+
+    fn sessions(&self, by: &Actor) -> Arc<dyn Sessions> {
+        self.stores.sessions(by)
+    }
+
+    fn tokens(&self, by: &Actor) -> Arc<dyn AccessTokens> {
+        self.stores.tokens(by)
+    }
+
+    fn delivery_log(&self, by: &Actor) -> Arc<dyn DeliveryLog> {
+        self.stores.delivery_log(by)
+    }
+
+    fn alert_targets(&self, by: &Actor) -> Arc<dyn AlertTargets> {
+        self.stores.alert_targets(by)
+    }
+
+    fn audit_log(&self) -> Arc<dyn AuditLog> {
+        if !self.is_over.swap(true, Ordering::Relaxed) {
+            let renamed = async {
+                let bob = "bob".parse().unwrap();
+                let mut record = self.stores.users.get(&bob).await.unwrap().unwrap();
+                record.rename_machine("fay".parse().unwrap());
+                let now = record.updated_at;
+                self.stores.users.replace(&record, None, now).await.unwrap();
+            };
+            renamed.now_or_never().unwrap();
+        }
+        self.stores.audit_log()
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_id_that_was_given_for_a_moment_opens_no_later_user() {
+    let mut world = TestPlatform::new().await;
+    operate::<AddUser>(&world, json!({ "userId": "bob", "sandboxId": "dave" })).await;
+    let ports = Arc::new(Interrupted {
+        stores: world.operated.clone(),
+        is_over: AtomicBool::new(false),
+    });
+    world.operator = Arc::new(Operations {
+        ports,
+        queue: None,
+        client: None,
+        relays: None,
+        controllers: None,
+        url: None,
+        user_tokens: None,
+        gateway_tokens: None,
+        random: system_random(),
+        clock: Arc::new(SystemClock::new()),
+    });
+    let renamed = json!({ "userId": "bob", "newSandboxId": true });
+    operate::<ChangeUser>(&world, renamed).await;
+    for later in ["dave", "fay"] {
+        let added = operate::<AddUser>(&world, json!({ "userId": later })).await;
+        assert_ne!(added.sandbox_id, later);
     }
 }
 
