@@ -12,7 +12,7 @@ use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watched_accounts::WatchedAccount;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::child_specs::{ChildSpecs, WatcherProgram};
 use crate::config_source::{ConfigSource, FetchError};
@@ -277,7 +277,13 @@ impl Configurator {
             return Ok(Change::None);
         }
         let replaced = prepared.replaced();
-        let runs_on = self.pause(&possible, &replaced).await?;
+        // To remove folders concerns no watcher; it may be tried for hours.
+        let is_same_watch = replaced.is_empty()
+            && self
+                .applied
+                .as_ref()
+                .is_some_and(|applied| applied.is_same_watch(&possible));
+        let runs_on = is_same_watch || self.pause(&possible, &replaced).await?;
         let committed = self.installation.commit(prepared).await;
         let reached = match &committed {
             Ok(committed) => wanted.reached(committed, self.applied.as_ref()),
@@ -289,7 +295,9 @@ impl Configurator {
         if self.state.get() == NO_CREDENTIALS {
             self.state.set(ControllerState::Ready);
         }
-        if !is_watching {
+        if is_same_watch {
+            debug!("Only folders of disconnected accounts are to be removed");
+        } else if !is_watching {
             stopped(self.watcher.stop().await)?;
         } else if runs_on && self.replace_accounts(&accounts).await {
             info!("The watcher has another configuration; its other mailboxes were watched on");

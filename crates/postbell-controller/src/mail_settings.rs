@@ -93,6 +93,11 @@ impl MailSettings {
         self.accounts().filter(|account| account.is_on)
     }
 
+    /// Whether the watcher does the same with both.
+    pub(crate) fn is_same_watch(&self, other: &Self) -> bool {
+        self.watched().eq(other.watched()) && self.watcher_arguments == other.watcher_arguments
+    }
+
     /// Whether an account is to be watched.
     pub(crate) fn is_watching(&self) -> bool {
         self.watched().next().is_some()
