@@ -23,6 +23,7 @@ mod session;
 mod sign_in;
 mod sse;
 mod toast;
+mod unread_responses;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use self::cookies::Cookies;
 use self::page_error::PageError;
 use self::session::Session;
 use self::sse::SseConnections;
+use self::unread_responses::UnreadResponses;
 use crate::api::no_such_route;
 use crate::request_limit::{RequestLimit, change_limit};
 use crate::{MailboxUsers, Operator, SignInLinks, UserService};
@@ -126,6 +128,7 @@ pub struct Pages(Arc<Shared>);
 struct Shared {
     parts: PagesParts,
     connections: Arc<SseConnections>,
+    unread: Arc<UnreadResponses>,
     policy: HeaderValue,
     test_alerts: RequestLimit<UserId>,
     /// Of what users change, and of their sign-ins.
@@ -150,6 +153,7 @@ impl Pages {
         Self(Arc::new(Shared {
             policy: security_headers::policy(origin.as_deref()),
             connections: Arc::default(),
+            unread: Arc::default(),
             test_alerts: bot::alerts::test_limit(),
             changes: change_limit(),
             parts,
@@ -177,6 +181,7 @@ impl Pages {
             )
             .route("/assets/{name}", get(assets::asset))
             .method_not_allowed_fallback(async || PageError::MethodNotAllowed)
+            .layer(from_fn_with_state(self.clone(), unread_responses::limit))
             .layer(from_fn_with_state(self.clone(), security_headers::add))
             .with_state(self.clone())
     }

@@ -67,9 +67,15 @@ impl Cookies<'_> {
         name: CookieName,
         headers: &HeaderMap,
     ) -> Option<T> {
+        let text = self.text(name, headers)?;
+        self.cipher.decrypt(name.purpose(), &text)
+    }
+
+    /// Returns a cookie's text, which anyone may have made.
+    pub(super) fn text(&self, name: CookieName, headers: &HeaderMap) -> Option<String> {
         let jar = CookieJar::from_headers(headers);
         let cookie = jar.get(&self.full_name(name))?;
-        self.cipher.decrypt(name.purpose(), cookie.value())
+        Some(cookie.value().to_owned())
     }
 
     fn response(&self, name: CookieName, value: String, max_age: Duration) -> CookieJar {

@@ -9,6 +9,29 @@ use tokio::time::Instant;
 use crate::my_bot::accept;
 use crate::test_browser::TestPages;
 
+/// With HTTP/2, a client can have any number of responses that it does not read.
+#[tokio::test]
+async fn a_session_has_a_bounded_number_of_unread_responses() {
+    let pages = TestPages::new().await;
+    let browser = pages.signed_in(Some("ann"), false).await;
+    let mut unread = Vec::new();
+    let refused = loop {
+        let (status, mut page) = browser.stream("/bot").await;
+        if status != 200 {
+            break status;
+        }
+        // A server takes the bytes before its client does.
+        unread.push(page.next().await.unwrap().unwrap());
+        assert!(page.next().await.is_none());
+    };
+    assert_eq!((refused, unread.len()), (429, 32));
+    let other = pages.signed_in(Some("ann"), false).await;
+    assert_eq!(other.get("/bot").await.status, 200, "another session");
+    unread.pop();
+    assert_eq!(browser.get("/bot").await.status, 200);
+    assert_eq!(browser.get("/bot").await.status, 200, "that one was read");
+}
+
 /// The interval at which pages are rendered without a change.
 const RENDER_INTERVAL: Duration = Duration::from_secs(10);
 
