@@ -364,3 +364,42 @@ fn the_oldest_version_that_can_work_with_a_file_is_stored_in_it() {
     assert_eq!(stored, minimum_after(LATEST));
     assert!(stored <= LATEST);
 }
+
+/// Returns the statements that make an empty file equal to this one.
+fn dump(db: &Connection) -> String {
+    let texts = |sql: &str| -> Vec<String> {
+        let mut statement = db.prepare(sql).unwrap();
+        let texts = statement.query_map([], |row| row.get(0)).unwrap();
+        texts.collect::<Result<_, _>>().unwrap()
+    };
+    let own = "FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'";
+    let mut dump = String::new();
+    for sql in texts(&format!("SELECT sql {own} ORDER BY rowid")) {
+        dump += &format!("{sql};\n");
+    }
+    for table in texts(&format!(
+        "SELECT name {own} AND type = 'table' ORDER BY rowid"
+    )) {
+        let columns = format!("SELECT 'quote(' || name || ')' FROM pragma_table_info('{table}')");
+        let values = texts(&columns).join(" || ', ' || ");
+        for row in texts(&format!("SELECT {values} FROM {table}")) {
+            dump += &format!("INSERT INTO {table} VALUES ({row});\n");
+        }
+    }
+    dump
+}
+
+#[test]
+fn a_new_file_is_what_all_migrations_make_of_an_empty_one() {
+    let mut migrated = Connection::open_in_memory().unwrap();
+    for version in 1..=LATEST {
+        migrate_to(&mut migrated, version).unwrap();
+    }
+    let (new, expected) = (in_memory(), dump(&migrated));
+    let (_comment, statements) = NEWEST.split_once('\n').unwrap();
+    assert!(
+        statements == expected && dump(&new) == expected,
+        "newest.sql should be:\n{expected}"
+    );
+    assert_eq!(version(&new).unwrap(), version(&migrated).unwrap());
+}
