@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
 use postbell_core::{SystemClock, Timestamp};
-use postbell_google::{SigningKeys, IdTokenVerifier};
+use postbell_google::{IdTokenVerifier, SigningKeys};
 use postbell_sandbox::Sandbox;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;

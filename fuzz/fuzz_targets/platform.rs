@@ -19,7 +19,7 @@ use postbell_platform::{
     system_random,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
-use postbell_testkit::{MemoryStore, MemoryUsers};
+use postbell_testkit::{MemorySessions, MemoryStore, MemoryUsers};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -68,6 +68,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         random: system_random(),
         relays: Arc::clone(&relays),
         operator_client: None,
+        sessions: Arc::new(MemorySessions::default()),
         clock: Arc::clone(&shared),
     });
     runtime.spawn(reconciler.run(CancellationToken::new()));

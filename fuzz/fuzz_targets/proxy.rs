@@ -47,6 +47,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
             }
             "seen"
         });
+        #[expect(clippy::disallowed_methods, reason = "it ends with the process")]
         tokio::spawn(async move { serve(listener, gateway).await.unwrap() });
         let token = TOKEN.try_into().unwrap();
         let (limits, gateway) = (TunnelLimits::default(), Endpoint::always_ready(port));

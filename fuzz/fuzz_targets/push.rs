@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use libfuzzer_sys::fuzz_target;
 use postbell_core::{Clock, DeliveryLog, SystemClock, Tracer};
-use postbell_google::{SigningKeys, IdTokenVerifier};
+use postbell_google::{IdTokenVerifier, SigningKeys};
 use postbell_relay::{
     DirectoryCache, HttpDirectory, Ingress, IngressParts, Metrics, Rate, RejectPolicy, UrlTokenKey,
 };
