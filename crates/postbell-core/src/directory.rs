@@ -142,7 +142,7 @@ impl Instance {
 }
 
 /// Where a user's machine is.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub enum MachineLocation {
     /// Not configured yet.
     #[default]

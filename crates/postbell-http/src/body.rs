@@ -117,7 +117,21 @@ pub async fn read_error(response: Response) -> Vec<u8> {
 /// Reads a response's body without keeping it, so that the connection can be reused; the connection
 /// is closed if the body is longer than 16 KiB or does not end within a second.
 pub async fn drain(response: Response) {
-    read_start(response, MAX_DRAIN_BYTES, DRAIN_TIME).await;
+    drain_body(reqwest::Body::from(response)).await;
+}
+
+/// The same with the body of a response.
+pub async fn drain_body<B>(body: B)
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>>,
+{
+    if body.is_end_stream() {
+        return;
+    }
+    let mut body = pin!(Limited::new(body, MAX_DRAIN_BYTES));
+    let reading = async { while let Some(Ok(_)) = body.frame().await {} };
+    // What has not arrived by then is not needed.
+    let _ = timeout(DRAIN_TIME, reading).await;
 }
 
 /// Reads a body until it ends, has `limit` bytes or `time` has passed.

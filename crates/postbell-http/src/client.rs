@@ -12,7 +12,10 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use crate::public_address::PublicResolver;
 
 /// How long connecting may take, to any host.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The value of `User-Agent`.
+pub(crate) const AGENT: &str = concat!("postbell/", env!("CARGO_PKG_VERSION"));
 
 /// How long a request to an authority for certificates may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,15 +50,24 @@ static SYSTEM_ROOTS: LazyLock<SystemRoots> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     SystemRoots {
-        tls: (!roots.is_empty()).then(|| {
-            let tls = ClientConfig::builder().with_root_certificates(Arc::new(roots));
-            let mut tls = tls.with_no_client_auth();
-            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-            tls
-        }),
+        tls: (!roots.is_empty()).then(|| trusting(roots)),
         errors: found.errors,
     }
 });
+
+/// The TLS of clients that trust these authorities.
+pub(crate) fn trusting(roots: RootCertStore) -> ClientConfig {
+    let tls = ClientConfig::builder().with_root_certificates(Arc::new(roots));
+    let mut tls = tls.with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tls
+}
+
+/// The TLS of clients that trust the system's authorities, or no server if there are none.
+pub(crate) fn tls_config() -> ClientConfig {
+    let tls = SYSTEM_ROOTS.tls.clone();
+    tls.unwrap_or_else(|| trusting(RootCertStore::empty()))
+}
 
 /// Checks that HTTPS servers can be verified. A command that needs them calls this at its start: later,
 /// each request would fail with the TLS library's words.
@@ -144,7 +156,7 @@ fn builder() -> ClientBuilder {
         .redirect(Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .user_agent(concat!("postbell/", env!("CARGO_PKG_VERSION")))
+        .user_agent(AGENT)
 }
 
 /// A system without CA certificates gets a client that trusts no server. `postbell demo` needs no other.

@@ -7,6 +7,7 @@ mod auth;
 mod body;
 mod client;
 mod listener;
+mod post_client;
 mod public_address;
 mod response;
 mod retry_after;
@@ -15,12 +16,13 @@ mod tls;
 mod trace;
 
 pub use auth::{bearer_token, constant_time_eq, shown_tokens};
-pub use body::{BodyError, ResponseError, drain, read_body, read_error, read_response};
+pub use body::{BodyError, ResponseError, drain, drain_body, read_body, read_error, read_response};
 pub use client::{
     ClientError, NoCaCertificates, client, client_with_tls_info, health_check_client,
     public_client, require_ca_certificates,
 };
 pub use listener::{InvalidListenAddress, ListenAddress, ListenError, Listener};
+pub use post_client::{PostClient, PostError, request_uri};
 pub use public_address::{is_loopback, is_not_public, is_public};
 pub use response::{error_response, health};
 pub use retry_after::retry_after;

@@ -4,31 +4,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use bytes::Bytes;
 use postbell_core::{
     Clock, Delivery, Failure, FailureKind, Instance, Machine, MachineLocation, ManagedMachine,
     Timestamp, TraceContext,
 };
-use postbell_http::{TRACEPARENT, drain, retry_after};
+use postbell_http::{PostClient, PostError, TRACEPARENT, drain_body, request_uri, retry_after};
 use postbell_protocol::routes::{CONTROLLER_PUSH, FORCE_INSTANCE_ID};
-use reqwest::Client;
+use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
 
 use crate::HostPattern;
 
+const NO_URL: &str = "the machine has no URL";
+
 /// The longest `Retry-After` that is honoured.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// Of how many machines the address is remembered: to make it takes a third of a request's instructions.
+const REMEMBERED: usize = 4096;
+
 /// Posts to the machines' controllers.
 pub struct HttpMachine {
-    client: Client,
+    client: PostClient,
     template: String,
     timeout: Duration,
     hosts: Vec<HostPattern>,
     clock: Arc<dyn Clock>,
+    /// Where the machines are that had deliveries last.
+    addresses: Cache<MachineLocation, Uri>,
 }
 
 /// A template that does not make a URL.
@@ -40,7 +48,7 @@ impl HttpMachine {
     /// Posts to managed machines at the base URL `template`, with `{app}` and `{machine}` filled in,
     /// and to other machines at their own URL.
     ///
-    /// `client` must not follow redirects: a user's mail goes only where the template or the directory
+    /// `client` follows no redirects: a user's mail goes only where the template or the directory
     /// says, and only to `hosts` unless that is empty. `timeout` limits the time until the response;
     /// `client` limits connecting. `clock` is the time of day, for a `Retry-After` that is a date.
     ///
@@ -48,7 +56,7 @@ impl HttpMachine {
     ///
     /// Fails if the template does not make a URL.
     pub fn new(
-        client: Client,
+        client: PostClient,
         template: &str,
         timeout: Duration,
         hosts: Vec<HostPattern>,
@@ -61,6 +69,7 @@ impl HttpMachine {
             timeout,
             hosts,
             clock,
+            addresses: Cache::new(REMEMBERED),
         })
     }
 
@@ -96,6 +105,16 @@ impl HttpMachine {
         route_of(&fill_in(&self.template, app, machine))
     }
 
+    /// Returns where a delivery goes, or why it goes nowhere.
+    fn destination(&self, location: &MachineLocation) -> Result<Uri, &'static str> {
+        if let Some(uri) = self.addresses.get(location) {
+            return Ok(uri);
+        }
+        let uri = request_uri(&self.address(location)?).ok_or(NO_URL)?;
+        self.addresses.insert(location.clone(), uri.clone());
+        Ok(uri)
+    }
+
     /// Returns the URL of a delivery, or why there is none.
     fn address(&self, location: &MachineLocation) -> Result<Url, &'static str> {
         let url = match location {
@@ -111,7 +130,7 @@ impl HttpMachine {
             MachineLocation::Managed(ManagedMachine { app, machine }) => self.url(app, machine),
             MachineLocation::Url(base) => route_of(base.as_str().trim_end_matches('/')),
         };
-        let url = url.ok_or("the machine has no URL")?;
+        let url = url.ok_or(NO_URL)?;
         if self.is_allowed(&url) {
             Ok(url)
         } else {
@@ -134,30 +153,41 @@ impl Machine for HttpMachine {
         body: Bytes,
         trace: TraceContext,
     ) -> Delivery {
-        let url = match self.address(&instance.location) {
-            Ok(url) => url,
+        let uri = match self.destination(&instance.location) {
+            Ok(uri) => uri,
             Err(problem) => return failed(Failure::new(FailureKind::Directory, problem)),
         };
-        let mut request = self
-            .client
-            .post(url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(TRACEPARENT, trace.to_string())
-            .bearer_auth(token.expose_secret())
-            .body(body);
-        if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &instance.location {
-            request = request.header(FORCE_INSTANCE_ID, machine);
-        }
-        match timeout(self.timeout, request.send()).await {
+        let Some(headers) = headers(instance, token, trace) else {
+            let problem = "the machine's token cannot be part of a request";
+            return failed(Failure::new(FailureKind::Directory, problem));
+        };
+        match timeout(self.timeout, self.client.post(uri, headers, body)).await {
             Ok(Ok(response)) => {
                 let delivery = classify(response.status(), response.headers(), self.clock.now());
-                drain(response).await;
+                drain_body(response.into_body()).await;
                 delivery
             }
-            Ok(Err(error)) => failed(describe(&error)),
+            Ok(Err(error)) => failed(describe(error)),
             Err(_) => failed(Failure::timeout()),
         }
     }
+}
+
+/// Returns the headers of a delivery, unless the token is not one of a header.
+fn headers(instance: &Instance, token: &SecretString, trace: TraceContext) -> Option<HeaderMap> {
+    let mut token = HeaderValue::try_from(format!("Bearer {}", token.expose_secret())).ok()?;
+    token.set_sensitive(true);
+    // With room for those that the client adds.
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(AUTHORIZATION, token);
+    let trace = HeaderValue::try_from(trace.to_string()).ok()?;
+    headers.insert(HeaderName::from_static(TRACEPARENT), trace);
+    if let MachineLocation::Managed(ManagedMachine { machine, .. }) = &instance.location {
+        let machine = HeaderValue::from_str(machine).ok()?;
+        headers.insert(HeaderName::from_static(FORCE_INSTANCE_ID), machine);
+    }
+    Some(headers)
 }
 
 fn fill_in(template: &str, app: &str, machine: &str) -> String {
@@ -195,19 +225,19 @@ fn failed(failure: Failure) -> Delivery {
     }
 }
 
-/// Describes an error without its own text, which may contain the URL.
-fn describe(error: &reqwest::Error) -> Failure {
-    if error.is_timeout() {
-        Failure::timeout()
-    } else if error.is_connect() {
-        Failure::unreachable()
-    } else {
-        Failure::new(FailureKind::Other, "the connection to the controller broke")
+fn describe(error: PostError) -> Failure {
+    match error {
+        PostError::Timeout => Failure::timeout(),
+        PostError::Unreachable => Failure::unreachable(),
+        PostError::Broken => {
+            Failure::new(FailureKind::Other, "the connection to the controller broke")
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::RETRY_AFTER;
     use postbell_core::{SystemClock, Tracer};
 
     use super::*;
@@ -226,7 +256,7 @@ mod tests {
     fn machine(template: &str) -> Result<HttpMachine, InvalidTemplate> {
         let clock = Arc::new(SystemClock::new());
         HttpMachine::new(
-            Client::new(),
+            PostClient::from_env(),
             template,
             Duration::from_secs(1),
             Vec::new(),
@@ -288,7 +318,7 @@ mod tests {
     #[test]
     fn retry_after_is_honoured_within_reason() {
         let rest_of = |value: &str| {
-            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]);
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
             let Delivery::Failed { retry_after, .. } =
                 classify(StatusCode::SERVICE_UNAVAILABLE, &headers, NOW)
             else {

@@ -17,7 +17,7 @@ use anyhow::{Context, anyhow};
 use axum::Router;
 use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, RelayId, StoreError, Tasks};
 use postbell_google::{IdTokenVerifier, SigningKeys};
-use postbell_http::{Listener, serve};
+use postbell_http::{Listener, PostClient, serve};
 use postbell_relay::{
     Deliverer, DirectoryCache, Dispatcher, DispatcherSettings, HttpDirectory, HttpMachine, Ingress,
     IngressParts, Metrics, RejectPolicy, UrlTokenKey,
@@ -117,7 +117,7 @@ fn join(
         directory,
         api_key,
     } = ports;
-    let machine = machine(&config.relay, client.clone(), Arc::clone(&clock))?;
+    let machine = machine(&config.relay, Arc::clone(&clock))?;
     let directory = Arc::new(DirectoryCache::new(directory, Arc::clone(&clock)));
     let keys = SigningKeys::of_google(client, config.google.jwks_url.clone(), Arc::clone(&clock));
     let keys = Arc::new(keys);
@@ -184,13 +184,10 @@ fn dispatcher_settings(config: &RelayConfig) -> DispatcherSettings {
 }
 
 /// Builds the relay's client of machines.
-pub(crate) fn machine(
-    config: &RelayConfig,
-    client: Client,
-    clock: Arc<dyn Clock>,
-) -> anyhow::Result<HttpMachine> {
+pub(crate) fn machine(config: &RelayConfig, clock: Arc<dyn Clock>) -> anyhow::Result<HttpMachine> {
     let hosts = config.machine_hosts()?;
     let timeout = config.delivery_timeout;
+    let client = PostClient::from_env();
     HttpMachine::new(client, &config.machine_url, timeout, hosts, clock).map_err(|error| {
         let problem = ConfigError::Value {
             key: "relay.machine_url".to_owned(),

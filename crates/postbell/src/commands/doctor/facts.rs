@@ -340,11 +340,7 @@ impl MachineLookup for Machines<'_> {
             let hint = "Set its URL: `postbell users change USER --url URL`.";
             CheckResult::failed(problem, hint)
         };
-        let machines = wiring::machine(
-            &self.config.relay,
-            self.client.clone(),
-            Arc::new(SystemClock::new()),
-        );
+        let machines = wiring::machine(&self.config.relay, Arc::new(SystemClock::new()));
         let machines = machines.map_err(|error| failed(format!("{error:#}")))?;
         machines
             .controller(location)

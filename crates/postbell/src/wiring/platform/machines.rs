@@ -48,7 +48,7 @@ pub(crate) fn controllers(
     client: &Client,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<dyn Controllers>> {
-    let machine = machine(&config.relay, client.clone(), Arc::clone(clock))?;
+    let machine = machine(&config.relay, Arc::clone(clock))?;
     let tokens = GatewayTokens::new(config.platform.gateway_secret()?);
     let url = Box::new(move |location: &MachineLocation| machine.controller(location));
     let controllers = HttpControllers::new(client.clone(), url, tokens);
