@@ -3,13 +3,14 @@
 //! An attempt needs no claim and no queue; the [`Dispatcher`](crate::Dispatcher) decides what follows
 //! from it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
     Delivery, DirectoryError, Failure, FailureKind, InstanceStatus, Lookup, Machine, MailProblem,
-    ProblemCode, TraceContext, UserId,
+    Notification, ProblemCode, TraceContext, UserId,
 };
 use postbell_google::PushBody;
 use secrecy::{ExposeSecret, SecretString};
@@ -76,11 +77,10 @@ impl Deliverer {
     /// Tries the cached machine first, because the push has usually asked the directory just before. After
     /// a failure it asks the directory, and delivers again if the answer differs, as of a machine that has
     /// moved. So an attempt takes up to two time limits of a delivery.
-    pub async fn attempt(&self, user: &UserId, body: Bytes, trace: TraceContext) -> Attempt {
-        let address = PushBody::read(&body).notification;
-        let address = address.ok().map(|changed| changed.email_address);
-        let tried = self.try_cached(user, address.as_deref(), &body, trace);
-        let tried = tried.await;
+    pub async fn attempt(&self, notification: &Notification, trace: TraceContext) -> Attempt {
+        let Notification { user, body, .. } = notification;
+        let address = address_of(notification);
+        let tried = self.try_cached(user, address.as_deref(), body, trace).await;
         if let Some((_, Delivery::Accepted)) = tried {
             return Attempt::Delivered;
         }
@@ -95,7 +95,10 @@ impl Deliverer {
         }
         let delivery = match tried {
             Some((cached, delivery)) if is_same_machine(&cached, &found) => delivery,
-            _ => self.machine.deliver(instance, &token, body, trace).await,
+            _ => {
+                let body = body.clone();
+                self.machine.deliver(instance, &token, body, trace).await
+            }
         };
         let problem = instance.problem.and_then(MailProblem::blocking_code);
         match delivery {
@@ -142,9 +145,16 @@ impl Deliverer {
         if is_other || !is_running || !instance.wants_notifications() {
             return None;
         }
-        let token = self.directory.gateway_token(user).await.ok()??;
+        let asked_alone;
+        let token = match &found.token {
+            Some(token) => token,
+            None => {
+                asked_alone = self.directory.gateway_token(user).await.ok()??;
+                &asked_alone
+            }
+        };
         let machine = &self.machine;
-        let delivery = machine.deliver(instance, &token, body.clone(), trace);
+        let delivery = machine.deliver(instance, token, body.clone(), trace);
         let delivery = delivery.await;
         Some((found, delivery))
     }
@@ -192,6 +202,16 @@ impl Deliverer {
             }
         }
     }
+}
+
+/// Returns the address of a notification's mailbox. One that an earlier version has stored has it in its
+/// body alone.
+fn address_of(notification: &Notification) -> Option<Cow<'_, str>> {
+    if let Some(address) = &notification.address {
+        return Some(Cow::Borrowed(address.as_str()));
+    }
+    let changed = PushBody::read(&notification.body).notification.ok()?;
+    Some(Cow::Owned(changed.email_address))
 }
 
 /// Returns whether nothing has changed that a delivery depends on.

@@ -249,11 +249,7 @@ impl Dispatcher {
             .follow("deliver", SpanKind::Client, before, started);
         // For the log of deliveries, if the notification has none.
         claim.notification.trace.get_or_insert(span.context);
-        let notification = &claim.notification;
-        let body = notification.body.clone();
-        let attempt = self
-            .deliverer
-            .attempt(&notification.user, body, span.context);
+        let attempt = self.deliverer.attempt(&claim.notification, span.context);
         let Some(attempt) = abort.run_until_cancelled(attempt).await else {
             self.settle(&claim, Settlement::Release, abort).await;
             return;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postbell_core::{
-    Delivery, Failure, FailureKind, Instance, InstanceStatus, Timestamp, TraceContext, Tracer,
+    Delivery, Failure, FailureKind, Instance, InstanceStatus, Notification, Timestamp,
+    TraceContext, Tracer,
 };
 use postbell_relay::Attempt;
 use postbell_testkit::PausedClock;
 
-use crate::fake_machine::{FakeMachine, running};
+use crate::fake_machine::{FakeMachine, notification, running};
 
 fn machine() -> Arc<FakeMachine> {
     let clock = PausedClock::starting_at(Timestamp::from_millis(0));
@@ -25,11 +26,8 @@ fn trace() -> TraceContext {
 }
 
 async fn attempt(machine: &Arc<FakeMachine>) -> Attempt {
-    let user = "ann".parse().unwrap();
-    machine
-        .deliverer()
-        .attempt(&user, Bytes::from("body"), trace())
-        .await
+    let notification = notification("ann", 7);
+    machine.deliverer().attempt(&notification, trace()).await
 }
 
 fn failed(failure: Failure) -> Attempt {
@@ -104,19 +102,28 @@ async fn a_stopped_machine_is_not_contacted_and_may_be_started() {
 async fn a_notification_of_another_mailbox_is_not_delivered() {
     let clock = PausedClock::starting_at(Timestamp::from_millis(0));
     let (machine, _deliveries) = FakeMachine::new(Arc::new(clock));
-    let user = "ann".parse().unwrap();
-    let attempt = async |email: Option<&str>| {
+    let attempt = async |email: Option<&str>, notification: &Notification| {
         *machine.instance.lock().await = Some(Instance {
             email: email.map(|email| email.parse().unwrap()),
             ..running()
         });
-        let body = Bytes::from(r#"{"emailAddress": "annsmith@gmail.com", "historyId": 7}"#);
-        machine.deliverer().attempt(&user, body, trace()).await
+        machine.deliverer().attempt(notification, trace()).await
     };
-    for own in [None, Some("ann.smith@gmail.com")] {
-        assert_eq!(attempt(own).await, Attempt::Delivered);
+    let with_address = Notification {
+        address: Some("annsmith@gmail.com".parse().unwrap()),
+        ..notification("ann", 7)
+    };
+    let of_an_earlier_version = Notification {
+        body: Bytes::from(r#"{"emailAddress": "annsmith@gmail.com", "historyId": 7}"#),
+        ..notification("ann", 7)
+    };
+    for notification in [with_address, of_an_earlier_version] {
+        for own in [None, Some("ann.smith@gmail.com")] {
+            assert_eq!(attempt(own, &notification).await, Attempt::Delivered);
+        }
+        let other = attempt(Some("new@gmail.com"), &notification).await;
+        assert_eq!(other, Attempt::OtherMailbox);
     }
-    assert_eq!(attempt(Some("new@gmail.com")).await, Attempt::OtherMailbox);
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,14 +140,14 @@ async fn an_unavailable_directory_is_a_failure() {
 async fn a_recent_answer_of_the_directory_is_used_for_a_delivery() {
     let clock = PausedClock::starting_at(Timestamp::from_millis(0));
     let (machine, _deliveries) = FakeMachine::new(Arc::new(clock));
-    let (deliverer, user) = (machine.deliverer(), "ann".parse().unwrap());
+    let (deliverer, notification) = (machine.deliverer(), notification("ann", 7));
     for _ in 0..5 {
-        let attempt = deliverer.attempt(&user, Bytes::from("body"), trace()).await;
+        let attempt = deliverer.attempt(&notification, trace()).await;
         assert_eq!(attempt, Attempt::Delivered);
     }
     assert_eq!(machine.questions.load(Ordering::SeqCst), 1);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    deliverer.attempt(&user, Bytes::from("body"), trace()).await;
+    deliverer.attempt(&notification, trace()).await;
     assert_eq!(machine.questions.load(Ordering::SeqCst), 2);
 }
 
@@ -149,7 +156,7 @@ async fn a_recent_answer_of_the_directory_is_used_for_a_delivery() {
 async fn a_machine_that_has_moved_is_tried_at_once_where_it_is() {
     let clock = PausedClock::starting_at(Timestamp::from_millis(0));
     let (machine, mut deliveries) = FakeMachine::new(Arc::new(clock));
-    let (deliverer, user) = (machine.deliverer(), "ann".parse().unwrap());
+    let (deliverer, notification) = (machine.deliverer(), notification("ann", 7));
     for answer in [
         Delivery::Failed {
             failure: Failure::unreachable(),
@@ -159,14 +166,12 @@ async fn a_machine_that_has_moved_is_tried_at_once_where_it_is() {
     ] {
         *machine.instance.lock().await = Some(running());
         tokio::time::sleep(Duration::from_secs(1)).await;
-        deliverer
-            .attempt(&user, Bytes::from("first"), trace())
-            .await;
+        deliverer.attempt(&notification, trace()).await;
         deliveries.recv().await.unwrap();
 
         // The directory says the same, so one attempt is enough.
         machine.results.lock().await.push_back(answer.clone());
-        let attempt = deliverer.attempt(&user, Bytes::from("body"), trace()).await;
+        let attempt = deliverer.attempt(&notification, trace()).await;
         assert_ne!(attempt, Attempt::Delivered);
         deliveries.recv().await.unwrap();
         assert!(deliveries.try_recv().is_err());
@@ -176,7 +181,7 @@ async fn a_machine_that_has_moved_is_tried_at_once_where_it_is() {
             ..running()
         });
         machine.results.lock().await.push_back(answer);
-        let attempt = deliverer.attempt(&user, Bytes::from("body"), trace()).await;
+        let attempt = deliverer.attempt(&notification, trace()).await;
         assert_eq!(attempt, Attempt::Delivered);
         for _ in 0..2 {
             deliveries.recv().await.unwrap();
