@@ -3,6 +3,7 @@
 use postbell_core::{EmailAddress, Timestamp, UserId};
 use postbell_protocol::api::{ConnectionStatus, PublicKey};
 use postbell_protocol::routes::{ADMIN_GOOGLE_CREDENTIALS, ADMIN_PUBLIC_KEY};
+use postbell_protocol::user_token::user_named_in;
 use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
@@ -34,6 +35,15 @@ pub(crate) async fn account(
             ),
         ));
     };
+    // The platform would answer with the state of that user.
+    if let Some(actual) = user_named_in(token.expose_secret()).filter(|actual| actual != user) {
+        return Err(CheckResult::failed(
+            format!("the user token is for {actual}, and setup was run for {user}"),
+            format!(
+                "Run `postbell setup --user {actual}`, or set POSTBELL_USER_TOKEN to a token of {user}."
+            ),
+        ));
+    }
     let connection: ConnectionStatus =
         get(deps, platform, ADMIN_GOOGLE_CREDENTIALS, Some(token)).await?;
     let machine = Err(CheckResult::unknown_with_hint(

@@ -12,6 +12,7 @@ pub mod gog_keyring;
 pub mod private_file;
 pub mod routes;
 pub mod tarball;
+pub mod user_token;
 pub mod watch_state;
 pub mod watched_accounts;
 pub mod webhook;

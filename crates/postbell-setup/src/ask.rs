@@ -1,6 +1,8 @@
 //! Questions of several steps.
 
-use secrecy::SecretString;
+use postbell_core::UserId;
+use postbell_protocol::user_token::user_named_in;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::context::SetupContext;
 use crate::error::{Blocker, Result, SetupError};
@@ -37,4 +39,15 @@ pub(crate) async fn user_token(ctx: &SetupContext) -> Result<SecretString> {
         "POSTBELL_USER_TOKEN",
     );
     Ok(ctx.deps.ui.secret(&question).await?)
+}
+
+/// Refuses a token that names another user: the platform would take it for a request of that one.
+pub(crate) fn require_token_of(user: &UserId, token: &SecretString) -> Result<()> {
+    match user_named_in(token.expose_secret()) {
+        Some(actual) if actual != *user => Err(SetupError::new(Blocker::OtherUsersToken {
+            actual: actual.to_string(),
+            wanted: user.to_string(),
+        })),
+        _ => Ok(()),
+    }
 }

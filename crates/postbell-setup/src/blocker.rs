@@ -75,6 +75,15 @@ pub enum Blocker {
     Cancelled,
     /// The platform rejected the user token.
     PlatformToken,
+    /// The user token is that of another user.
+    OtherUsersToken {
+        /// The user that it names.
+        actual: String,
+        /// The user that was requested.
+        wanted: String,
+    },
+    /// The server at the platform's address is none.
+    NoPlatform,
     /// The platform does not know the user.
     PlatformUser,
     /// The platform's public key is missing or invalid: the problem.
@@ -133,6 +142,9 @@ impl Blocker {
                 )
             }
             Self::WrongAccount { wanted } => format!("an account other than {wanted} consented"),
+            Self::OtherUsersToken { actual, wanted } => {
+                format!("the user token is for {actual}, and not for {wanted}")
+            }
             Self::ClientRejected(code) => format!("Google rejected the OAuth client ({code})"),
             Self::MissingInput(flag) => format!("missing input: expected {flag}"),
             Self::PlatformKey(problem) => (*problem).to_owned(),
@@ -178,6 +190,7 @@ impl Blocker {
             Self::PolicyConflict => "another process keeps changing the same IAM policy",
             Self::Cancelled => "cancelled",
             Self::PlatformToken => "the platform rejected the user token: it is wrong or expired",
+            Self::NoPlatform => "the server at the platform's address is not a platform",
             Self::PlatformUser => {
                 "the platform does not know the user, or the address is not a platform's"
             }

@@ -4,7 +4,7 @@ use postbell_core::EmailAddress;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::ask::{URL, ask_parsed, user_token};
+use crate::ask::{URL, ask_parsed, require_token_of, user_token};
 use crate::context::SetupContext;
 use crate::error::{Blocker, Result, SetupError};
 use crate::openclaw::{self, OpenClawHook};
@@ -69,20 +69,22 @@ fn save(ctx: &mut SetupContext) -> Result<()> {
 
 /// The relay of the platform: that of the flag, else the one that the platform names, else the user is asked.
 async fn complete_relay(ctx: &mut SetupContext) -> Result<()> {
+    let Some(platform) = ctx.platform() else {
+        return Ok(());
+    };
+    // Older platforms and KiloClaw do not name it, and the steps report one that does not answer.
+    let named = match platform.relay().await {
+        Err(error) if matches!(error.blocker, Blocker::PlatformToken | Blocker::NoPlatform) => {
+            return Err(error);
+        }
+        named => named.ok().flatten(),
+    };
     if let Some(requested) = &ctx.request.relay {
         if let Some(Destination::Platform { relay, .. }) = &mut ctx.request.destination {
             relay.clone_from(requested);
         }
         return Ok(());
     }
-    let Some(platform) = ctx.platform() else {
-        return Ok(());
-    };
-    // Older platforms and KiloClaw do not name it, and the steps report one that does not answer.
-    let named = match platform.relay().await {
-        Err(error) if matches!(error.blocker, Blocker::PlatformToken) => return Err(error),
-        named => named.ok().flatten(),
-    };
     if named.is_none() && !ctx.request.asks_relay {
         return Ok(());
     }
@@ -237,7 +239,14 @@ async fn complete_user_token(ctx: &mut SetupContext) -> Result<()> {
             *token = Some(given);
         }
     }
-    Ok(())
+    match &ctx.request.destination {
+        Some(Destination::Platform {
+            user,
+            token: Some(token),
+            ..
+        }) => require_token_of(user, token),
+        _ => Ok(()),
+    }
 }
 
 async fn ask_destination(ui: &dyn Ui) -> Result<Destination> {

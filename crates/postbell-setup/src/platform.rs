@@ -126,8 +126,7 @@ impl PlatformClient {
         check_status(answer.status().as_u16(), path)?;
         let text = read_response(answer, MAX_BODY).await;
         let text = text.map_err(|_| SetupError::new(Blocker::PlatformUnavailable))?;
-        serde_json::from_slice(&text)
-            .map_err(|_| refused("the answer is not from a Postbell or KiloClaw platform"))
+        serde_json::from_slice(&text).map_err(|_| SetupError::new(Blocker::NoPlatform))
     }
 }
 
@@ -168,6 +167,8 @@ fn check_status(status: u16, path: &str) -> Result<()> {
     Err(match status {
         200..=299 => return Ok(()),
         401 | 403 => SetupError::new(Blocker::PlatformToken),
+        // The platform's own key does not depend on a user.
+        404 if path == ADMIN_PUBLIC_KEY => SetupError::new(Blocker::NoPlatform),
         404 => SetupError::new(Blocker::PlatformUser),
         413 => refused("the credentials are too large for the platform"),
         503 if path == ADMIN_PUBLIC_KEY => SetupError::new(Blocker::PlatformKey(
@@ -236,6 +237,7 @@ mod tests {
             blocker(404, ADMIN_GOOGLE_CREDENTIALS),
             Blocker::PlatformUser
         );
+        assert_eq!(blocker(404, ADMIN_PUBLIC_KEY), Blocker::NoPlatform);
         assert!(matches!(
             blocker(413, ADMIN_GOOGLE_CREDENTIALS),
             Blocker::Platform(_)

@@ -144,6 +144,13 @@ fn platform_remedy(blocker: &Blocker) -> Option<String> {
              setup` again."
                 .to_owned()
         }
+        Blocker::OtherUsersToken { wanted, .. } => format!(
+            "Check --user, or ask the operator for a token of that user (`postbell users token {wanted}`). Then run \
+             `postbell setup` again."
+        ),
+        Blocker::NoPlatform => {
+            "Check --platform: it is the URL of the platform's own pages, and not that of its relay.".to_owned()
+        }
         Blocker::PlatformUser => {
             "Check --platform and --user, and that the operator has added the user (`postbell users \
              add USER`)."
@@ -243,6 +250,11 @@ mod tests {
             Blocker::TokenRejected,
             Blocker::PlatformToken,
             Blocker::PlatformUser,
+            Blocker::NoPlatform,
+            Blocker::OtherUsersToken {
+                actual: "ann".to_owned(),
+                wanted: "anne".to_owned(),
+            },
             Blocker::PlatformKey("no key"),
             Blocker::Platform("it answered 418".to_owned()),
             Blocker::PlatformUnavailable,

@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::credentials_file;
-use crate::ask::user_token;
+use crate::ask::{require_token_of, user_token};
 use crate::context::{MailboxAccess, SetupContext};
 use crate::error::{Blocker, Result, SetupError};
 use crate::ledger::Resource;
@@ -96,6 +96,9 @@ impl Step for Credentials {
                 mailbox,
             } if has_token_for(ctx, platform, user) => {
                 let token = user_token(ctx).await?;
+                if let Ok(user) = user.parse() {
+                    require_token_of(&user, &token)?;
+                }
                 let client = ctx.deps.google.client.clone();
                 let client = PlatformClient::new(client, platform.clone(), token);
                 client.disconnect(mailbox.as_deref()).await?;

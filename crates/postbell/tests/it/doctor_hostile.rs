@@ -201,6 +201,25 @@ async fn whatever_answers_doctor_ends_and_tells() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_user_is_no_answer_about_the_one_that_was_set_up() {
+    let connected = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"googleConnected\":true,\
+                     \"email\":\"ann@example.com\",\"gmailNotificationsEnabled\":true}";
+    let stranger = Stranger::new(Answers::Once(connected)).await;
+    let url = format!("http://{}/", stranger.address);
+    let platform = json!({ "kind": "platform", "platform": url, "relay": url, "user": "anne" });
+    let home = home(&platform);
+    let mut variables = variables(&home, &url);
+    variables.retain(|(name, _)| *name != "POSTBELL_USER_TOKEN");
+    // Its second part is {"sub":"ann"}.
+    let token = "postbell3.eyJzdWIiOiJhbm4ifQ.00".to_owned();
+    variables.push(("POSTBELL_USER_TOKEN", token));
+    let output = doctor(&["--json", "--wait", "1s"], &variables, home.path()).await;
+    let (status, detail) = output.hop("user");
+    assert_eq!(status, "failed", "{}", output.stdout);
+    assert!(detail.contains("the user token is for ann"), "{detail}");
+}
+
 /// A controller that answers each route so.
 async fn controller(answers: &'static [(&'static str, &'static str)]) -> (SocketAddr, JoinSet<()>) {
     let listener = free_port().await;

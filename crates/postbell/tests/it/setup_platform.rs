@@ -19,6 +19,8 @@ const PUSH_ACCOUNT: &str = "postbell-push@sandbox-project.iam.gserviceaccount.co
 /// A user who sets up a mailbox for a platform.
 pub(crate) struct Setup<'a> {
     ours: &'a OurPlatform,
+    platform: String,
+    user: &'static str,
     pub(crate) home: tempfile::TempDir,
     pub(crate) browser: Browser,
 }
@@ -31,6 +33,8 @@ impl<'a> Setup<'a> {
         let browser = Browser::new(home.path());
         Self {
             ours,
+            platform: ours.url(),
+            user: "ada",
             home,
             browser,
         }
@@ -54,11 +58,12 @@ impl<'a> Setup<'a> {
 
     pub(crate) async fn run_for(&self, mailbox: &str, more: &[&str]) -> (Option<i32>, String) {
         let token = self.ours.command(&["users", "token", "ada"]).await;
-        let (platform, relay) = (self.ours.url(), self.ours.relay_url());
+        let (platform, relay) = (&self.platform, self.ours.relay_url());
         let mut command = Command::new(env!("CARGO_BIN_EXE_postbell"));
         command
             .args(["setup", "--yes", "--json", "--client", "client.json"])
-            .args(["--platform", &platform, "--user", "ada", "--relay", &relay])
+            .args(["--platform", platform, "--user", self.user])
+            .args(["--relay", &relay])
             .args(["--mailbox", mailbox])
             .args(more)
             .env_clear()
@@ -123,6 +128,36 @@ async fn setup_delivers_mail_to_the_bot_and_undo_removes_everything() {
             .inventory("sandbox-project")
             .is_empty()
     );
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_the_users_platform_is_refused_before_anything_changes() {
+    let ours = OurPlatform::new().await;
+    let service = serve(&ours).await;
+    ours.add_ada(&[]).await;
+    let of_another = Setup {
+        user: "adam",
+        ..Setup::new(&ours)
+    };
+    let relay = Setup {
+        platform: ours.relay_url(),
+        ..Setup::new(&ours)
+    };
+    for (setup, expected) in [
+        (of_another, "the user token is for ada, and not for adam"),
+        (
+            relay,
+            "the server at the platform's address is not a platform",
+        ),
+    ] {
+        let (code, shown) = setup.run(&[]).await;
+        assert_eq!(code, Some(1), "{shown}");
+        assert!(shown.contains(expected), "{shown}");
+        assert!(setup.browser.opened().is_empty(), "{shown}");
+    }
+    assert_eq!(ours.ada().await["googleConnected"], Value::Bool(false));
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();
 }
