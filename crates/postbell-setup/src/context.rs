@@ -20,6 +20,7 @@ use crate::report::{Mode, StepId};
 use crate::request::{Browser, Destination, SetupRequest};
 use crate::retry::Timeouts;
 use crate::ui::{Event, Ui};
+use crate::undo::KeptResources;
 use crate::watch_states::WatchStates;
 
 /// The dependencies of setup.
@@ -48,6 +49,8 @@ pub struct SetupContext {
     pub(crate) progress: Progress,
     /// What this run has discovered.
     pub(crate) discovered: Discovered,
+    /// What an undo of one mailbox keeps.
+    pub(crate) kept: KeptResources,
     mode: Mode,
 }
 
@@ -109,6 +112,7 @@ impl SetupContext {
             request,
             progress,
             discovered: Discovered::default(),
+            kept: KeptResources::default(),
             mode,
         })
     }
@@ -157,6 +161,19 @@ impl SetupContext {
     /// Records a resource before it is created.
     pub(crate) fn record(&mut self, resource: Resource) -> Result<()> {
         self.update_progress(|progress| progress.ledger.record(resource))
+    }
+
+    /// The resources of a step that an undo removes.
+    pub(crate) fn to_remove(&self, step: StepId) -> Vec<Resource> {
+        let mut resources = self.progress.ledger.created_by(step);
+        resources.retain(|resource| !self.kept.contains(resource));
+        resources
+    }
+
+    /// Whether an undo is about the mailbox of the last run, of which the progress has more than resources.
+    pub(crate) fn undoes_last(&self) -> bool {
+        let last = self.progress.mailbox.as_deref();
+        self.kept.is_empty() || !last.is_some_and(|last| self.kept.has_mailbox(last))
     }
 
     /// Removes a resource from the ledger.

@@ -34,7 +34,7 @@ pub(crate) trait Step: Send + Sync {
     /// Removes the resources of this step that are in the ledger, and nothing else.
     async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome> {
         let (mut removed, mut kept) = (Vec::new(), Vec::new());
-        for resource in ctx.progress.ledger.created_by(self.id()) {
+        for resource in ctx.to_remove(self.id()) {
             match self.remove(ctx, &resource).await? {
                 Removal::Removed(what) => removed.push(what),
                 Removal::Gone => (),
@@ -46,7 +46,10 @@ pub(crate) trait Step: Send + Sync {
             }
             ctx.disown(&resource)?;
         }
-        ctx.update_progress(|progress| self.forget(progress))?;
+        kept.extend(ctx.kept.reason(self.id()));
+        if ctx.undoes_last() {
+            ctx.update_progress(|progress| self.forget(progress))?;
+        }
         Ok(UndoOutcome::new(&removed, &kept))
     }
 

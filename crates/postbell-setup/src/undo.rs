@@ -1,7 +1,11 @@
 //! Undo: removes the resources that setup created, and nothing else.
 
+mod scope;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use self::scope::KeptResources;
+use self::scope::{listed, mailboxes, turn_to};
 use crate::context::{ProjectRef, SetupContext};
 use crate::error::{Blocker, Result};
 use crate::ledger::Resource;
@@ -11,7 +15,8 @@ use crate::report::{Report, StepId, StepState};
 use crate::steps;
 use crate::ui::{Event, Question};
 
-/// Removes the resources in the ledger, the newest first, and reports what cannot be removed.
+/// Removes the resources in the ledger, the newest first, and reports what cannot be removed. A request that names a
+/// mailbox keeps what others of the ledger need.
 ///
 /// # Errors
 ///
@@ -25,6 +30,22 @@ pub async fn undo(ctx: &mut SetupContext) -> Result<Report> {
     if matches!(saved, Some(SavedDestination::Operator { .. })) {
         ctx.request.is_for_operator = true;
     }
+    if let Some(mailbox) = &ctx.request.mailbox {
+        let all = mailboxes(&ctx.progress);
+        if !all.is_empty() && !all.iter().any(|one| mailbox.is_same_mailbox(one)) {
+            let all: Vec<_> = all.into_iter().collect();
+            ctx.note(&format!(
+                "Setup has created nothing for {}; it was run for {}.",
+                mailbox.as_str(),
+                listed(&all)
+            ));
+            return Ok(Report::default());
+        }
+        ctx.kept = KeptResources::for_others_than(mailbox, &ctx.progress);
+    }
+    if ctx.kept.is_empty() && mailboxes(&ctx.progress).len() > 1 {
+        ctx.note("To undo one mailbox only, name it with --mailbox ADDRESS.");
+    }
     let question = Question::new(question_text(ctx), "--yes").with_default("no");
     if !ctx.deps.ui.confirm(&question).await? {
         ctx.note("Nothing was removed.");
@@ -33,6 +54,12 @@ pub async fn undo(ctx: &mut SetupContext) -> Result<Report> {
     let steps = steps::all(&ctx.request);
     sign_in(ctx, &steps).await?;
     let report = undo_all(ctx, &steps).await?;
+    if !report.has_failed()
+        && ctx.undoes_last()
+        && let Some(other) = ctx.kept.another().cloned()
+    {
+        ctx.update_progress(|progress| turn_to(&other, progress))?;
+    }
     // Resources that stay can be removed by a later undo.
     if !report.has_failed() && ctx.progress.ledger.is_empty() {
         ctx.deps.progress_file.remove()?;
@@ -96,7 +123,9 @@ async fn sign_in(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<()> 
         // Finds the client for the hint to delete it. A missing client file is not an error.
         let _ = step.check(ctx).await;
     }
-    let projects = ctx.progress.ledger.iter().filter_map(Resource::project);
+    let ledger = ctx.progress.ledger.iter();
+    let removed = ledger.filter(|resource| !ctx.kept.contains(resource));
+    let projects = removed.filter_map(Resource::project);
     let projects: BTreeSet<_> = projects.map(str::to_owned).collect();
     if projects.is_empty() {
         return Ok(());
@@ -129,32 +158,45 @@ async fn sign_in(ctx: &mut SetupContext, steps: &[Box<dyn Step>]) -> Result<()> 
 fn question_text(ctx: &SetupContext) -> String {
     let ledger = &ctx.progress.ledger;
     if ledger.is_empty() {
-        "Setup created no resources. Delete the progress file?".to_owned()
-    } else {
-        let kinds: BTreeSet<_> = ledger.iter().map(Resource::kind).collect();
-        let kinds: Vec<_> = kinds.into_iter().collect();
-        let project = ctx.progress.project.as_deref().unwrap_or("no project");
-        let mailbox = ctx.progress.mailbox.as_deref().unwrap_or_default();
-        let watch = ctx.deps.watch_states.load(mailbox).ok().flatten();
-        if ctx.request.is_for_operator {
-            return format!(
-                "Users who connected in the browser will get no mail any more. Remove what setup created for them in \
-                 {project} ({})?",
-                kinds.join(", ")
-            );
-        }
-        let running = match watch {
-            Some(watch) if watch.watcher_runs => {
-                " A watcher is running for it: stop it first, or it saves its state again."
-            }
-            _ => "",
-        };
-        format!(
-            "The bot will get no mail of {mailbox} any more.{running} Remove what setup created for it in \
-             {project} ({})?",
-            kinds.join(", ")
-        )
+        return "Setup created no resources. Delete the progress file?".to_owned();
     }
+    let removed = ledger
+        .iter()
+        .filter(|resource| !ctx.kept.contains(resource));
+    let kinds: BTreeSet<_> = removed.map(Resource::kind).collect();
+    let kinds: Vec<_> = kinds.into_iter().collect();
+    let kinds = kinds.join(", ");
+    let project = ctx.progress.project.as_deref().unwrap_or("no project");
+    if ctx.request.is_for_operator {
+        return format!(
+            "Users who connected in the browser will get no mail any more. Remove what setup created for them in \
+             {project} ({kinds})?"
+        );
+    }
+    let all = mailboxes(&ctx.progress).into_iter();
+    let undone: Vec<_> = all.filter(|one| !ctx.kept.has_mailbox(one)).collect();
+    let pronoun = if undone.len() > 1 { "them" } else { "it" };
+    format!(
+        "The bot will get no mail of {} any more.{} Remove what setup created for {pronoun} in {project} ({kinds})?",
+        listed(&undone),
+        running(ctx, &undone)
+    )
+}
+
+/// A warning about the watchers that run.
+fn running(ctx: &SetupContext, mailboxes: &[String]) -> String {
+    let runs = |mailbox: &&String| {
+        let watch = ctx.deps.watch_states.load(mailbox).ok().flatten();
+        watch.is_some_and(|watch| watch.watcher_runs)
+    };
+    let running: Vec<_> = mailboxes.iter().filter(runs).cloned().collect();
+    if running.is_empty() {
+        return String::new();
+    }
+    format!(
+        " A watcher is running for {}: stop it first, or it saves its state again.",
+        listed(&running)
+    )
 }
 
 fn state_of(outcome: UndoOutcome) -> StepState {

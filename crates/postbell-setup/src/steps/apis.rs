@@ -67,6 +67,9 @@ impl Step for Apis {
     }
 
     async fn undo(&self, ctx: &mut SetupContext) -> Result<UndoOutcome> {
+        if let Some(why) = ctx.kept.reason(self.id()) {
+            return Ok(UndoOutcome::Kept(why));
+        }
         let mut resources = ctx.progress.ledger.created_by(self.id());
         let is_kept = |step| !ctx.progress.ledger.created_by(step).is_empty();
         if !resources.is_empty() && (is_kept(StepId::Topic) || is_kept(StepId::Publisher)) {

@@ -108,6 +108,9 @@ impl Step for Client {
         let Some(client) = &ctx.discovered.client else {
             return Ok(UndoOutcome::Nothing);
         };
+        if let Some(why) = ctx.kept.reason_of_client() {
+            return Ok(UndoOutcome::Kept(why));
+        }
         Ok(UndoOutcome::Kept(format!(
             "you created it: delete {} at {}",
             short_id(&client.id),

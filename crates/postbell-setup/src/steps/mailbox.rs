@@ -99,7 +99,10 @@ impl Step for Mailbox {
         let revoke_url = google.urls.token.join("revoke");
         if let (Some(user), Ok(url)) = (credentials_file::find(key), revoke_url) {
             revoke_grant(&google.client, &url, &user.refresh_token).await?;
-            return Ok(Removal::Removed("revoked the grant".to_owned()));
+            return Ok(Removal::Removed(format!(
+                "revoked the grant of {}",
+                key.mailbox
+            )));
         }
         Ok(Removal::Abandoned(format!(
             "the grant of {} is not stored here: revoke it at \

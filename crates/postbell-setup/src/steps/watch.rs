@@ -110,7 +110,10 @@ impl Step for Watch {
             Err(error) => return Err(ctx.error(error)),
         }
         ctx.deps.watch_states.remove(&key.mailbox)?;
-        Ok(Removal::Removed("stopped the watch".to_owned()))
+        Ok(Removal::Removed(format!(
+            "stopped the watch of {}",
+            key.mailbox
+        )))
     }
 
     fn forget(&self, progress: &mut Progress) {

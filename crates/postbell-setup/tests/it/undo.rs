@@ -40,6 +40,62 @@ async fn a_declined_undo_names_project_and_mailbox_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn undo_of_one_mailbox_keeps_what_the_others_need() {
+    const OTHER: &str = "bob@example.com";
+    let mut world = World::new().await;
+    let empty = world.inventory();
+    world.set_up().await;
+    let of_ann = world.inventory();
+    world.request.mailbox = Some(OTHER.parse().unwrap());
+    world.set_up().await;
+    let of_both = world.inventory();
+    let file = world.folder.path().join(format!("google-{OTHER}.json"));
+    assert!(file.exists());
+
+    // A mailbox that setup was never run for.
+    world.request.mailbox = Some("carl@example.com".parse().unwrap());
+    world.undo().await;
+    assert_eq!(world.inventory(), of_both);
+
+    world.request.mailbox = Some(OTHER.parse().unwrap());
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:#?}");
+    assert_eq!(world.inventory(), of_ann);
+    assert_eq!(world.sandbox.oauth().grants(OTHER), 0);
+    assert!(world.sandbox.gmail().watch(OTHER).is_none() && !file.exists());
+    assert!(
+        StateFile::peek(&world.watch_state(), MAILBOX)
+            .unwrap()
+            .is_some()
+    );
+
+    // The next run is about the mailbox that is left, and has nothing to do.
+    world.request.mailbox = None;
+    world.request.destination = None;
+    let consents = world.user.consents();
+    world.set_up().await;
+    assert_eq!(world.user.consents(), consents + 1, "the sign-in's");
+    assert_eq!(world.inventory(), of_ann);
+
+    // Without a name, all are removed, and named.
+    world.request.mailbox = Some(OTHER.parse().unwrap());
+    world.set_up().await;
+    world.request.mailbox = None;
+    let report = world.undo().await;
+    assert!(!report.has_failed(), "{report:#?}");
+    assert_eq!(world.inventory(), empty);
+    assert!(!world.progress_file().exists());
+    let shown = world.user.transcript();
+    let questions = shown
+        .lines()
+        .filter(|line| line.contains("will get no mail of"));
+    let named: Vec<_> = questions
+        .map(|line| (line.contains(MAILBOX), line.contains(OTHER)))
+        .collect();
+    assert_eq!(named, [(false, true), (true, true)], "{shown}");
+}
+
+#[tokio::test]
 async fn undo_removes_the_push_account_and_its_role() {
     let mut world = World::new().await;
     let before = world.inventory();
