@@ -1,9 +1,7 @@
 //! Requests to servers that are not trusted: answers are bounded, and errors do not repeat the request.
 
-use std::error::Error;
-
 use postbell_core::Timestamp;
-use postbell_http::read_response;
+use postbell_http::{read_response, request_problem};
 use reqwest::tls::TlsInfo;
 use reqwest::{RequestBuilder, Response, header};
 use serde_json::Value;
@@ -39,7 +37,10 @@ impl Answer {
 ///
 /// The failure as a clause.
 pub(crate) async fn send(request: RequestBuilder) -> Result<Answer, &'static str> {
-    let response = request.send().await.map_err(|error| describe(&error))?;
+    let response = request
+        .send()
+        .await
+        .map_err(|error| request_problem(&error))?;
     let date = response.headers().get(header::DATE);
     let date = date.and_then(|date| date.to_str().ok());
     let certificate = response.extensions().get::<TlsInfo>();
@@ -62,31 +63,6 @@ fn not_after(der: &[u8]) -> Option<Timestamp> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let seconds = certificate.validity().not_after.timestamp();
     Some(Timestamp::from_millis(seconds.saturating_mul(1000)))
-}
-
-/// Describes an error. Its own text may contain the URL, and is too technical.
-fn describe(error: &reqwest::Error) -> &'static str {
-    let causes = std::iter::successors(error.source(), |cause: &&dyn Error| (*cause).source());
-    let causes: String = causes.map(|cause| format!("{cause} ")).collect();
-    let causes = causes.to_lowercase();
-    let has = |word: &str| causes.contains(word);
-    if error.is_timeout() {
-        "the request timed out"
-    } else if has("certificate") && has("expired") {
-        "its certificate has expired"
-    } else if has("certificate") && (has("notvalidforname") || has("not valid for name")) {
-        "its certificate is for another name"
-    } else if has("certificate") {
-        "its certificate is not signed by an authority that this machine trusts"
-    } else if has("dns error") || has("lookup") {
-        "its name does not resolve"
-    } else if has("refused") {
-        "connection refused"
-    } else if error.is_connect() {
-        "the connection failed"
-    } else {
-        "the connection broke, or the server does not speak HTTP"
-    }
 }
 
 /// Returns a foreign text without control characters, shortened.

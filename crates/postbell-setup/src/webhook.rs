@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postbell_core::Timestamp;
+use postbell_http::request_problem;
 use postbell_protocol::routes::IDEMPOTENCY_KEY;
 use postbell_protocol::webhook::{TEST_ID, test_payload};
 use reqwest::Client;
@@ -37,7 +38,12 @@ pub(crate) async fn send_test(
         request = request.header(name, value);
     }
     let answer = request.body(body).send().await;
-    let answer = answer.map_err(|_| error("the webhook is unreachable"))?;
+    let answer = answer.map_err(|failed| {
+        error(&format!(
+            "the webhook is unreachable: {}",
+            request_problem(&failed)
+        ))
+    })?;
     match answer.status().as_u16() {
         200..=299 => Ok(()),
         401 | 403 => Err(error("the webhook rejected the token or the signature")),

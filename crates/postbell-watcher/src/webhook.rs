@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postbell_core::{BoxError, Timestamp, TraceContext};
-use postbell_http::{TRACEPARENT, retry_after};
+use postbell_http::{TRACEPARENT, request_problem, retry_after};
 use postbell_protocol::routes::IDEMPOTENCY_KEY;
 use postbell_protocol::webhook::{SigningKeys, WebhookPayload};
 use reqwest::header::CONTENT_TYPE;
@@ -31,10 +31,12 @@ pub struct WebhookClient {
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
     /// The bot answered another status than 2xx.
-    #[error("the hook answered {status}")]
+    #[error("the hook answered {status}{}", missing_secret(*.status, *.has_secret))]
     Refused {
         /// The status.
         status: u16,
+        /// Whether the request had a token or a signature.
+        has_secret: bool,
         /// How long the bot asks to wait, if it does.
         retry_after: Option<Duration>,
     },
@@ -46,6 +48,16 @@ pub enum WebhookError {
     /// The bot did not answer.
     #[error("the hook cannot be reached")]
     Unreachable(#[source] BoxError),
+}
+
+/// Names what a webhook may miss that refuses a request.
+const fn missing_secret(status: u16, has_secret: bool) -> &'static str {
+    match status {
+        401 | 403 if !has_secret => {
+            ", and neither a token nor a signing secret is set (POSTBELL_WATCH_HOOK_TOKEN, POSTBELL_WATCH_HOOK_SECRET)"
+        }
+        _ => "",
+    }
 }
 
 /// What a failed request says about its content.
@@ -126,12 +138,13 @@ impl WebhookClient {
         }
         let answer = request.body(body).send().await;
         let answer =
-            answer.map_err(|error| WebhookError::Unreachable(error.without_url().into()))?;
+            answer.map_err(|error| WebhookError::Unreachable(request_problem(&error).into()))?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             StatusCode::GONE => Err(WebhookError::Gone),
             status => Err(WebhookError::Refused {
                 status: status.as_u16(),
+                has_secret: self.token.is_some() || self.signing.is_some(),
                 retry_after: retry_after(answer.headers(), now),
             }),
         }
@@ -162,10 +175,33 @@ mod tests {
             let retry_after = None;
             let refused = WebhookError::Refused {
                 status,
+                has_secret: false,
                 retry_after,
             };
             assert_eq!(refused.blame(), expected, "{status}");
         }
         assert_eq!(WebhookError::Gone.blame(), Blame::Webhook);
+    }
+
+    #[test]
+    fn a_webhook_that_refuses_a_request_without_a_token_is_told_from_others() {
+        for (status, has_secret, is_missing) in [
+            (401, false, true),
+            (403, false, true),
+            (401, true, false),
+            (500, false, false),
+        ] {
+            let refused = WebhookError::Refused {
+                status,
+                has_secret,
+                retry_after: None,
+            };
+            let text = refused.to_string();
+            assert_eq!(
+                text.contains("POSTBELL_WATCH_HOOK_TOKEN"),
+                is_missing,
+                "{text}"
+            );
+        }
     }
 }

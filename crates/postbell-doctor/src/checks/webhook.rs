@@ -95,7 +95,7 @@ async fn test(checker: &Checker<'_>, webhook: &Webhook) -> CheckResult {
         Ok(404) => "there is no webhook at this address".to_owned(),
         Ok(410) => "the webhook is gone (410)".to_owned(),
         Ok(status) => format!("the webhook answered {status}"),
-        Err(_) => "the webhook is unreachable".to_owned(),
+        Err(problem) => format!("the webhook is unreachable: {problem}"),
     };
     CheckResult::failed(
         format!("{problem} ({url})"),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
-use postbell_http::is_loopback;
+use postbell_http::{is_loopback, request_problem};
 use serde_json::Value;
 use url::Url;
 
@@ -17,13 +17,21 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// At most this much of what another server may have sent is shown.
 const MAX_CHARS: usize = 200;
 
+/// Nothing answered.
+#[derive(Debug, thiserror::Error)]
+#[error("{shown} cannot be reached: {problem}")]
+pub(super) struct NoAnswer {
+    shown: String,
+    problem: &'static str,
+}
+
 pub(crate) async fn run(args: &HealthcheckArgs) -> anyhow::Result<ExitCode> {
     check(&args.url, args.unix_socket.as_deref()).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Sends one GET request, and fails unless the answer is a success. Returns the warning in the answer. The error says what the server names as the
-/// reason; it is a [`reqwest::Error`] if nothing answered.
+/// reason; it is a [`NoAnswer`] if nothing answered.
 pub(super) async fn check(url: &Url, unix_socket: Option<&Path>) -> anyhow::Result<Option<String>> {
     let shown = shown(url);
     let local = unix_socket.is_some() || is_loopback(url);
@@ -33,10 +41,9 @@ pub(super) async fn check(url: &Url, unix_socket: Option<&Path>) -> anyhow::Resu
     }
     let client = postbell_http::health_check_client(verify, unix_socket)?;
     let request = client.get(url.clone()).timeout(TIME_LIMIT);
-    let response = request.send().await.map_err(reqwest::Error::without_url);
-    let response = response.map_err(|error| {
-        let hint = hint(url, &error);
-        anyhow::Error::new(error).context(format!("{shown} cannot be reached{hint}"))
+    let response = request.send().await.map_err(|error| NoAnswer {
+        shown: shown.clone(),
+        problem: request_problem(&error),
     })?;
     let status = response.status();
     if status.is_success() {
@@ -63,19 +70,6 @@ fn reason(body: &[u8]) -> String {
     })
 }
 
-/// What to do if the server seems to speak the other one of HTTP and HTTPS.
-fn hint(url: &Url, error: &reqwest::Error) -> &'static str {
-    // Neither library names these errors by a type.
-    let error = format!("{error:?}");
-    if url.scheme() == "https" && error.contains("InvalidContentType") {
-        ", because it serves no HTTPS: use http://"
-    } else if url.scheme() == "http" && error.contains("Parse(Version)") {
-        ", because it seems to serve HTTPS: use https://"
-    } else {
-        ""
-    }
-}
-
 /// The URL without what may be secret: a password, a query.
 fn shown(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
@@ -83,39 +77,9 @@ fn shown(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
-
-    #[tokio::test]
-    async fn the_other_one_of_http_and_https_is_advised() {
-        for (scheme, answer, expected) in [
-            (
-                "https",
-                &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
-                "serves no HTTPS: use http://",
-            ),
-            (
-                "http",
-                b"\x15\x03\x03\x00\x02\x02\x50",
-                "seems to serve HTTPS: use https://",
-            ),
-        ] {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
-            let url = url.parse().unwrap();
-            let answering = async {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
-                stream.write_all(answer).await.unwrap();
-                stream
-            };
-            let (checked, _stream) = tokio::join!(check(&url, None), answering);
-            let error = format!("{:#}", checked.unwrap_err());
-            assert!(error.contains(expected), "{error}");
-        }
-    }
 
     #[test]
     fn the_reason_of_an_answer_is_shown() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use postbell_core::{Actor, AuditedPorts, Clock, UserId};
-use postbell_http::read_response;
+use postbell_http::{read_response, request_problem};
 use postbell_platform::{
     Controllers, OperatedQueue, Operator, OperatorClient, OperatorError, Perform, UserTokens,
     system_random,
@@ -260,8 +260,12 @@ async fn post<O: Operation>(
         .bearer_auth(key.expose_secret())
         .json(request);
     let answer = request.timeout(TIMEOUT).send().await;
-    let answer = answer.map_err(reqwest::Error::without_url);
-    let answer = answer.with_context(|| format!("the platform {shown} cannot be reached"))?;
+    let answer = answer.map_err(|error| {
+        anyhow::anyhow!(
+            "the platform {shown} cannot be reached: {}",
+            request_problem(&error)
+        )
+    })?;
     let status = answer.status();
     let body = read_response(answer, LONGEST_ANSWER).await;
     let body = body.with_context(|| format!("the answer of {shown} cannot be read"))?;

@@ -13,6 +13,7 @@ use postbell_watcher::{assess, hung_since};
 use serde::Serialize;
 use url::Url;
 
+use super::healthcheck::NoAnswer;
 use super::setup::progress_file;
 use super::{healthcheck, open_log, table};
 use crate::cli::MailStatusArgs;
@@ -190,16 +191,12 @@ async fn service(name: &str, listen: &ListenAddress, is_secured: bool) -> Line {
             line(false, warning, next.to_owned())
         }
         Err(error) => {
-            let next = if error.is::<reqwest::Error>() {
+            let next = if error.is::<NoAnswer>() {
                 format!("See its log, and check that `postbell serve` or `postbell {name}` runs.")
             } else {
                 "Run `postbell doctor`, and see its log.".to_owned()
             };
-            // What the library says between the two explains nothing to a person.
-            let cause = error.root_cause().to_string();
-            let detail = error.to_string();
-            let cause = (cause != detail).then(|| format!(": {cause}"));
-            line(false, detail + &cause.unwrap_or_default(), next)
+            line(false, error.to_string(), next)
         }
     }
 }
@@ -337,8 +334,11 @@ fn watcher(state: &WatchState, is_running: bool, now: Timestamp) -> Line {
         return line(false, found.detail, found.code.advice());
     }
     if !is_running {
-        let next = "Start `postbell watch pull` (or `serve`), or its service.";
-        return line(false, "no watcher runs".to_owned(), next);
+        let next = format!(
+            "Start `postbell watch pull` (or `serve`), or its service; or forget the mailbox: `postbell watch stop --account {}`.",
+            state.account
+        );
+        return line(false, "no watcher runs".to_owned(), &next);
     }
     if let Some(since) = hung_since(state, now) {
         let since = table::time(since);
