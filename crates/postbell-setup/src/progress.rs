@@ -1,6 +1,6 @@
 //! The progress of setup between runs: facts, never secrets. Google holds everything else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use postbell_core::EmailAddress;
 use postbell_google::{DEFAULT_PULL_SUBSCRIPTION, DEFAULT_PUSH_SUBSCRIPTION};
@@ -121,6 +121,25 @@ impl Progress {
         self.arrived.is_some()
     }
 
+    /// The file with the credentials of a mailbox for which setup was run, last or earlier.
+    #[must_use]
+    pub fn credentials_of(&self, mailbox: &EmailAddress) -> Option<&Path> {
+        let last = self.mailbox.as_deref();
+        let is_last = last.is_some_and(|last| mailbox.is_same_mailbox(last));
+        match &self.destination {
+            Some(
+                SavedDestination::Pull { credentials }
+                | SavedDestination::Serve { credentials, .. },
+            ) if is_last => Some(credentials),
+            _ => self.ledger.iter().find_map(|resource| match resource {
+                Resource::Grant(key) if mailbox.is_same_mailbox(&key.mailbox) => {
+                    key.file.as_deref()
+                }
+                _ => None,
+            }),
+        }
+    }
+
     fn has_subscription(&self, name: &str) -> bool {
         let project = self.project.as_deref().unwrap_or_default();
         let name = format!("projects/{project}/subscriptions/{name}");
@@ -202,7 +221,7 @@ pub(crate) struct ArrivalRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Resource;
+    use crate::ledger::{CredentialKey, Resource};
 
     /// Written by version 0.1.0, before the restructuring.
     const FILE_OF_0_1_0: &str = include_str!("../fixtures/setup-0.1.0.json");
@@ -217,6 +236,30 @@ mod tests {
         assert!(progress.ledger.contains(&topic));
         let written = serde_json::to_string_pretty(&progress).unwrap();
         assert_eq!(written, FILE_OF_0_1_0.trim_end());
+    }
+
+    #[test]
+    fn the_credentials_of_each_mailbox_are_found() {
+        let mut progress = Progress {
+            mailbox: Some("bob@example.com".to_owned()),
+            destination: Some(SavedDestination::Pull {
+                credentials: "bob.json".into(),
+            }),
+            ..Progress::default()
+        };
+        progress.ledger.record(Resource::Grant(CredentialKey {
+            mailbox: "first.last@gmail.com".to_owned(),
+            client: "client".to_owned(),
+            file: Some("ann.json".into()),
+        }));
+        for (mailbox, file) in [
+            ("Bob@example.com", Some("bob.json")),
+            ("firstlast@gmail.com", Some("ann.json")),
+            ("eve@example.com", None),
+        ] {
+            let found = progress.credentials_of(&mailbox.parse().unwrap());
+            assert_eq!(found, file.map(Path::new), "{mailbox}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use postbell_core::{EmailAddress, Timestamp};
 
 use crate::checker::Checker;
 use crate::facts::LocalWatch;
-use crate::report::{CheckResult, HopId};
+use crate::report::{CheckResult, HopId, Status};
 use crate::times::{day, duration, minute};
 
 const DAY: i64 = 86_400_000;
@@ -71,7 +71,16 @@ fn local(checker: &Checker<'_>, address: &EmailAddress, watch: &LocalWatch) -> C
         );
         return CheckResult::warning(detail, hint);
     }
-    by_end(watch.ends_at, left, &hint)
+    match by_end(watch.ends_at, left, &hint) {
+        well if well.status == Status::Ok && !watch.is_running => CheckResult::warning(
+            format!(
+                "until {}, and no watcher runs that renews it",
+                day(watch.ends_at.as_millis())
+            ),
+            "Start the watcher, see below.",
+        ),
+        judged => judged,
+    }
 }
 
 /// Judges a watch by its end, in `left` milliseconds.
@@ -170,7 +179,6 @@ fn by_last_notification(now: Timestamp, last: Option<Timestamp>) -> CheckResult 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Status;
 
     #[test]
     fn a_watch_that_was_not_renewed_is_a_warning_before_its_end() {

@@ -80,7 +80,11 @@ pub(super) fn local(checker: &Checker<'_>) -> CheckResult {
         Ok(Some(_)) => {
             let command = if checker.is_pulled() { "pull" } else { "serve" };
             let next = if checker.is_standalone() {
-                format!("Start `postbell watch {command}`, or its service.")
+                // Whether it pulls is not known before it has run.
+                format!(
+                    "Start `postbell watch pull` (or `serve`), or its service; or forget the mailbox: `postbell watch \
+                     stop --account {address}`."
+                )
             } else {
                 format!(
                     "Start `postbell watch {command}`; `postbell setup` prints it with its options."

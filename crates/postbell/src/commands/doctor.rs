@@ -213,8 +213,15 @@ fn set_up(
     if watchers.is_empty() {
         return Ok(vec![(None, setup)]);
     }
+    let of_setup = (args.account.is_none() && setup.destination.is_some()).then(|| {
+        let mailbox = setup.mailbox.as_ref();
+        (mailbox.map(|mailbox| mailbox.as_str().to_owned()), setup)
+    });
     let named = |(address, state)| (Some(address), state);
-    Ok(watchers.into_iter().map(named).collect())
+    Ok(of_setup
+        .into_iter()
+        .chain(watchers.into_iter().map(named))
+        .collect())
 }
 
 fn sign_in_request(args: &DoctorArgs, config: &Config, env: &Env) -> SetupRequest {

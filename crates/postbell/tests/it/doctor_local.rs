@@ -229,6 +229,13 @@ async fn a_deleted_subscription_and_what_the_watcher_stored_are_seen_without_an_
         detail.contains("webhook_failing since 2026-09-21") && detail.contains("404"),
         "{detail}"
     );
+    // A test has failed, and no delivery.
+    assert_eq!(
+        output.hop("last-delivery").0,
+        "unknown",
+        "{}",
+        output.stdout
+    );
     with(
         json!({ "deadLetters": [{ "id": "m7", "historyId": "5", "reason": "the hook answered 400" }] }),
     );
@@ -279,6 +286,39 @@ async fn what_opens_the_mailbox_and_what_setup_remembers_are_looked_at() {
         "configuration",
         &["nothing is configured or set up here", "`postbell setup`"],
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_of_an_earlier_setup_is_checked_beside_that_of_the_last() {
+    let world = World::new().await;
+    world.set_up().await;
+    world.change(&world.progress_file(), |progress| {
+        progress["mailbox"] = json!("bob@example.com");
+        progress["destination"]["credentials"] = json!(world.home.path().join("bob.json"));
+    });
+    let output = world.doctor(&["--json"]).await;
+    assert_eq!(output.code, Some(1), "{}", output.stdout);
+    let found: Value = serde_json::from_str(&output.stdout).unwrap();
+    let paths = found["paths"].as_array().unwrap();
+    let accounts: Vec<_> = paths.iter().map(|path| path["account"].as_str()).collect();
+    assert_eq!(accounts, [Some("bob@example.com"), Some(MAILBOX)]);
+    let hop = |name: &str| {
+        let mut hops = paths[1]["hops"].as_array().unwrap().iter();
+        hops.find(|hop| hop["hop"] == name).unwrap().clone()
+    };
+    assert_eq!(hop("keys")["state"], "ok", "{}", output.stdout);
+    assert_eq!(hop("grant")["state"], "ok", "{}", output.stdout);
+    let watch = hop("watch");
+    assert_eq!(watch["state"], "warning", "{watch}");
+    let watcher = hop("watcher");
+    assert_eq!(watcher["state"], "failed", "{watcher}");
+    assert!(
+        watcher["next"].as_str().unwrap().contains("watch pull"),
+        "{watcher}"
+    );
+    // As one of them, by its name.
+    let output = world.doctor(&["--json", "--account", MAILBOX]).await;
+    assert_eq!(output.hop("keys").0, "ok", "{}", output.stdout);
 }
 
 /// An authority, and a server that turns everybody away, with a certificate of that authority's.

@@ -91,8 +91,14 @@ pub(super) fn local_watch(watch: SavedWatch, now: Timestamp) -> LocalWatch {
             (state.dead_letters.len(), last)
         }),
         last_delivery: match &problem {
-            Some(found) if found.code == ProblemCode::WebhookFailing => "error".to_owned(),
             _ if state.last_delivery_status.is_empty() => String::new(),
+            // That of a test is no delivery's.
+            Some(found)
+                if found.code == ProblemCode::WebhookFailing
+                    && state.last_delivery_status == "error" =>
+            {
+                "error".to_owned()
+            }
             // Made good since.
             _ => "ok".to_owned(),
         },

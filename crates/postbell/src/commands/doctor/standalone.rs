@@ -15,7 +15,8 @@ use crate::config::{Config, ConfigError, Env};
 /// What the state of a watcher shows, and its name.
 pub(super) type Watched = (String, SetupState);
 
-/// Returns the states of the watchers that are to be checked, unless a user or the mailbox of setup is.
+/// Returns the states of the watchers that are to be checked beside the mailbox of setup, unless a user or that mailbox is
+/// named.
 ///
 /// The machine of a service may hold the state of a watcher that is used no more: it is checked only if it runs, or
 /// it or its credentials are named.
@@ -36,8 +37,11 @@ pub(super) fn find(
         let of_setup = setup.mailbox.as_ref();
         of_setup.is_some_and(|address| address.is_same_mailbox(named))
     };
+    let has_setup = setup.destination.is_some();
     let is_other = named.is_some_and(|named| !is_of_setup(named));
-    if args.user.is_some() || (setup.destination.is_some() && !is_other) {
+    // These flags are about the mailbox of setup.
+    let is_flagged = args.credentials.is_some() || args.hook_url.is_some();
+    if args.user.is_some() || (has_setup && !is_other && (named.is_some() || is_flagged)) {
         return Ok(Vec::new());
     }
     let watches = if let Some(address) = named {
@@ -47,11 +51,12 @@ pub(super) fn find(
     } else {
         let mut watches = all(&watch_states.0, watch_states, now)?;
         let of_variable = env.variable(ACCOUNT_VARIABLE);
-        if watches.iter().any(|(one, _)| Some(&**one) == of_variable) {
+        if has_setup {
+            watches.retain(|(one, _)| !is_of_setup(one));
+        } else if watches.iter().any(|(one, _)| Some(&**one) == of_variable) {
             watches.retain(|(one, _)| Some(&**one) == of_variable);
         }
-        let must_run = is_service && args.credentials.is_none();
-        if must_run || watches.iter().any(|(_, watch)| watch.is_running) {
+        if is_service && args.credentials.is_none() {
             watches.retain(|(_, watch)| watch.is_running);
         }
         watches

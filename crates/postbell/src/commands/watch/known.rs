@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::StateFile;
-use postbell_setup::{ProgressFile, SavedDestination};
+use postbell_setup::ProgressFile;
 
 use super::super::setup::progress_file;
 use crate::config::Env;
@@ -33,13 +33,6 @@ pub(super) fn mailboxes(env: &Env) -> Vec<String> {
 pub(super) fn saved_credentials(mailbox: &str, env: &Env) -> Option<PathBuf> {
     let progress = ProgressFile::new(progress_file(None, env).ok()?);
     let progress = progress.read().ok()?;
-    if progress.mailbox.as_deref() != Some(mailbox) {
-        return None;
-    }
-    match progress.destination? {
-        SavedDestination::Pull { credentials } | SavedDestination::Serve { credentials, .. } => {
-            Some(credentials).filter(|file| file.exists())
-        }
-        _ => None,
-    }
+    let file = progress.credentials_of(&mailbox.parse().ok()?)?;
+    file.exists().then(|| file.to_owned())
 }
