@@ -49,7 +49,8 @@ use crate::logging::LogFormat;
 const CONTROLLER_HELP: &str = "Required environment variables:
   OPENCLAW_GATEWAY_TOKEN         bearer token of the controller's routes
   KILOCLAW_GATEWAY_ARGS          arguments of `openclaw gateway`, a JSON array of
-                                 strings; not for another controller.gateway_command
+                                 strings; not for another controller.gateway_command,
+                                 and not with a platform
 
 For mail, from a platform:
   POSTBELL_CONTROLLER__PLATFORM_URL  its base URL

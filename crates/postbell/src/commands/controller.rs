@@ -19,7 +19,7 @@ use postbell_protocol::gog_dirs::{GOG_DIR_VARIABLES, GogDirs};
 use secrecy::SecretString;
 use tracing::{error, info};
 
-use crate::config::{Config, ConfigError, Env, WatchConfig, WatcherChoice};
+use crate::config::{Config, ConfigError, ControllerConfig, Env, WatchConfig, WatcherChoice};
 use crate::wiring::{Service, Telemetry};
 
 /// Time for requests in flight to finish after the children have been stopped.
@@ -135,10 +135,10 @@ fn prepare(env: &Env) -> Result<Prepared, Stage> {
         Stage::RuntimeConfig
     });
     if let Ok(config) = &config
-        && !config.controller.is_openclaw()
         && variables.get(GATEWAY_ARGS).is_none()
+        && let Some(default) = default_gateway_arguments(&config.controller)
     {
-        variables.set(GATEWAY_ARGS, "[]");
+        variables.set(GATEWAY_ARGS, &default);
     }
     let platform = config.as_ref().ok();
     let platform = platform.and_then(|config| config.controller.platform_url.as_ref());
@@ -164,6 +164,19 @@ fn prepare(env: &Env) -> Result<Prepared, Stage> {
         settings,
         config,
     })
+}
+
+/// The gateway's arguments if no variable has them, as JSON. Another gateway needs none, and OpenClaw its port; without
+/// a platform of ours, its arguments are KiloClaw's to give.
+fn default_gateway_arguments(controller: &ControllerConfig) -> Option<String> {
+    let port = controller.gateway_port;
+    if !controller.is_openclaw() {
+        Some("[]".to_owned())
+    } else if controller.platform_url.is_some() {
+        Some(format!(r#"["--port","{port}","--bind","loopback"]"#))
+    } else {
+        None
+    }
 }
 
 fn parts(
@@ -226,4 +239,30 @@ fn fresh_token() -> anyhow::Result<SecretString> {
         .and_then(|mut random| random.read_exact(&mut bytes))
         .context("cannot read random numbers")?;
     Ok(hex::encode(bytes).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openclaw_gets_its_port_where_a_platform_configures_the_machine() {
+        let of = |command: &[&str], platform: Option<&str>| {
+            default_gateway_arguments(&ControllerConfig {
+                gateway_command: command.iter().map(|word| (*word).to_owned()).collect(),
+                platform_url: platform.map(|url| url.parse().unwrap()),
+                ..ControllerConfig::default()
+            })
+        };
+        let platform = Some("https://bell.example.com");
+        let openclaw = ["openclaw", "gateway"];
+        assert_eq!(
+            of(&openclaw, platform).as_deref(),
+            Some(r#"["--port","3001","--bind","loopback"]"#)
+        );
+        assert_eq!(of(&openclaw, None), None);
+        for platform in [None, platform] {
+            assert_eq!(of(&["bot"], platform).as_deref(), Some("[]"));
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use postbell_google::{AuthorizedUser, Credentials, OAuthClient};
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::gog_keyring::GogKeyring;
+use postbell_protocol::tarball::KEYRING_PASSWORD;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::known;
@@ -56,24 +57,30 @@ impl StoredCredentials {
         if let Some(file) = file {
             return Ok(Self::File { file, address });
         }
-        let Some(password) = password else {
-            return Err(ConfigError::Contradiction {
-                key: "google.credentials_file",
-                expected: "a file with Google credentials, here or in --credentials; \
-                           or GOG_KEYRING_PASSWORD, to use those in gog's keyring",
-            }
-            .into());
-        };
         let dirs = GogDirs::from_variables(|name| env.variable(name))?;
         let client = args.client.as_deref();
         let client = client.or_else(|| table?.client.as_deref());
         let client = client.or_else(|| env.variable(CLIENT_VARIABLE));
-        Ok(Self::Keyring {
+        let of_keyring = |password: &str| Self::Keyring {
             keyring: dirs.of_account(&address).keyring(),
-            address,
+            address: address.clone(),
             client: client.unwrap_or(DEFAULT_CLIENT).to_owned(),
             password: password.into(),
-        })
+        };
+        if let Some(password) = password {
+            return Ok(of_keyring(password));
+        }
+        // A shell on a bot's machine does not have the variables of the controller.
+        let of_controller = of_keyring(KEYRING_PASSWORD);
+        if of_controller.read().is_ok() {
+            return Ok(of_controller);
+        }
+        Err(ConfigError::Contradiction {
+            key: "google.credentials_file",
+            expected: "a file with Google credentials, here or in --credentials; \
+                       or GOG_KEYRING_PASSWORD, to use those in gog's keyring",
+        }
+        .into())
     }
 
     /// Reads them. Blocks on the disk.
@@ -105,4 +112,47 @@ fn credentials_in(file: &Path, address: &str) -> Result<Credentials, BadSetting>
         }
         BadSetting::from_error(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use postbell_protocol::gog_keyring::GogCredentials;
+    use postbell_protocol::tarball;
+    use postbell_protocol::watch_state::WatchState;
+
+    use super::*;
+
+    #[test]
+    fn the_credentials_of_a_controller_need_no_password() {
+        let home = tempfile::tempdir().unwrap();
+        let config = home.path().join(".config");
+        std::fs::create_dir(&config).unwrap();
+        let pairs = [(OsStr::new("HOME"), home.path().as_os_str())];
+        let env = Env::from_process(None).unwrap();
+        let env = env.with_variables(pairs.into_iter());
+        let args = AccountArgs {
+            account: None,
+            credentials: None,
+            client: None,
+        };
+        let found = |address: &str| {
+            let stored = StoredCredentials::of(&args, address, &Config::default(), &env);
+            stored.is_ok_and(|stored| stored.read().is_ok())
+        };
+        assert!(!found("ann@example.com"));
+        let credentials = GogCredentials {
+            client_id: "1-x.apps.googleusercontent.com".to_owned(),
+            client_secret: "secret".into(),
+            refresh_token: "1//t".into(),
+        };
+        let state = WatchState {
+            account: "ann@example.com".to_owned(),
+            ..WatchState::default()
+        };
+        let packed = tarball::pack(&credentials, &state, &|bytes| bytes.fill(7)).unwrap();
+        tarball::unpack(&packed, &config, "gogcli").unwrap();
+        assert!(found("ann@example.com") && !found("bob@example.com"));
+    }
 }
