@@ -13,7 +13,7 @@ use postbell_protocol::gateway_token::GatewayTokens;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::credentials::decrypt;
+use crate::credentials::{StorageKey, decrypt};
 use crate::facts::{Account, Destination, Facts, MachineFacts, SetupState};
 use crate::report::CheckResult;
 
@@ -42,6 +42,8 @@ pub struct LocalPlatform<'a> {
     pub credentials: Arc<dyn Credentials>,
     /// Key that decrypts the credentials.
     pub key: Result<Option<PlatformKey>, CheckResult>,
+    /// What encrypts them in the store.
+    pub storage_key: StorageKey,
     /// Key of the gateway tokens.
     pub tokens: Option<GatewayTokens>,
     /// The machines.
@@ -97,7 +99,8 @@ impl Facts {
         };
         match platform.key {
             Ok(key) => {
-                let decrypted = decrypt(&*platform.credentials, key, &record).await;
+                let storage_key = platform.storage_key;
+                let decrypted = decrypt(&*platform.credentials, key, storage_key, &record).await;
                 self.keys = Some(decrypted.keys);
                 self.mailbox = decrypted.mailbox;
             }

@@ -22,10 +22,24 @@ impl Decrypted {
     }
 }
 
+/// What to do if `platform.gateway_secret` is another one than that with which the store was made.
+pub(crate) const RESTORE_GATEWAY_SECRET: &str =
+    "Restore platform.gateway_secret: it encrypted them, and the machines' tokens follow from it.";
+
+/// The setting with which the platform encrypts credentials.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StorageKey {
+    /// `platform.gateway_secret`
+    GatewaySecret,
+    /// `platform.storage_keys`
+    StorageKeys,
+}
+
 /// Decrypts the stored credentials of a user, or of a further account.
 pub(crate) async fn decrypt(
     credentials: &dyn CredentialsPort,
     key: Option<PlatformKey>,
+    storage_key: StorageKey,
     record: &UserRecord,
 ) -> Decrypted {
     const NO_GRANT: &str = "the credentials of the mailbox cannot be decrypted";
@@ -35,7 +49,12 @@ pub(crate) async fn decrypt(
         Ok(stored) => stored,
         Err(error) => {
             let detail = format!("the users' credentials cannot be read: {error}");
-            let next = "Restore the key that encrypted them in platform.storage_keys.";
+            let next = match storage_key {
+                StorageKey::GatewaySecret => RESTORE_GATEWAY_SECRET,
+                StorageKey::StorageKeys => {
+                    "Restore the key that encrypted them in platform.storage_keys."
+                }
+            };
             return Decrypted::only(CheckResult::failed(detail, next), NO_GRANT);
         }
     };

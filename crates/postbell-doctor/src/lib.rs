@@ -21,6 +21,7 @@ mod times;
 
 pub use account::{LocalPlatform, MachineLookup, further_accounts, select_user};
 pub use checker::Deps;
+pub use credentials::StorageKey;
 pub use facts::{
     Account, DatabaseFacts, DatabaseProblem, Destination, Facts, LocalWatch, MachineFacts,
     MailboxCredentials, OperatorProject, SetupState, WatchProblem, Webhook,

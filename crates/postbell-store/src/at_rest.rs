@@ -159,7 +159,8 @@ impl Reencrypted {
         if lost > 0 {
             error!(
                 number = lost,
-                "There are {what} that none of the storage keys opens"
+                "There are {what} that none of the storage keys opens: restore the key in platform.storage_keys, or \
+                 platform.gateway_secret if there are none; until then they are not sent to machines"
             );
         }
     }

@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::checker::Checker;
+use crate::credentials::RESTORE_GATEWAY_SECRET;
 use crate::facts::MachineFacts;
 use crate::redacted::redacted;
 use crate::report::CheckResult;
@@ -43,6 +44,13 @@ impl Machine<'_> {
 
     /// The controller rejects the gateway token.
     pub(super) fn token_rejected(&self) -> CheckResult {
+        let keys = self.checker.facts.keys.as_ref();
+        if keys.is_some_and(|keys| keys.hint.as_deref() == Some(RESTORE_GATEWAY_SECRET)) {
+            return CheckResult::failed(
+                "the controller rejects the platform's token, which follows from platform.gateway_secret",
+                "Repair Keys first.",
+            );
+        }
         CheckResult::failed(
             "the controller rejects the platform's token",
             format!(

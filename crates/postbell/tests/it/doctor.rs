@@ -154,6 +154,16 @@ impl<'a> Path<'a> {
         doctor(arguments, &self.variables, self.setup.home.path()).await
     }
 
+    /// Runs doctor with other values of some variables.
+    pub(crate) async fn doctor_with(
+        &self,
+        arguments: &[&str],
+        changed: &[(&'static str, String)],
+    ) -> DoctorOutput {
+        let variables: Vec<_> = self.variables.iter().chain(changed).cloned().collect();
+        doctor(arguments, &variables, self.setup.home.path()).await
+    }
+
     /// Access tokens of the project's administrator.
     fn tokens(&self) -> Arc<TokenSource> {
         let world = &self.ours.world;

@@ -150,6 +150,27 @@ async fn whoever_has_not_signed_in_is_told_what_lets_google_be_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_gateway_secret_is_told_once_as_what_is_to_be_restored() {
+    let ours = OurPlatform::new().await;
+    let path = Path::new(&ours).await;
+    let other = ("POSTBELL_PLATFORM__GATEWAY_SECRET", "y".repeat(32));
+    let output = path.doctor_with(&["ada", "--json"], &[other]).await;
+    let (state, detail) = output.hop("keys");
+    assert_eq!(state, "failed", "{detail}");
+    assert!(
+        detail.contains("Restore platform.gateway_secret"),
+        "{detail}"
+    );
+    let (state, detail) = output.hop("controller");
+    assert_eq!(state, "failed", "{detail}");
+    assert!(
+        detail.contains("Repair Keys first") && !detail.contains("Set OPENCLAW_GATEWAY_TOKEN"),
+        "{detail}"
+    );
+    path.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_is_down_is_told_from_one_that_does_not_answer() {
     let ours = OurPlatform::new().await;
     let path = Path::new(&ours).await;

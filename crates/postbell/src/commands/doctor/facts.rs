@@ -9,7 +9,7 @@ use postbell_core::{
 };
 use postbell_doctor::{
     Account, CheckResult, DatabaseFacts, DatabaseProblem, Facts, LocalPlatform, MachineLookup,
-    OperatorProject, SetupState, further_accounts, select_user,
+    OperatorProject, SetupState, StorageKey, further_accounts, select_user,
 };
 use postbell_platform::{FlyMachines, Machines as _, MachinesError};
 use postbell_protocol::gateway_token::GatewayTokens;
@@ -217,6 +217,11 @@ fn local_platform<'a>(
         users: store.users(),
         credentials: store.credentials(),
         key: key.map_err(|error| invalid(&error)),
+        storage_key: if config.platform.storage_keys.is_empty() {
+            StorageKey::GatewaySecret
+        } else {
+            StorageKey::StorageKeys
+        },
         tokens: secret.ok().map(GatewayTokens::new),
         machines,
     }
