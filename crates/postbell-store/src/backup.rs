@@ -50,6 +50,10 @@ pub enum BackupError {
     #[error("{} exists, and is not overwritten", .0.display())]
     Exists(PathBuf),
 
+    /// The folder of the file to write does not exist.
+    #[error("cannot write {}: its folder does not exist", .0.display())]
+    NoFolder(PathBuf),
+
     /// Another process writes the file.
     #[error("another process is writing {}: wait until it has ended", .0.display())]
     BeingWritten(PathBuf),

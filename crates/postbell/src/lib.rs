@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 use postbell_core::SystemClock;
+use postbell_store::{BackupError, OpenError};
 use postbell_watcher::WrongAccount;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
@@ -71,7 +72,8 @@ pub fn run() -> ExitCode {
     drop(log);
     outcome.unwrap_or_else(|error| {
         let code = fail(&console, &error);
-        if error.is::<ConfigError>() && env.existing_file().is_none() {
+        if (error.is::<ConfigError>() || is_missing_store(&error)) && env.existing_file().is_none()
+        {
             console.error(NO_FILE);
         }
         code
@@ -189,6 +191,19 @@ fn fail(console: &Console, error: &anyhow::Error) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Whether a store was looked for that does not exist.
+fn is_missing_store(error: &anyhow::Error) -> bool {
+    let is_missing = |error: &OpenError| matches!(error, OpenError::Missing);
+    error.chain().any(|cause| {
+        let of_backup = cause.downcast_ref::<BackupError>();
+        let of_backup = of_backup.and_then(|error| match error {
+            BackupError::Store(error) => Some(error),
+            _ => None,
+        });
+        cause.downcast_ref().or(of_backup).is_some_and(is_missing)
+    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -29,6 +29,7 @@ pub(crate) fn backup(
              (docs/operate.md)",
             args.file.display()
         ))),
+        Err(error) if !is_of_store(&error) => return Err(error.into()),
         made => made.with_context(|| format!("{key} {url}"))?,
     };
     if !made.left_out.is_empty() {
@@ -80,6 +81,7 @@ pub(crate) fn restore(
         Err(error @ BackupError::Exists(_)) if !args.replace => {
             bail!("{error}; --replace puts the backup in its place, and keeps what was there");
         }
+        Err(error) if !is_of_store(&error) => return Err(error.into()),
         restored => restored.with_context(|| format!("{} to {key} {url}", args.file.display()))?,
     };
     let now = named_keys(config);
@@ -120,6 +122,17 @@ pub(crate) fn restore(
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether an error is about the store, and does not name the file that it is about.
+const fn is_of_store(error: &BackupError) -> bool {
+    !matches!(
+        error,
+        BackupError::Exists(_)
+            | BackupError::NoFolder(_)
+            | BackupError::BeingWritten(_)
+            | BackupError::File(..)
+    )
 }
 
 fn as_json(backup: &Backup) -> serde_json::Value {

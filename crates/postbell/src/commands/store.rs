@@ -78,10 +78,20 @@ async fn copy(args: &CopyArgs, console: &Console) -> anyhow::Result<ExitCode> {
         "Copied, and every table has the same rows."
     };
     console.error(&format!(
-        "{copied} Now set relay.inbox and platform.store to {to}, and start \
-         relays and platforms."
+        "{copied} Now set relay.inbox and platform.store to {}, and start relays and platforms.",
+        absolute(&to)
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A store's URL for configurations: a service may have another current folder.
+fn absolute(url: &StoreUrl) -> String {
+    let file = url.expose().strip_prefix("sqlite:");
+    let file = file.and_then(|file| std::path::absolute(file).ok());
+    file.map_or_else(
+        || url.to_string(),
+        |file| format!("sqlite:{}", file.display()),
+    )
 }
 
 fn note_replaced(texts: &ReplacedTexts, console: &Console) {
@@ -105,6 +115,16 @@ fn url(argument: &str, name: &'static str) -> anyhow::Result<StoreUrl> {
         let text = text.with_context(|| format!("{name}: cannot read {file}"))?;
         let url = StoreUrl::from(text.trim().to_owned());
         return checked(url, name);
+    }
+    if !argument.contains(':') {
+        let meant = if Path::new(argument).exists() {
+            format!("; did you mean sqlite:{argument}?")
+        } else {
+            String::new()
+        };
+        bail!(BadSetting::new(format!(
+            "{name}: expected sqlite:PATH, postgres://USER@HOST/DATABASE, or file:PATH, a file with a URL{meant}"
+        )));
     }
     let url = StoreUrl::from(argument.to_owned());
     if has_password(argument) {
@@ -131,6 +151,27 @@ fn has_password(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_name_is_told_what_was_expected_and_a_configuration_gets_the_whole_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("postbell.db");
+        std::fs::write(&file, "").unwrap();
+        let name = file.to_str().unwrap();
+        let refused = url(name, "FROM").unwrap_err().to_string();
+        assert!(
+            refused.starts_with("FROM: expected sqlite:PATH"),
+            "{refused}"
+        );
+        assert!(
+            refused.ends_with(&format!("did you mean sqlite:{name}?")),
+            "{refused}"
+        );
+        let relative = absolute(&StoreUrl::from("sqlite:copy.db".to_owned()));
+        assert!(relative.starts_with("sqlite:/") && relative.ends_with("/copy.db"));
+        let remote = StoreUrl::from("postgres://ann@h/db".to_owned());
+        assert_eq!(absolute(&remote), "postgres://h:5432/db");
+    }
 
     #[test]
     fn a_password_is_refused_as_an_argument_and_read_from_a_file() {

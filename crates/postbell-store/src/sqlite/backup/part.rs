@@ -21,6 +21,10 @@ impl Part {
     /// Creates the file, empty and readable by its owner alone, unless another process writes it. What an
     /// interrupted process has left is removed. A symbolic link is refused: it could name any file of this user.
     pub(super) fn create(beside_file: &Path) -> Result<Self, BackupError> {
+        let folder = beside_file.parent().unwrap_or(Path::new(""));
+        if !folder.as_os_str().is_empty() && matches!(folder.try_exists(), Ok(false)) {
+            return Err(BackupError::NoFolder(beside_file.to_owned()));
+        }
         let path = beside(beside_file, ".part");
         let failed = |error| BackupError::File(path.clone(), error);
         loop {
