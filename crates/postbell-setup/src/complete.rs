@@ -116,7 +116,15 @@ async fn complete_webhook(ctx: &mut SetupContext) -> Result<()> {
     let is_tested = ctx.progress.hook.is_some() && ctx.progress.hook == saved;
     let is_untested = !is_tested || ctx.must_repeat(StepId::Hook);
     let url = match saved {
-        Some(saved) => Some(saved),
+        Some(saved) => {
+            ctx.note(&format!(
+                "The webhook is {saved}, as in the last run; --hook-url names another one."
+            ));
+            if found.is_none() && is_untested {
+                note_openclaw(ctx);
+            }
+            Some(saved)
+        }
         None => ask_webhook(ctx, found.as_ref()).await?,
     };
     let Some(url) = url else {
@@ -152,17 +160,32 @@ async fn ask_webhook(ctx: &SetupContext, found: Option<&OpenClawHook>) -> Result
                 "This webhook is in OpenClaw's configuration, which takes its token from a variable: enter the token's value below."
             }
         });
-    } else if ctx.request.home.as_deref().is_some_and(openclaw::is_off) {
-        ctx.note(
-            "OpenClaw's webhook for Gmail is off. In ~/.openclaw/openclaw.json, set hooks.enabled, a hooks.token, and \
-             \"gmail\" in hooks.presets (docs/openclaw.md), and restart OpenClaw.",
-        );
+    } else {
+        note_openclaw(ctx);
     }
     let parse = |text: &str| match text {
         "" => Some(None),
         text => parse_url(text).map(Some),
     };
     ask_parsed(ui, &question.with_default(default), WEBHOOK_URL, parse).await
+}
+
+/// Says why no webhook is found in an OpenClaw configuration that is there.
+fn note_openclaw(ctx: &SetupContext) {
+    let Some(home) = ctx.request.home.as_deref() else {
+        return;
+    };
+    if openclaw::is_unreadable(home) {
+        ctx.note(
+            "~/.openclaw/openclaw.json cannot be read as JSON5, so that its webhook is not known: enter URL and token, or \
+             correct the file and run setup again.",
+        );
+    } else if openclaw::is_off(home) {
+        ctx.note(
+            "OpenClaw's webhook for Gmail is off. In ~/.openclaw/openclaw.json, set hooks.enabled, a hooks.token, and \
+             \"gmail\" in hooks.presets (docs/openclaw.md), and restart OpenClaw.",
+        );
+    }
 }
 
 async fn ask_webhook_token(ctx: &SetupContext) -> Result<Option<SecretString>> {

@@ -89,10 +89,15 @@ async fn request_once(ctx: &SetupContext, prompt: &ConsentPrompt<'_>) -> Result<
     let code = if let Some(loopback) = loopback {
         ctx.open_page(&page);
         let minutes = ctx.deps.timeouts.consent.as_secs().div_ceil(60);
+        let elsewhere = if ctx.deps.ui.can_answer() {
+            "If the browser is on another computer, as over SSH, its last page cannot be loaded: copy the address of \
+             that page, which begins with http://127.0.0.1, and paste it here."
+        } else {
+            "The browser must be on this computer. From another one, run setup in a terminal, which takes the address of \
+             the last page; POSTBELL_SETUP_ACCESS_TOKEN replaces the sign-in to Google Cloud."
+        };
         ctx.note(&format!(
-            "Waiting up to {minutes} minutes for your consent there. If the browser is on another computer, as \
-             over SSH, its last page cannot be loaded: copy the address of that page, which begins with \
-             http://127.0.0.1, and paste it here."
+            "Waiting up to {minutes} minutes for your consent there. {elsewhere}"
         ));
         ctx.working(prompt.step, "waiting for your consent in the browser");
         let answer = async {

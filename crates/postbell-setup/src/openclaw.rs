@@ -41,12 +41,20 @@ struct Hooks {
     presets: Vec<String>,
 }
 
-/// Reads `.openclaw/openclaw.json` below the home folder, which is JSON5. `None` if there is none, or it cannot be read.
+/// The file of OpenClaw's configuration, below the home folder.
+const FILE: &str = ".openclaw/openclaw.json";
+
+/// Reads OpenClaw's configuration, which is JSON5. `None` if there is none, or it cannot be read.
 fn read(home: &Path) -> Option<Configuration> {
-    let file = File::open(home.join(".openclaw/openclaw.json")).ok()?;
+    let file = File::open(home.join(FILE)).ok()?;
     let mut text = String::new();
     file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
     json5::from_str(&text).ok()
+}
+
+/// Whether OpenClaw's configuration is there, and cannot be read.
+pub(crate) fn is_unreadable(home: &Path) -> bool {
+    home.join(FILE).exists() && read(home).is_none()
 }
 
 /// Whether OpenClaw's configuration is there, and its webhook for Gmail is off.
@@ -81,6 +89,17 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_is_told_from_none() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(!is_unreadable(home.path()));
+        fs::create_dir(home.path().join(".openclaw")).unwrap();
+        for (text, expected) in [("hooks: {{", true), ("{ hooks: {}, }", false)] {
+            fs::write(home.path().join(FILE), text).unwrap();
+            assert_eq!(is_unreadable(home.path()), expected, "{text}");
+        }
+    }
 
     fn found(text: &str) -> Option<(String, String)> {
         let home = tempfile::tempdir().unwrap();

@@ -353,6 +353,10 @@ impl Ui for TerminalUi {
         self.prompts.secret(question).await
     }
 
+    fn can_answer(&self) -> bool {
+        self.prompts != Prompts::None
+    }
+
     async fn pasted(&self) -> SecretString {
         self.prompts.pasted().await
     }

@@ -24,6 +24,11 @@ pub trait Ui: Send + Sync {
     /// Asks for a line of text without echoing it.
     async fn secret(&self, question: &Question) -> Result<SecretString, NoAnswer>;
 
+    /// Whether a user can enter something.
+    fn can_answer(&self) -> bool {
+        true
+    }
+
     /// Waits for a line that the user pastes without being asked; forever if there is no user. It is not echoed.
     /// Dropping the future leaves the input to the next question.
     async fn pasted(&self) -> SecretString {
