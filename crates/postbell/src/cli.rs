@@ -92,7 +92,7 @@ impl Cli {
     /// Parses a command line that begins with the name of the program.
     pub(crate) fn read(command_line: Vec<OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::try_parse_from(&command_line)
-            .map_err(|error| with_raw_hint(error, &command_line))?;
+            .map_err(|error| with_raw_hint(without_value_hint(error), &command_line))?;
         if let Command::Gmail(GmailCommand::Watch(command)) = cli.command {
             cli.command = Command::Watch(command);
         }
@@ -101,6 +101,15 @@ impl Cli {
             ..cli
         })
     }
+}
+
+/// Removes the hint to pass an unknown flag as a value: a flag that was mistyped is none.
+fn without_value_hint(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::StyledStrs(mut hints)) = error.remove(ContextKind::Suggested) {
+        hints.retain(|hint| !hint.to_string().contains(" as a value, use "));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(hints));
+    }
+    error
 }
 
 /// Adds how `--raw N` is written, whose value is optional.
@@ -255,12 +264,18 @@ pub(crate) struct DemoArgs {
 #[derive(Args, Debug)]
 pub(crate) struct HealthcheckArgs {
     /// URL of the route, such as http://127.0.0.1:8080/ready
-    #[arg(value_name = "URL")]
+    #[arg(value_name = "URL", value_parser = route_url)]
     pub(crate) url: Url,
 
     /// Connect to this unix socket instead of the URL's host and port
     #[arg(long, value_name = "FILE")]
     pub(crate) unix_socket: Option<PathBuf>,
+}
+
+fn route_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "expected a URL, such as http://127.0.0.1:8080/ready".to_owned())
 }
 
 #[derive(Args, Debug)]
@@ -352,4 +367,26 @@ pub(crate) struct Which {
     /// All dead letters
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_flag_is_not_taken_for_a_value() {
+        for (command_line, is_suggested) in [
+            ("postbell users change ann --status up", false),
+            ("postbell watch serve --raw 5", true),
+        ] {
+            let words = command_line.split(' ').map(OsString::from).collect();
+            let shown = Cli::read(words).unwrap_err().to_string();
+            assert!(!shown.contains("as a value, use '--"), "{shown}");
+            assert_eq!(
+                shown.contains("write it as '--raw=5'"),
+                is_suggested,
+                "{shown}"
+            );
+        }
+    }
 }

@@ -17,8 +17,11 @@ pub(crate) fn check(checker: &Checker<'_>) -> [(HopId, CheckResult); 2] {
 
 fn from_relay(checker: &Checker<'_>, deliveries: &[DeliveryRecord]) -> (CheckResult, CheckResult) {
     let Some(last) = deliveries.iter().max_by_key(|one| one.settled_at) else {
-        let hint = "Send the mailbox a mail, or make Gmail send a notification: `postbell setup \
-                    --again`.";
+        let hint = if checker.facts.operator.is_some() {
+            "Send the mailbox a mail, or have the user choose *Send a test* on *My bot*."
+        } else {
+            "Send the mailbox a mail, or make Gmail send a notification: `postbell setup --again`."
+        };
         let none = CheckResult::warning("none has arrived yet", hint);
         return (none, CheckResult::unknown("nothing was delivered yet"));
     };

@@ -321,6 +321,12 @@ pub(crate) struct SignOutArgs {
 pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+    if url.is_none() {
+        return Err(
+            "expected a base URL with http:// or https://, such as https://bot.example.com"
+                .to_owned(),
+        );
+    }
     let url = url.filter(|url| url.query().is_none() && url.fragment().is_none());
     let url = url.filter(|url| url.username().is_empty() && url.password().is_none());
     url.ok_or_else(|| {

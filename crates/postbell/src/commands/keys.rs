@@ -60,9 +60,13 @@ async fn create(
             json!({ "id": id.as_str(), "key": key, "scope": scope, "expiresAt": expires_at });
         console.data(&shown.to_string())?;
     } else {
+        let may = match args.scope {
+            KeyScope::Read => "It may read; --scope write makes one that may also change.",
+            KeyScope::Write => "It may read and change.",
+        };
         console.data(key)?;
         console.error(&format!(
-            "Valid until {expires_at}; it is not shown again. `postbell keys revoke {id}` revokes it.\n\
+            "{may} Valid until {expires_at}; it is not shown again. `postbell keys revoke {id}` revokes it.\n\
              Set POSTBELL_OPERATOR_KEY to it, and run: postbell users list --platform URL"
         ));
     }

@@ -190,7 +190,7 @@ fn row(user: &UserStatus) -> Vec<String> {
 fn status(user: &UserStatus) -> String {
     let status = user.status.as_str();
     match user.unreachable_since {
-        _ if is_unseen(user) => format!("{status}, but not seen yet"),
+        _ if is_unseen(user) => "not seen yet".to_owned(),
         Some(since) => format!(
             "{status}, but it has not answered since {}",
             table::time(Timestamp::from_millis(since))

@@ -22,7 +22,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postbell_core::Clock;
+use postbell_google::GmailError;
 use postbell_protocol::watch_state::{StateError, StateFile, WatchState, mailbox_of};
+use postbell_watcher::SyncError;
 use serde_json::json;
 
 use self::account::Account;
@@ -91,14 +93,20 @@ async fn start(
     };
     file.write(&state)?;
     let renewal = account.renewal(file)?;
-    renewal.start(&args.topic, &labels).await.with_context(|| {
-        format!(
-            "gmail does not watch the mailbox for {} (--topic): is it a topic of the credentials' \
-                 own project, and may gmail-api-push@system.gserviceaccount.com publish to it?",
-            args.topic
-        )
-    })?;
+    let started = renewal.start(&args.topic, &labels).await;
+    started.map_err(|error| not_started(error, &args.topic))?;
     show(&account, console, args.json, &*clock)
+}
+
+/// Why Gmail does not watch the mailbox for a topic.
+fn not_started(error: SyncError, topic: &str) -> anyhow::Error {
+    if matches!(error, SyncError::Gmail(GmailError::NotFound)) {
+        return BadSetting::new(format!("the topic {topic} (--topic) does not exist")).into();
+    }
+    anyhow::Error::new(error).context(format!(
+        "gmail does not watch the mailbox for {topic} (--topic): is it a topic of the credentials' own project, and may \
+         gmail-api-push@system.gserviceaccount.com publish to it?"
+    ))
 }
 
 /// Renews the watch at Gmail while a watcher runs, which keeps the state to itself. OpenClaw and KiloClaw renew the

@@ -58,7 +58,8 @@ fn numbers(view: &View, pages: &Pages) -> Markup {
     let number = |name: &str, value: &str, class: &str| {
         html! { div class={ "number " (class) } { span class="value" { (value) } span class="hint" { (name) } } }
     };
-    let filter = |name: &str, value: u64, filter: UserFilter| {
+    let filter = |(one, many): (&str, &str), value: u64, filter: UserFilter| {
+        let name = if value == 1 { one } else { many };
         let class = if value > 0 { "number warn" } else { "number" };
         let url = users_url(pages, &UserQuery::with_filter(filter));
         html! {
@@ -67,19 +68,19 @@ fn numbers(view: &View, pages: &Pages) -> Markup {
     };
     let revoked = ProblemCode::GrantRevoked;
     html! {
-        (number("users", &view.users.to_string(), ""))
-        (filter("accounts get no mail", view.counts.without_mail, UserFilter::WithoutMail))
-        (filter("accounts with a problem", view.with_problem(), UserFilter::Problem(None)))
-        (filter("dead grants", view.with(revoked), UserFilter::Problem(Some(revoked))))
-        (filter("watches end within a day", view.counts.watch_ends, UserFilter::WatchEnds))
-        (filter("machines do not answer", view.counts.unreachable, UserFilter::Unreachable))
-        (filter("users not connected", view.counts.not_connected, UserFilter::NotConnected))
+        (number(if view.users == 1 { "user" } else { "users" }, &view.users.to_string(), ""))
+        (filter(("account gets no mail", "accounts get no mail"), view.counts.without_mail, UserFilter::WithoutMail))
+        (filter(("account with a problem", "accounts with a problem"), view.with_problem(), UserFilter::Problem(None)))
+        (filter(("dead grant", "dead grants"), view.with(revoked), UserFilter::Problem(Some(revoked))))
+        (filter(("watch ends within a day", "watches end within a day"), view.counts.watch_ends, UserFilter::WatchEnds))
+        (filter(("machine does not answer", "machines do not answer"), view.counts.unreachable, UserFilter::Unreachable))
+        (filter(("user not connected", "users not connected"), view.counts.not_connected, UserFilter::NotConnected))
         @if let Some(mail) = &view.mail {
-            (number("pending mailboxes", &mail.depth.pending.to_string(), ""))
+            (number(if mail.depth.pending == 1 { "pending mailbox" } else { "pending mailboxes" }, &mail.depth.pending.to_string(), ""))
             @let oldest = mail.depth.oldest_accepted_at.map(|at| view.now - at);
             @let text = oldest.map_or("–".to_owned(), |age| if age.as_secs() < 60 { "< 1 min".to_owned() } else { rounded(age) });
             (number("oldest pending", &text, ""))
-            (number("dead letters", &mail.depth.dead_letters.to_string(), if mail.depth.dead_letters > 0 { "warn" } else { "" }))
+            (number(if mail.depth.dead_letters == 1 { "dead letter" } else { "dead letters" }, &mail.depth.dead_letters.to_string(), if mail.depth.dead_letters > 0 { "warn" } else { "" }))
         }
     }
 }
