@@ -6,7 +6,26 @@ use postbell_google::{Delivery, PubSubAdmin, PushSubscription, RefusalKind, Subs
 use crate::checker::{Checker, Project};
 use crate::google_error::{RUN_SETUP, explain};
 use crate::redacted::redacted_text;
-use crate::report::CheckResult;
+use crate::report::{CheckResult, Status};
+
+/// Settings without which notifications are lost or late: the field, what is wrong, and the flag that corrects it.
+const SETTINGS: [(&str, &str, &str); 3] = [
+    (
+        "expirationPolicy",
+        "Google deletes it after a period of inactivity",
+        " --expiration-period=never",
+    ),
+    (
+        "ackDeadlineSeconds",
+        "its ack deadline is not 30 s",
+        " --ack-deadline=30",
+    ),
+    (
+        "retryPolicy",
+        "its retry policy differs",
+        " --min-retry-delay=10s --max-retry-delay=600s",
+    ),
+];
 
 pub(super) async fn check(
     checker: &Checker<'_>,
@@ -16,7 +35,20 @@ pub(super) async fn check(
 ) -> CheckResult {
     let name = checker.subscription(project);
     match pubsub.subscription(&name).await {
-        Ok(Some(found)) => compare(&name, &found, &expected(checker, project, topic)),
+        Ok(Some(found)) => {
+            let wanted = expected(checker, project, topic);
+            let compared = compare(&name, &found, &wanted);
+            // Setup would make another one.
+            let is_own = checker.is_standalone() && compared.status == Status::Warning;
+            CheckResult {
+                hint: if is_own {
+                    Some(update_command(&name, &found.differing(&wanted)))
+                } else {
+                    compared.hint
+                },
+                ..compared
+            }
+        }
         Ok(None) => CheckResult::failed(
             format!("{name} does not exist"),
             "Run `postbell setup`: it creates the subscription.",
@@ -69,16 +101,10 @@ fn compare(name: &str, found: &Subscription, wanted: &Delivery) -> CheckResult {
     if let Some(problem) = problem {
         return CheckResult::failed(format!("{name}: {problem}"), RUN_SETUP);
     }
-    let others = [
-        (
-            "expirationPolicy",
-            "Google deletes it after a period of inactivity",
-        ),
-        ("ackDeadlineSeconds", "its ack deadline is not 30 s"),
-        ("retryPolicy", "its retry policy differs"),
-    ];
-    let others = others.iter().filter(|(field, _)| differing.contains(field));
-    let others: Vec<_> = others.map(|(_, words)| *words).collect();
+    let others = SETTINGS
+        .iter()
+        .filter(|(field, _, _)| differing.contains(field));
+    let others: Vec<_> = others.map(|(_, words, _)| *words).collect();
     if others.is_empty() {
         let to = match wanted {
             Delivery::Push(push) => format!(" to {}", redacted_text(&push.endpoint)),
@@ -87,6 +113,15 @@ fn compare(name: &str, found: &Subscription, wanted: &Delivery) -> CheckResult {
         return CheckResult::ok(format!("{name}{to}"));
     }
     CheckResult::warning(format!("{name}: {}", others.join("; ")), RUN_SETUP)
+}
+
+/// The command that corrects these settings of a subscription that a person made.
+fn update_command(name: &str, differing: &[&str]) -> String {
+    let flags = SETTINGS
+        .iter()
+        .filter(|(field, _, _)| differing.contains(field));
+    let flags: String = flags.map(|(_, _, flag)| *flag).collect();
+    format!("Correct it: `gcloud pubsub subscriptions update {name}{flags}`.")
 }
 
 fn topic_problem(found: &Subscription) -> String {
@@ -118,4 +153,20 @@ fn push_problem(found: &Subscription, wanted: &PushSubscription, differs: bool) 
         ));
     }
     differs.then(|| "it pushes unwrapped messages".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_that_differ_are_corrected_by_one_command() {
+        let name = "projects/p/subscriptions/s";
+        let command = update_command(name, &["ackDeadlineSeconds", "expirationPolicy"]);
+        assert_eq!(
+            command,
+            "Correct it: `gcloud pubsub subscriptions update projects/p/subscriptions/s --expiration-period=never \
+             --ack-deadline=30`."
+        );
+    }
 }
