@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use postbell_core::{Backoff, BoxError};
+use postbell_core::{Backoff, BoxError, Clock, wait_for};
 use postbell_protocol::api::CheckInRequest;
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes;
 use reqwest::Client;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -45,6 +45,7 @@ pub(crate) struct Checkin {
     pub(crate) watches_several: bool,
     /// Failures wait as long as crashes do.
     pub(crate) timing: Timing,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Returns a random number from 0 to 1.
     pub(crate) jitter: fn() -> f64,
 }
@@ -75,6 +76,7 @@ impl Checkin {
             client,
             watches_several,
             timing,
+            clock,
             jitter,
         } = self;
         let mut ready = [None; 2];
@@ -105,7 +107,7 @@ impl Checkin {
                 let restarted = any_restarted(&endpoints, &ready);
                 tokio::select! {
                     restarted = restarted => restarted,
-                    never = check_in_with_news(check_in, &mail, jitter) => match never {},
+                    never = check_in_with_news(check_in, &mail, &*clock, jitter) => match never {},
                 }
             };
             ready[index] = process;
@@ -117,6 +119,7 @@ impl Checkin {
 async fn check_in_with_news<C>(
     check_in: impl Fn() -> C,
     mail: &MailMonitor,
+    clock: &dyn Clock,
     jitter: fn() -> f64,
 ) -> Infallible
 where
@@ -127,8 +130,10 @@ where
         sleep(PAUSE).await;
         let interval = INTERVAL.mul_f64(1.0 - EARLIER * jitter());
         let news = mail.wait_for(|report| report.news() != reported);
-        // An hour without news.
-        let _ = timeout(interval.saturating_sub(PAUSE), news).await;
+        tokio::select! {
+            () = news => (),
+            () = wait_for(clock, interval.saturating_sub(PAUSE)) => (),
+        }
     }
 }
 
@@ -210,7 +215,7 @@ impl Platform {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use postbell_core::{ProblemCode, Timestamp};
     use postbell_protocol::gog_dirs::GogDirs;
@@ -220,7 +225,7 @@ mod tests {
 
     use super::*;
     use crate::mail_settings::FIRST;
-    use crate::watched_mailbox::WatchStateFile;
+    use crate::watched_mailbox::{WatchStateFile, WatchedMailbox};
 
     const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
@@ -240,7 +245,7 @@ mod tests {
             account,
             name: FIRST.to_owned(),
         };
-        let mail = MailMonitor::new(observed.into(), None, None, None, clock);
+        let mail = MailMonitor::new(observed.into(), None, None, None, Arc::clone(&clock) as _);
         let check_ins = RefCell::new(Vec::new());
         let check_in = async || {
             let news = mail.refresh().await.news();
@@ -261,7 +266,7 @@ mod tests {
             sleep(end.saturating_sub(start.elapsed())).await;
         };
         tokio::select! {
-            never = check_in_with_news(check_in, &mail, || 0.0) => match never {},
+            never = check_in_with_news(check_in, &mail, &*clock, || 0.0) => match never {},
             () = mail.clone().run(CancellationToken::new()) => {}
             () = changing => {}
         }
@@ -282,6 +287,29 @@ mod tests {
     async fn without_news_there_is_one_check_in_an_hour() {
         let check_ins = check_ins(&[]).await;
         assert_eq!(check_ins, [(0, None), (3_600, None), (7_200, None)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_hour_asleep_is_an_hour_without_news() {
+        let clock = Arc::new(PausedClock::starting_at(START));
+        let nothing = WatchedMailbox::default();
+        let mail = MailMonitor::new(nothing, None, None, None, Arc::clone(&clock) as _);
+        let count = Cell::new(0);
+        let check_in = async || {
+            count.set(count.get() + 1);
+            mail.report().news()
+        };
+        let sleeping = async {
+            for expected in 1..4 {
+                sleep(Duration::from_secs(60)).await;
+                assert_eq!(count.get(), expected);
+                clock.sleep(INTERVAL);
+            }
+        };
+        tokio::select! {
+            never = check_in_with_news(check_in, &mail, &*clock, || 0.0) => match never {},
+            () = sleeping => {}
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use postbell_core::{Backoff, BoxError};
+use postbell_core::{Backoff, BoxError, Clock, wait_for};
 use postbell_protocol::api::MachineConfig;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watched_accounts::WatchedAccount;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 use crate::child_specs::{ChildSpecs, WatcherProgram};
@@ -43,6 +42,7 @@ pub(crate) struct Reloading {
     pub(crate) requests: mpsc::Receiver<oneshot::Sender<Reloaded>>,
     /// Failures wait as long as crashes do.
     pub(crate) timing: Timing,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Returns a random number from 0 to 1.
     pub(crate) jitter: fn() -> f64,
 }
@@ -208,6 +208,7 @@ impl Configurator {
             source,
             mut requests,
             timing,
+            clock,
             jitter,
         } = reloading;
         let mut backoff = Backoff::new(timing.first_wait, timing.longest_wait);
@@ -220,16 +221,16 @@ impl Configurator {
                 backoff.next_jittered(jitter())
             };
             let mut waiting = Vec::new();
-            match timeout(wait, requests.recv()).await {
-                Ok(Some(first)) => {
+            tokio::select! {
+                first = requests.recv() => {
+                    // Without routes, the controller is shutting down.
+                    let Some(first) = first else { return };
                     waiting.push(first);
                     while let Ok(next) = requests.try_recv() {
                         waiting.push(next);
                     }
                 }
-                // The routes are gone: the controller is shutting down.
-                Ok(None) => return,
-                Err(_) => {}
+                () = wait_for(&*clock, wait) => {}
             }
             let reloaded = self.reload(&source).await;
             is_current = reloaded.is_ok();

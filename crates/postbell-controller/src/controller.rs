@@ -128,6 +128,7 @@ pub fn start(parts: ControllerParts, tasks: &Tasks) -> Router {
         mail,
         checkin: checkin(&parts),
         reloading,
+        clock: Arc::clone(&parts.clock),
     };
     tasks.start("startup", |stop| startup.run(stop));
     router
@@ -234,6 +235,7 @@ fn reloading(parts: &ControllerParts) -> Option<(Reloads, Reloading)> {
         source,
         requests,
         timing: parts.timing,
+        clock: Arc::clone(&parts.clock),
         jitter: parts.jitter,
     };
     Some((reloads, reloading))
@@ -260,6 +262,7 @@ fn checkin(parts: &ControllerParts) -> Option<Checkin> {
         client: Arc::clone(&parts.client),
         watches_several: watches_several(parts),
         timing: parts.timing,
+        clock: Arc::clone(&parts.clock),
         jitter: parts.jitter,
     })
 }

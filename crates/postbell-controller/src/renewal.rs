@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use postbell_core::{Clock, wait_for};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -24,6 +25,7 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) async fn keep_renewing<F: Future<Output = ()>>(
     watcher: Child,
     renew: impl Fn() -> F,
+    clock: &dyn Clock,
     stop: CancellationToken,
 ) {
     let renewing = async {
@@ -31,18 +33,18 @@ pub(crate) async fn keep_renewing<F: Future<Output = ()>>(
             let exited = watcher.wait_for(|status| status.state.running() != Some(process));
             tokio::select! {
                 _ = exited => {}
-                () = on_schedule(&renew) => {}
+                () = on_schedule(&renew, clock) => {}
             }
         }
     };
     stop.run_until_cancelled(renewing).await;
 }
 
-async fn on_schedule<F: Future<Output = ()>>(renew: impl Fn() -> F) {
-    sleep(FIRST_RENEWAL).await;
+async fn on_schedule<F: Future<Output = ()>>(renew: impl Fn() -> F, clock: &dyn Clock) {
+    wait_for(clock, FIRST_RENEWAL).await;
     loop {
         renew().await;
-        sleep(RENEWAL_INTERVAL).await;
+        wait_for(clock, RENEWAL_INTERVAL).await;
     }
 }
 
@@ -78,6 +80,8 @@ mod tests {
     use std::cell::Cell;
     use std::fs;
 
+    use postbell_core::Timestamp;
+    use postbell_testkit::PausedClock;
     use tokio::sync::watch;
     use tokio::task::yield_now;
 
@@ -92,6 +96,7 @@ mod tests {
     struct Fixture {
         status: watch::Sender<ChildStatus>,
         renewals: Cell<u32>,
+        clock: PausedClock,
     }
 
     impl Fixture {
@@ -99,10 +104,15 @@ mod tests {
         async fn renewals_during(scenario: impl AsyncFnOnce(&Self, &CancellationToken)) -> u32 {
             let (watcher, _commands, status) = Child::new(ChildSpec::unset("watcher", None));
             let renewals = Cell::new(0);
-            let fixture = Self { status, renewals };
+            let clock = PausedClock::starting_at(Timestamp::default());
+            let fixture = Self {
+                status,
+                renewals,
+                clock,
+            };
             let renew = async || fixture.renewals.set(fixture.renewals.get() + 1);
             let stop = CancellationToken::new();
-            let renewing = keep_renewing(watcher, renew, stop.clone());
+            let renewing = keep_renewing(watcher, renew, &fixture.clock, stop.clone());
             tokio::join!(renewing, async {
                 scenario(&fixture, &stop).await;
                 sleep(30 * HOUR).await;
@@ -137,6 +147,20 @@ mod tests {
             assert_eq!(fixture.renewals.get(), 1);
             sleep(24 * HOUR).await;
             assert_eq!(fixture.renewals.get(), 2);
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_hours_of_a_machine_that_sleeps_count() {
+        Fixture::renewals_during(async |fixture, _| {
+            fixture.set_running(1);
+            for (asleep, renewals) in [(HOUR, 1), (12 * HOUR, 1), (12 * HOUR, 2), (24 * HOUR, 3)] {
+                sleep(Duration::from_secs(1)).await;
+                fixture.clock.sleep(asleep);
+                sleep(MINUTE).await;
+                assert_eq!(fixture.renewals.get(), renewals);
+            }
         })
         .await;
     }

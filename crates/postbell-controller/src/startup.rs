@@ -1,6 +1,9 @@
 //! Starts the machine's processes: configures them, then starts the gateway and the watcher.
 
+use std::sync::Arc;
+
 use futures_util::future::OptionFuture;
+use postbell_core::Clock;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -23,6 +26,7 @@ pub(crate) struct Startup {
     pub(crate) checkin: Option<Checkin>,
     /// `None` if the configuration is that of the variables.
     pub(crate) reloading: Option<Reloading>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// A child with a supervisor.
@@ -72,7 +76,8 @@ impl Startup {
             .map(|it| it.run(endpoints, started, mail, stop.clone()));
         let command = self.configurator.renewal.clone();
         let renew = || renewal::run_if_any(&command, &self.processes);
-        let renewing = renewal::keep_renewing(watcher.child.clone(), renew, stop.clone());
+        let renewing =
+            renewal::keep_renewing(watcher.child.clone(), renew, &*self.clock, stop.clone());
         let configurator = self.configurator;
         let reloading = async {
             // The lock of the home is held until the end.

@@ -69,7 +69,7 @@ pub use retry::RetrySchedule;
 pub use sessions::{LinkDigest, Principal, Sessions, SignInLink};
 pub use store_error::{DiskFull, StoreError};
 pub use tasks::Tasks;
-pub use time::{Clock, SystemClock, Timestamp};
+pub use time::{Clock, SystemClock, Timestamp, wait_for};
 pub use trace::{Span, SpanId, SpanKind, SpanSink, TraceContext, TraceId, Tracer};
 pub use users::{
     Credentials, FleetCounts, GoogleConnection, Listing, MAX_ACCOUNTS_OF_USER,

@@ -7,6 +7,13 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
+mod system;
+
+pub use system::SystemClock;
+
+/// The longest pause of a wait: it ends at most this long after the machine has woken up.
+const LONGEST_STEP: Duration = Duration::from_secs(15);
+
 /// Milliseconds since the Unix epoch.
 ///
 /// Every backend stores this without rounding, so a value read back equals the value written.
@@ -88,46 +95,23 @@ pub trait Clock: Send + Sync {
     /// The time of day. It may jump, as system clocks do.
     fn now(&self) -> Timestamp;
 
-    /// Time since the clock was created. It never decreases, so durations are measured with it.
+    /// Time since the clock was created, with the time that the machine has slept. It never decreases, so durations are
+    /// measured with it.
     fn elapsed(&self) -> Duration;
 }
 
-/// The machine's own clock.
-#[derive(Clone, Copy, Debug)]
-pub struct SystemClock {
-    start: std::time::Instant,
-}
-
-impl SystemClock {
-    /// The clock of this machine.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            start: std::time::Instant::now(),
+/// Waits until `time` has passed by `clock`.
+///
+/// Tokio's timers stand still while the machine sleeps (a closed laptop, a suspended virtual machine). They are right for
+/// time-outs. Whatever is to happen hours or days later in the world waits with this.
+pub async fn wait_for(clock: &dyn Clock, time: Duration) {
+    let until = clock.elapsed().saturating_add(time);
+    loop {
+        let left = until.saturating_sub(clock.elapsed());
+        if left.is_zero() {
+            return;
         }
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the time of day"
-    )]
-    fn now(&self) -> Timestamp {
-        let since_epoch = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        Timestamp::default() + since_epoch
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        tokio::time::sleep(left.min(LONGEST_STEP)).await;
     }
 }
 

@@ -8,14 +8,13 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
-use postbell_core::{BoxError, Clock};
+use postbell_core::{BoxError, Clock, wait_for};
 use postbell_http::read_response;
 use reqwest::Client;
 use reqwest::header::{AGE, CACHE_CONTROL, HeaderMap};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use url::Url;
@@ -213,7 +212,8 @@ impl SigningKeys {
                     SHORTEST_BETWEEN_FETCHES
                 }
             };
-            if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+            let waited = stop.run_until_cancelled(wait_for(&*self.clock, pause));
+            if waited.await.is_none() {
                 return;
             }
         }

@@ -11,10 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use postbell_core::Clock;
+use postbell_core::{Clock, wait_for};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::sleep;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use tokio_rustls::rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
@@ -220,6 +219,6 @@ async fn warn_before_expiry(state: &CertificateState, clock: &dyn Clock) {
             }
             _ => (),
         }
-        sleep(REMINDER).await;
+        wait_for(clock, REMINDER).await;
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use postbell_core::{Backoff, ProblemCode};
+use postbell_core::{Backoff, Clock, ProblemCode, wait_for};
 use postbell_google::{
     MailboxChanged, PubSubAdmin, PullError, PullSubscription, Pulled, PushBody, TokenError,
     TokenSource,
@@ -51,6 +51,8 @@ pub struct Puller {
     pub servers: PushServers,
     /// Their sync engines, which store the problem.
     pub syncs: Vec<Arc<SyncEngine>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
     /// Returns a random number from 0 to 1.
     pub jitter: fn() -> f64,
 }
@@ -237,7 +239,7 @@ impl Puller {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(pause) => (),
+                () = wait_for(&*self.clock, pause) => (),
                 () = progress.check.notified() => (),
             }
         }

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Backoff, Clock, ProblemCode, Timestamp, jittered};
+use postbell_core::{Backoff, Clock, ProblemCode, Timestamp, jittered, wait_for};
 use postbell_google::{Gmail, WatchStarted};
 use postbell_protocol::watch_state::{StateError, StateFile, WatchState};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -22,6 +21,9 @@ const AHEAD: Duration = Duration::from_secs(6 * 24 * 60 * 60);
 /// The waits after a failed renewal.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// The shortest time between two renewals: by a clock that is ahead, each new watch seems to end soon.
+const LEAST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// What to do if no watch was started by Postbell.
 const WATCH_START: &str =
@@ -144,29 +146,41 @@ impl WatchRenewal {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         self.end_solved().await;
         loop {
-            let Some(due_in) = self.due_in().await else {
-                self.report_missing().await;
-                return stop.cancelled().await;
-            };
-            let pause = jittered(due_in, Duration::ZERO, jitter());
-            if stop.run_until_cancelled(sleep(pause)).await.is_none() {
-                return;
+            match stop.run_until_cancelled(self.until_due(jitter())).await {
+                Some(true) => (),
+                Some(false) => {
+                    self.report_missing().await;
+                    return stop.cancelled().await;
+                }
+                None => return,
             }
-            let Err(error) = self.renew().await else {
-                info!("Renewed the watch");
-                backoff.reset();
-                continue;
+            let wait = match self.renew().await {
+                Ok(()) => {
+                    info!("Renewed the watch");
+                    backoff.reset();
+                    LEAST_PAUSE
+                }
+                Err(error) => {
+                    let wait = backoff.next_jittered(jitter());
+                    let error = &error as &dyn std::error::Error;
+                    warn!(error, ?wait, "Could not renew the watch; retrying");
+                    wait
+                }
             };
-            let wait = backoff.next_jittered(jitter());
-            warn!(
-                error = &error as &dyn std::error::Error,
-                ?wait,
-                "Could not renew the watch; retrying"
-            );
-            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
+            let waited = stop.run_until_cancelled(wait_for(&*self.clock, wait));
+            if waited.await.is_none() {
                 return;
             }
         }
+    }
+
+    /// Waits until the next renewal, also while the machine sleeps. Returns whether there is a watch.
+    async fn until_due(&self, fraction: f64) -> bool {
+        let Some(due_in) = self.due_in().await else {
+            return false;
+        };
+        wait_for(&*self.clock, jittered(due_in, Duration::ZERO, fraction)).await;
+        true
     }
 
     /// Ends the problem of an earlier process whose cause is over, as that of a further webhook whose mailbox has got
@@ -205,5 +219,52 @@ impl WatchRenewal {
         let asked = Some(state.renew_after_ms).filter(|after| *after > 0);
         let due = asked.map_or(due, |after| due.min(Timestamp::from_millis(after)));
         Some(due - self.clock.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use postbell_google::{Patience, TokenSource};
+    use postbell_testkit::PausedClock;
+    use tokio::time::Instant;
+    use url::Url;
+
+    use super::*;
+
+    const ACCOUNT: &str = "ann@example.com";
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// A renewal that never asks Gmail.
+    fn renewal(folder: &std::path::Path, clock: &PausedClock) -> WatchRenewal {
+        let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+        let (client, url) = (
+            reqwest::Client::new(),
+            Url::parse("http://127.0.0.1:9").unwrap(),
+        );
+        let token = postbell_google::Credentials::AccessToken("unused".into());
+        let tokens = TokenSource::new(client.clone(), url.clone(), token, Arc::clone(&clock));
+        let gmail = Gmail::new(client, url, Arc::new(tokens), Patience::default());
+        let file = StateFile::open(folder, ACCOUNT).unwrap();
+        WatchRenewal::new(gmail, file, ACCOUNT, clock).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_becomes_due_while_the_machine_sleeps() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = PausedClock::starting_at(Timestamp::from_millis(1_790_000_000_000));
+        let renewal = renewal(folder.path(), &clock);
+        let mut state = renewal.state.lock().await;
+        "projects/p/topics/t".clone_into(&mut state.topic);
+        state.expiration_ms = (clock.now() + 7 * DAY).as_millis();
+        drop(state);
+        let mut due = Box::pin(renewal.until_due(0.5));
+        for _ in 0..3 {
+            assert!(due.as_mut().now_or_never().is_none());
+            clock.sleep(DAY / 3);
+        }
+        let awoken = Instant::now();
+        assert!(due.await);
+        assert!(awoken.elapsed() <= Duration::from_secs(15));
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postbell_core::{Backoff, HistoryId};
+use postbell_core::{Backoff, Clock, HistoryId, wait_for};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span, warn};
 
@@ -26,21 +26,22 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The longest wait that a `Retry-After` can cause.
 const LONGEST_HOLD: Duration = Duration::from_secs(60 * 60);
 
-/// When the next syncs begin.
+/// When the next syncs begin, by the clock's elapsed time: mail that arrived while the machine slept is read once it is
+/// awake.
 struct Schedule {
     times: SyncTimes,
     jitter: fn() -> f64,
     backoff: Backoff,
     /// The next poll.
-    poll_at: Instant,
+    poll_at: Duration,
     /// The next attempt after a failure.
-    retry_at: Option<Instant>,
+    retry_at: Option<Duration>,
     /// Another look after a notified sync that found nothing.
-    again_at: Option<Instant>,
+    again_at: Option<Duration>,
     /// The next attempt of a deferred message.
-    due_at: Option<Instant>,
+    due_at: Option<Duration>,
     /// Until when the webhook or Gmail wants no request, and the failure that said so.
-    held: Option<(Instant, Arc<SyncError>)>,
+    held: Option<(Duration, Arc<SyncError>)>,
 }
 
 /// Syncs until `stop`. Requests that still wait then, and later ones, are answered with
@@ -57,7 +58,8 @@ async fn sync_requests(
     waiting: &mut mpsc::Receiver<SyncRequest>,
     stop: &CancellationToken,
 ) {
-    let mut schedule = Schedule::new(&engine.settings);
+    let clock = &*engine.clock;
+    let mut schedule = Schedule::new(&engine.settings, clock.elapsed());
     loop {
         let mut requests = Vec::new();
         let on_empty = tokio::select! {
@@ -68,7 +70,7 @@ async fn sync_requests(
                 OnEmpty::Hold
             }
             () = engine.signals.sync_again.notified() => OnEmpty::Advance,
-            () = sleep_until(schedule.next()) => OnEmpty::Advance,
+            () = schedule.until_next(clock) => OnEmpty::Advance,
         };
         if on_empty == OnEmpty::Hold {
             requests = open_requests(engine, &schedule, requests).await;
@@ -90,7 +92,15 @@ async fn sync_requests(
         };
         let error = synced.as_ref().err().map(AsRef::as_ref);
         engine.trace.end(span, progress, error);
-        of_trace.in_scope(|| schedule.after(&synced, progress, on_empty, &engine.settings));
+        of_trace.in_scope(|| {
+            schedule.after(
+                &synced,
+                progress,
+                on_empty,
+                &engine.settings,
+                clock.elapsed(),
+            )
+        });
         schedule.due_at = due_at(engine).await;
         for request in requests {
             // A request that went away needs no answer.
@@ -113,7 +123,7 @@ async fn open_requests(
     schedule: &Schedule,
     requests: Vec<SyncRequest>,
 ) -> Vec<SyncRequest> {
-    if let Some(error) = schedule.held() {
+    if let Some(error) = schedule.held(engine.clock.elapsed()) {
         answer_all(requests, &error);
         return Vec::new();
     }
@@ -167,12 +177,12 @@ async fn cursor(
 }
 
 /// When the next deferred message is due.
-async fn due_at(engine: &SyncEngine) -> Option<Instant> {
+async fn due_at(engine: &SyncEngine) -> Option<Duration> {
     let state = engine.state.lock().await;
     let retries = engine.settings.retries;
     let due_in = retries.due_in(&state, engine.clock.now())?;
     // A due message that was not tried, because the sync failed, must not cause a loop.
-    Some(Instant::now() + due_in.max(retries.least_wait))
+    Some(engine.clock.elapsed() + due_in.max(retries.least_wait))
 }
 
 async fn stopped_for(stop: &CancellationToken, grace: Duration) {
@@ -181,13 +191,13 @@ async fn stopped_for(stop: &CancellationToken, grace: Duration) {
 }
 
 impl Schedule {
-    fn new(settings: &WatcherSettings) -> Self {
+    fn new(settings: &WatcherSettings, now: Duration) -> Self {
         let times = settings.times;
         Self {
             times,
             jitter: settings.jitter,
             backoff: Backoff::new(times.first_wait, times.longest_wait),
-            poll_at: Instant::now(),
+            poll_at: now,
             retry_at: None,
             again_at: None,
             due_at: None,
@@ -196,18 +206,22 @@ impl Schedule {
     }
 
     /// When the next sync without a notification begins.
-    fn next(&self) -> Instant {
+    fn next(&self) -> Duration {
         if let Some(retry_at) = self.retry_at {
             return retry_at;
         }
         let others = [self.again_at, self.due_at].into_iter().flatten();
-        others.fold(self.poll_at, Instant::min)
+        others.fold(self.poll_at, Duration::min)
+    }
+
+    async fn until_next(&self, clock: &dyn Clock) {
+        wait_for(clock, self.next().saturating_sub(clock.elapsed())).await;
     }
 
     /// The failure that asked for a pause, while that lasts.
-    fn held(&self) -> Option<Arc<SyncError>> {
+    fn held(&self, now: Duration) -> Option<Arc<SyncError>> {
         let (until, error) = self.held.as_ref()?;
-        (*until > Instant::now()).then(|| Arc::clone(error))
+        (*until > now).then(|| Arc::clone(error))
     }
 
     fn after(
@@ -216,8 +230,8 @@ impl Schedule {
         progress: Progress,
         on_empty: OnEmpty,
         settings: &WatcherSettings,
+        now: Duration,
     ) {
-        let now = Instant::now();
         (self.retry_at, self.again_at, self.held) = (None, None, None);
         match synced {
             Ok(outcome) => {
@@ -239,6 +253,39 @@ impl Schedule {
                 let error = error.as_ref() as &dyn std::error::Error;
                 warn!(error, ?wait, "Could not sync; retrying");
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use postbell_core::Timestamp;
+    use postbell_testkit::PausedClock;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn polls_retries_and_pauses_become_due_while_the_machine_sleeps() {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        let push_auth = crate::PushAuth::with_token("token".into());
+        let settings = WatcherSettings::new("ann@example.com".to_owned(), push_auth);
+        let waits: [fn(&mut Schedule); 3] = [
+            |polls| polls.poll_at = HOUR,
+            |retries| retries.retry_at = Some(HOUR),
+            |defers| (defers.poll_at, defers.due_at) = (2 * HOUR, Some(HOUR)),
+        ];
+        for wait in waits {
+            let mut schedule = Schedule::new(&settings, Duration::ZERO);
+            wait(&mut schedule);
+            let clock = PausedClock::starting_at(Timestamp::default());
+            let mut next = Box::pin(schedule.until_next(&clock));
+            assert!(next.as_mut().now_or_never().is_none());
+            clock.sleep(HOUR);
+            let awoken = Instant::now();
+            next.await;
+            assert!(awoken.elapsed() <= Duration::from_secs(15));
         }
     }
 }

@@ -44,13 +44,13 @@ async fn orders_that_fail_back_off_and_a_restart_does_not_shorten_the_wait() {
     let folder = tempfile::tempdir().unwrap();
     let clock = PausedClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
     // After 0, 1, 3, 7, 15 and 31 minutes; the next would be after 63.
-    let failed = try_for(HOUR, folder.path(), clock).await;
+    let failed = try_for(HOUR, folder.path(), clock.clone()).await;
     assert_eq!(failed["attempts"], 6);
     let problem = failed["problem"].as_str().unwrap().to_lowercase();
     assert!(problem.contains("connect"), "{problem}");
-    let again = try_for(Duration::from_secs(60), folder.path(), clock).await;
+    let again = try_for(Duration::from_secs(60), folder.path(), clock.clone()).await;
     assert_eq!(again["attempts"], 6);
-    let later = try_for(Duration::from_secs(600), folder.path(), clock).await;
+    let later = try_for(Duration::from_secs(600), folder.path(), clock.clone()).await;
     assert_eq!(later["attempts"], 7);
 }
 
@@ -58,11 +58,11 @@ async fn orders_that_fail_back_off_and_a_restart_does_not_shorten_the_wait() {
 async fn the_first_order_with_other_names_than_those_that_failed_begins_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let clock = PausedClock::starting_at(Timestamp::from_millis(1_700_000_000_000));
-    let failed = try_for(HOUR, folder.path(), clock).await;
+    let failed = try_for(HOUR, folder.path(), clock.clone()).await;
     assert_eq!(failed["attempts"], 6);
     for _ in 0..2 {
         let moment = Duration::from_secs(20);
-        let corrected = try_name_for("api.example.com", moment, folder.path(), clock).await;
+        let corrected = try_name_for("api.example.com", moment, folder.path(), clock.clone()).await;
         assert_eq!(corrected["attempts"], 1);
         assert_eq!(corrected["names"][0], "api.example.com");
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 use postbell_core::{
-    GoogleConnection, Listing, ProblemCode, StoreError, Timestamp, UserId, UserRecord,
+    GoogleConnection, Listing, ProblemCode, StoreError, Timestamp, UserId, UserRecord, wait_for,
 };
 use postbell_google::{CloudError, TokenError};
 use quick_cache::sync::Cache;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -78,7 +78,7 @@ impl WatchRenewer {
                     let error = &error as &dyn std::error::Error;
                     warn!(error, "Could not look for watches to renew");
                 }
-                sleep(PAUSE).await;
+                wait_for(&*self.client.parts.clock, PAUSE).await;
             }
         };
         stop.run_until_cancelled(rounds).await;

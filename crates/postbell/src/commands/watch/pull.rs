@@ -104,6 +104,7 @@ async fn open(all: &Opened) -> anyhow::Result<Vec<(Puller, Option<PullSubscripti
             pubsub: account.pubsub(),
             servers: mailboxes::servers(of_it(), all),
             syncs: of_it().map(|one| Arc::clone(&one.watcher.sync)).collect(),
+            clock: Arc::clone(&account.clock),
             jitter: fastrand::f64,
         };
         let opened = puller.open().await;
