@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use postbell_core::Timestamp;
+use postbell_core::{AccessToken, AuditEntry, Timestamp};
 use secrecy::SecretString;
 
 use crate::{KeyRing, Location, OpenError, locate, sqlite};
@@ -37,6 +37,20 @@ pub struct Backup {
     /// The names of the store's triggers and views that are not Postbell's, and therefore not in a backup that was just
     /// made.
     pub left_out: Vec<String>,
+}
+
+/// A backup that was put in the place of a store.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// What it contains.
+    pub backup: Backup,
+    /// Where the replaced file is now.
+    pub replaced: Option<PathBuf>,
+    /// The API keys and users' tokens that are valid in it, also those that were revoked after the backup.
+    pub tokens: Vec<AccessToken>,
+    /// What may have ended access after the backup, by the audit log of the replaced store, the oldest first. `None` if there
+    /// is none, or it cannot be read.
+    pub ended: Option<Vec<AuditEntry>>,
 }
 
 /// Why a backup was not made or returned.
@@ -107,14 +121,15 @@ pub fn backup(
     match locate(url)? {
         Location::Postgres(_) => Err(BackupError::Postgres),
         Location::File(path) => {
-            crate::must_exist(path)?;
-            sqlite::backup(path, file, others, now)
+            crate::must_exist(&path)?;
+            sqlite::backup(&path, file, others, now)
         }
     }
 }
 
-/// Puts a backup in the place of a store that no process uses, and returns what it contains and where the
-/// replaced file is now. Without `replaces`, there must be no file.
+/// Puts a backup in the place of a store that no process uses. Without `replaces`, there must be no file.
+///
+/// Sessions and sign-in links of the backup have ended: some may have been ended after it.
 ///
 /// # Errors
 ///
@@ -124,9 +139,10 @@ pub fn restore(
     url: &str,
     keys: Option<&KeyRing>,
     replaces: bool,
-) -> Result<(Backup, Option<PathBuf>), BackupError> {
+    now: Timestamp,
+) -> Result<Restored, BackupError> {
     match locate(url)? {
         Location::Postgres(_) => Err(BackupError::Postgres),
-        Location::File(path) => sqlite::restore(file, path, keys, replaces),
+        Location::File(path) => sqlite::restore(file, &path, keys, replaces, now),
     }
 }

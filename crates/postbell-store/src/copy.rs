@@ -184,7 +184,7 @@ pub async fn copy(
         return Err(CopyError::Same);
     }
     let mut source: Box<dyn CopyEnd> = match locate(from).map_err(CopyError::Source)? {
-        Location::File(path) => Box::new(sqlite::copy_source(path)?),
+        Location::File(path) => Box::new(sqlite::copy_source(&path)?),
         Location::Postgres(target) => Box::new(postgres::copy_source(&target).await?),
     };
     let first = Position {
@@ -193,7 +193,7 @@ pub async fn copy(
         last: String::new(),
     };
     let mut target: Box<dyn CopyEnd> = match locate(to).map_err(CopyError::Target)? {
-        Location::File(path) => Box::new(sqlite::copy_target(path, &first)?),
+        Location::File(path) => Box::new(sqlite::copy_target(&path, &first)?),
         Location::Postgres(target) => Box::new(postgres::copy_target(&target, &first).await?),
     };
     let mut replaced = Replacements::default();

@@ -19,7 +19,7 @@ mod postgres;
 mod sqlite;
 mod writer_health;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use postbell_core::{
 
 pub use crate::at_rest::KeyRing;
 use crate::at_rest::Secrets;
-pub use crate::backup::{Backup, BackupError, NamedKey, backup, fingerprint, restore};
+pub use crate::backup::{Backup, BackupError, NamedKey, Restored, backup, fingerprint, restore};
 pub use crate::copy::{Copied, CopiedTable, CopyError, CopyProgress, ReplacedTexts, copy};
 pub use crate::options::StoreOptions;
 use crate::postgres::{
@@ -57,8 +57,9 @@ enum Engine {
 }
 
 /// What a URL names.
-enum Location<'a> {
-    File(&'a Path),
+enum Location {
+    /// The path is not that of a symbolic link.
+    File(PathBuf),
     Postgres(Box<postgres::Target>),
 }
 
@@ -75,9 +76,9 @@ impl Store {
         let engine = match locate(url)? {
             Location::File(path) => {
                 if !options.create {
-                    must_exist(path)?;
+                    must_exist(&path)?;
                 }
-                Engine::Sqlite(Arc::new(sqlite::Database::open(path, &options)?))
+                Engine::Sqlite(Arc::new(sqlite::Database::open(&path, &options)?))
             }
             Location::Postgres(target) => {
                 Engine::Postgres(Arc::new(postgres::Database::open(*target, &options)?))
@@ -98,8 +99,8 @@ impl Store {
     pub fn migrate(url: &str) -> Result<Migrated, OpenError> {
         match locate(url)? {
             Location::File(path) => {
-                must_exist(path)?;
-                sqlite::migrate(path)
+                must_exist(&path)?;
+                sqlite::migrate(&path)
             }
             Location::Postgres(target) => postgres::migrate(&target),
         }
@@ -323,7 +324,7 @@ pub fn check(url: &str) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn locate(url: &str) -> Result<Location<'_>, OpenError> {
+fn locate(url: &str) -> Result<Location, OpenError> {
     if postgres::is_ours(url) {
         return Ok(Location::Postgres(Box::new(postgres::Target::parse(url)?)));
     }
@@ -331,7 +332,20 @@ fn locate(url: &str) -> Result<Location<'_>, OpenError> {
     // A URL with its password is not the path of a file.
     let path = path.filter(|path| !path.is_empty() && !path.contains("://"));
     let path = path.ok_or(OpenError::UnknownScheme)?;
-    Ok(Location::File(Path::new(path)))
+    Ok(Location::File(without_links(Path::new(path))))
+}
+
+/// The path of the file to which symbolic links lead. SQLite has the log beside that file, so everything beside a store is
+/// looked for there.
+fn without_links(path: &Path) -> PathBuf {
+    /// As many as Linux follows.
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = path.read_link() else { break };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    path
 }
 
 fn must_exist(path: &Path) -> Result<(), OpenError> {

@@ -150,7 +150,7 @@ async fn dispatch(cli: Cli, console: &Console, env: &Env) -> anyhow::Result<Exit
         Command::Deliveries(args) => commands::deliveries::run(&args, console, env, clock).await,
         Command::DeadLetters(args) => commands::dead_letters::run(&args, console, env, clock).await,
         Command::Backup(args) => commands::backup::backup(&args, console, &env.load()?, &*clock),
-        Command::Restore(args) => commands::backup::restore(&args, console, &env.load()?),
+        Command::Restore(args) => commands::backup::restore(&args, console, &env.load()?, &*clock),
         Command::Store(command) => commands::store::run(&command, console).await,
         Command::Migrate { json } => commands::migrate::run(json, console, &env.load()?),
         Command::Config(command) => commands::config::run(&command, console, env, &*clock),

@@ -1,5 +1,6 @@
 //! Backups of a file.
 
+mod access;
 mod part;
 
 use std::collections::BTreeSet;
@@ -13,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension};
 use self::part::{Part, is_same};
 use super::connection::{self, beside};
 use super::schema;
-use crate::backup::{Backup, BackupError, NamedKey};
+use crate::backup::{Backup, BackupError, NamedKey, Restored};
 use crate::{KeyRing, OpenError};
 
 const DESCRIBE: &str = "
@@ -48,10 +49,9 @@ pub(crate) fn backup(
     schema::refuse_unfinished_copy(&source)?;
     let part = Part::create(file)?;
     // One transaction that reads, so that those that write go on beside it.
-    let name = part.path().to_string_lossy();
-    let copied = source.execute("VACUUM INTO ?1", [&*name]);
+    let copied = connection::write_snapshot(&source, part.path());
     copied.map_err(OpenError::from)?;
-    let db = Connection::open(part.path()).map_err(OpenError::from)?;
+    let db = connection::open_plainly(part.path()).map_err(OpenError::from)?;
     let left_out = leave_out(&db, version)?;
     describe(&db, others, now).map_err(OpenError::from)?;
     let made = read(&db).map_err(|error| match error {
@@ -155,16 +155,22 @@ fn texts(db: &Connection, query: &str) -> rusqlite::Result<Vec<String>> {
     texts.collect()
 }
 
-/// Checks a backup and puts a copy of it in the place of a file.
+/// Checks a backup and puts a copy of it in the place of a file. Sessions and sign-in links of the copy have ended.
 pub(crate) fn restore(
     file: &Path,
     path: &Path,
     keys: Option<&KeyRing>,
     replaces: bool,
-) -> Result<(Backup, Option<PathBuf>), BackupError> {
+    now: Timestamp,
+) -> Result<Restored, BackupError> {
+    let metadata = file.metadata();
+    let metadata = metadata.map_err(|error| BackupError::File(file.to_owned(), error))?;
+    if !metadata.is_file() {
+        return Err(BackupError::NotABackup("it is no file".to_owned()));
+    }
     let part = Part::create(path)?;
     part.fill(file)?;
-    let db = Connection::open(part.path()).map_err(OpenError::from)?;
+    let db = connection::open_plainly(part.path()).map_err(OpenError::from)?;
     let backup = read(&db)?;
     let knows = |key: &&String| keys.is_some_and(|keys| keys.has(key));
     if let Some(missing) = backup.storage_keys.iter().find(|key| !knows(key)) {
@@ -173,15 +179,27 @@ pub(crate) fn restore(
     // What the table said is of that moment; the store goes on.
     db.execute_batch("DROP TABLE backup")
         .map_err(OpenError::from)?;
+    let tokens = access::end(&db, now).map_err(OpenError::from)?;
     drop(db);
     let replaced = put_aside(path, replaces)?;
+    let lock = replaced
+        .as_ref()
+        .and_then(|replaced| replaced.lock.as_ref());
+    // It may be of any version, or damaged.
+    let ended = lock.and_then(|db| access::ended_since(db, backup.made_at).ok());
     match replaced {
         None => part.publish(path)?,
         Some(_) => part.replace(path)?,
     }
-    let bytes = size(file)?;
-    let kept = replaced.map(|replaced| replaced.kept);
-    Ok((Backup { bytes, ..backup }, kept))
+    Ok(Restored {
+        backup: Backup {
+            bytes: size(file)?,
+            ..backup
+        },
+        replaced: replaced.map(|replaced| replaced.kept),
+        tokens,
+        ended,
+    })
 }
 
 /// A file that is about to be replaced.
@@ -189,7 +207,7 @@ struct Replaced {
     /// Its second name.
     kept: PathBuf,
     /// Locks it until it is replaced; `None` if it cannot be read.
-    _lock: Option<Connection>,
+    lock: Option<Connection>,
 }
 
 /// Gives a file that no process uses a second name, after all of its log is in it. It keeps the first one until it
@@ -225,7 +243,7 @@ fn put_aside(path: &Path, replaces: bool) -> Result<Option<Replaced>, BackupErro
         }
     }
     part::sync_folder_of(&kept)?;
-    Ok(Some(Replaced { kept, _lock: lock }))
+    Ok(Some(Replaced { kept, lock }))
 }
 
 /// Copies a file that has no second name. SQLite reads one that is locked: if this process opened and closed it, that
@@ -234,8 +252,7 @@ fn keep_copy(path: &Path, kept: &Path, lock: Option<&Connection>) -> Result<(), 
     let part = Part::create(kept)?;
     match lock {
         Some(db) => {
-            let name = part.path().to_string_lossy();
-            let copied = db.execute("VACUUM INTO ?1", [&*name]);
+            let copied = connection::write_snapshot(db, part.path());
             copied.map_err(OpenError::from)?;
         }
         None => part.fill(path)?,

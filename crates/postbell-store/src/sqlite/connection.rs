@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::OpenError;
@@ -20,10 +21,30 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements that a connection keeps.
 const STATEMENTS: usize = 64;
 
+/// The name of a file for SQLite, which takes `file:…` for a URI and `:memory:` for no file
+/// (<https://www.sqlite.org/c3ref/open.html>), but no name with a folder.
+fn file_name(path: &Path) -> PathBuf {
+    Path::new(".").join(path)
+}
+
+/// Opens a file for reading and writing, as it is.
+pub(super) fn open_plainly(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(file_name(path), flags)
+}
+
+/// Writes a snapshot of a database to an empty file.
+pub(super) fn write_snapshot(db: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let name = file_name(path);
+    // A file's name need not be UTF-8.
+    let name = ValueRef::Text(name.as_os_str().as_bytes());
+    db.execute("VACUUM INTO ?1", [ToSqlOutput::Borrowed(name)])?;
+    Ok(())
+}
+
 /// Opens a file for reading and writing.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection, OpenError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
+    let db = open_plainly(path)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     // Each commit is fsynced: what was acknowledged survives a loss of power.
@@ -42,8 +63,7 @@ pub(super) fn keep_statements(db: &Connection) -> rusqlite::Result<()> {
 
 /// Opens a file that no other connection has open, and keeps it locked.
 pub(super) fn open_exclusively(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
+    let db = open_plainly(path)?;
     // A process that is just ending may still have it.
     db.busy_timeout(Duration::from_secs(1))?;
     // Before the first access, so that the file is locked rather than its memory shared.
@@ -65,7 +85,7 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 
 /// Opens a file a second time, for reading beside this process's own writer.
 pub(super) fn open_beside_writer(path: &Path) -> Result<Connection, OpenError> {
-    let db = Connection::open_with_flags(path, READ_ONLY)?;
+    let db = Connection::open_with_flags(file_name(path), READ_ONLY)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
     keep_statements(&db)?;
     Ok(db)
@@ -89,11 +109,11 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
     let log = beside(path, "-wal").metadata().map_or(0, |log| log.len());
     let has_index = beside(path, "-shm").exists();
     let db = if has_index && beside(path, "-wal").exists() {
-        Connection::open_with_flags(path, READ_ONLY)?
+        Connection::open_with_flags(file_name(path), READ_ONLY)?
     } else if log == 0 {
         Connection::open_with_flags(immutable(path), READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
     } else {
-        let db = Connection::open_with_flags_and_vfs(path, READ_ONLY, c"unix-none")?;
+        let db = Connection::open_with_flags_and_vfs(file_name(path), READ_ONLY, c"unix-none")?;
         db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         db
     };
@@ -105,7 +125,7 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, OpenError> {
 /// The URI of a file that no process changes (<https://www.sqlite.org/uri.html>).
 fn immutable(path: &Path) -> String {
     let mut uri = "file:".to_owned();
-    for &byte in path.as_os_str().as_bytes() {
+    for &byte in file_name(path).as_os_str().as_bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'/' => {
                 uri.push(byte.into())
@@ -160,6 +180,32 @@ mod tests {
     use std::os::unix::fs::chown;
 
     use super::*;
+
+    #[test]
+    fn a_name_that_means_something_to_sqlite_is_that_of_a_file() {
+        let path = |name: &str| file_name(Path::new(name)).display().to_string();
+        for name in ["file:x", "file:x?mode=memory", ":memory:", "file::memory:"] {
+            assert_eq!(path(name), format!("./{name}"));
+        }
+        assert_eq!(path("/var/file:x"), "/var/file:x");
+        let uri = immutable(Path::new(":memory:"));
+        assert_eq!(uri, "file:./%3Amemory%3A?immutable=1");
+    }
+
+    #[test]
+    fn a_snapshot_may_have_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE it (x)").unwrap();
+        for name in [&b"file:x"[..], b"\xff\xfe", b"a%20b?c#d"] {
+            let path = folder.path().join(std::ffi::OsStr::from_bytes(name));
+            create(&path).unwrap();
+            write_snapshot(&db, &path).unwrap();
+            let copy = open_plainly(&path).unwrap();
+            copy.execute_batch("SELECT x FROM it").unwrap();
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
 
     #[test]
     fn a_new_file_belongs_to_the_owner_of_its_folder() {

@@ -155,5 +155,7 @@ impl Database {
 
 /// Brings an existing file to the latest version.
 pub(crate) fn migrate(path: &Path) -> Result<Migrated, OpenError> {
-    schema::migrate(&mut connection::open_for_writing(path)?)
+    let mut db = connection::open_for_writing(path)?;
+    schema::refuse_unfinished_copy(&db)?;
+    schema::migrate(&mut db)
 }

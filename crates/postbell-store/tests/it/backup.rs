@@ -1,18 +1,20 @@
 //! A file is backed up while it is used, and put back.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use postbell_core::{Actor, AuditedPorts, Principal};
 use postbell_store::{
     BackupError, KeyRing, NamedKey, Store, StoreOptions, backup, copy, fingerprint, restore,
 };
 use postbell_testkit::PostgresDatabase;
 use rusqlite::Connection;
 
-use crate::copy::{NOW, deliver, fill, notification, user};
+use crate::copy::{MINUTE, NOW, deliver, fill, notification, user};
 use crate::engines;
 
 const USERS: u64 = 5;
@@ -68,7 +70,7 @@ impl Files {
     }
 
     fn restore_to(&self, name: &str, from: &Path) -> Result<(), BackupError> {
-        restore(from, &self.url(name), Some(&keys()), false).map(|_| ())
+        restore(from, &self.url(name), Some(&keys()), false, NOW).map(|_| ())
     }
 }
 
@@ -124,6 +126,11 @@ async fn a_restored_store_has_the_same_rows_and_its_secrets_can_be_read() {
         let to = files.url(&format!("copy-of-{name}"));
         rows.push(copy(&files.url(name), &to, &mut |_| ()).await.unwrap());
     }
+    // A restore ends sessions and links.
+    for copied in &mut rows {
+        let is_of_access = |name: &str| ["session_epoch", "sign_in_link"].contains(&name);
+        copied.tables.retain(|table| !is_of_access(table.table));
+    }
     assert_eq!(rows[0], rows[1]);
     let options = StoreOptions::service().keys(keys());
     let restored = Store::open(&files.url("restored.db"), options).unwrap();
@@ -156,11 +163,13 @@ async fn a_backup_names_its_keys_and_is_refused_without_them() {
     let other = KeyRing::new(&secret, &[]);
     let to = files.url("restored.db");
     for keys in [None, Some(&other)] {
-        let error = restore(&file, &to, keys, false).unwrap_err();
+        let error = restore(&file, &to, keys, false, NOW).unwrap_err();
         assert!(matches!(error, BackupError::MissingKey(key) if key == made.storage_keys[0]));
         assert!(!files.path("restored.db").exists());
     }
-    let (read, _) = restore(&file, &to, Some(&keys()), false).unwrap();
+    let read = restore(&file, &to, Some(&keys()), false, NOW)
+        .unwrap()
+        .backup;
     assert_eq!(read, made);
 }
 
@@ -272,14 +281,14 @@ async fn a_store_in_use_is_not_replaced_and_a_replaced_one_is_kept() {
     let files = Files::new();
     let store = files.filled().await;
     let (url, file) = (files.url("postbell.db"), files.path("backup"));
-    let put_back = |replaces| restore(&file, &url, Some(&keys()), replaces);
+    let put_back = |replaces| restore(&file, &url, Some(&keys()), replaces, NOW);
     assert!(matches!(put_back(false), Err(BackupError::Exists(_))));
     assert!(matches!(put_back(true), Err(BackupError::InUse)));
     let late = store.queue().accept(notification(50, 7), NOW).await;
     late.unwrap();
     drop(store);
 
-    let (_, kept) = put_back(true).unwrap();
+    let kept = put_back(true).unwrap().replaced;
     let kept = format!("sqlite:{}", kept.unwrap().display());
     for (url, has_late) in [(&url, false), (&kept, true)] {
         let store = Store::open(url, StoreOptions::read_only()).unwrap();
@@ -288,6 +297,115 @@ async fn a_store_in_use_is_not_replaced_and_a_replaced_one_is_kept() {
     }
     // The one that is kept is not overwritten by the next.
     assert!(matches!(put_back(true), Err(BackupError::Exists(_))));
+}
+
+#[tokio::test]
+async fn a_restore_ends_sessions_and_links_and_names_what_else_was_ended_after_the_backup() {
+    let files = Files::new();
+    let store = files.filled().await;
+    let actor = Actor {
+        name: "olga".to_owned(),
+        origin: "here".to_owned(),
+        at: NOW + MINUTE,
+    };
+    let signed_in = ["user-1", "user-2", Principal::ALL_OPERATORS];
+    let sessions = AuditedPorts::sessions(&store, &actor);
+    let mut valid_after_the_backup = Vec::new();
+    for subject in signed_in {
+        for _ in 0..3 {
+            valid_after_the_backup.push((subject, sessions.epoch(subject).await.unwrap()));
+            sessions.end_sessions(subject).await.unwrap();
+        }
+    }
+    let tokens = AuditedPorts::tokens(&store, &actor);
+    let key = "0123456789abcdef".parse().unwrap();
+    assert!(tokens.revoke(&key).await.unwrap());
+    drop((sessions, tokens, store));
+
+    let (url, file) = (files.url("postbell.db"), files.path("backup"));
+    let restored = restore(&file, &url, Some(&keys()), true, NOW).unwrap();
+    assert_eq!(restored.tokens[0].id, key);
+    let ended: Vec<_> = restored.ended.unwrap();
+    let ended: Vec<_> = ended.iter().map(|entry| &*entry.action).collect();
+    assert_eq!(ended, ["token.revoke"]);
+    let store = files.store();
+    for (subject, epoch) in valid_after_the_backup {
+        let now = store.sessions().epoch(subject).await.unwrap();
+        assert!(now > epoch + 1_000, "{subject}: {epoch}, {now}");
+    }
+    let links = store.sessions().links(None, 9, NOW).await.unwrap();
+    assert!(links.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_no_backup() {
+    let files = Files::new();
+    let refused = files.restore_to("restored.db", Path::new("/dev/zero"));
+    assert!(matches!(refused, Err(BackupError::NotABackup(_))));
+    assert!(files.names().is_empty());
+}
+
+/// Without the store that was there, nothing says what was ended.
+#[tokio::test]
+async fn a_restore_to_a_new_file_does_not_know_what_was_ended() {
+    let files = Files::new();
+    drop(files.filled().await);
+    let (url, file) = (files.url("restored.db"), files.path("backup"));
+    let restored = restore(&file, &url, Some(&keys()), false, NOW).unwrap();
+    assert!(restored.ended.is_none());
+}
+
+/// SQLite has the log beside the file, and the volume of a container has both.
+#[tokio::test]
+async fn a_store_behind_symbolic_links_is_read_backed_up_and_restored_with_its_log() {
+    let files = Files::new();
+    fs::create_dir(files.path("volume")).unwrap();
+    symlink("link.db", files.path("postbell.db")).unwrap();
+    symlink("volume/postbell.db", files.path("link.db")).unwrap();
+    // Also through links that lead to no file yet.
+    let store = files.store();
+    assert!(files.path("volume/postbell.db").exists());
+    for number in 0..3 {
+        let accepted = store.queue().accept(notification(number, 7), NOW).await;
+        accepted.unwrap();
+        let reader = Store::open(&files.url("postbell.db"), StoreOptions::read_only()).unwrap();
+        let pending = reader.log().pending(&user(number)).await.unwrap();
+        assert!(pending.is_some(), "{number}");
+    }
+    let (url, file) = (files.url("postbell.db"), files.path("backup"));
+    backup(&url, &file, &[], NOW).unwrap();
+    let late = store.queue().accept(notification(9, 7), NOW).await;
+    late.unwrap();
+    drop(store);
+
+    let restored = restore(&file, &url, Some(&keys()), true, NOW).unwrap();
+    let kept = files.path("volume/postbell.db.before-restore");
+    assert_eq!(restored.replaced.unwrap(), kept);
+    assert!(files.path("postbell.db").is_symlink() && !kept.is_symlink());
+    let store = Store::open(&url, StoreOptions::read_only()).unwrap();
+    for (number, is_there) in [(0, true), (2, true), (9, false)] {
+        let pending = store.log().pending(&user(number)).await.unwrap();
+        assert_eq!(pending.is_some(), is_there, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let files = Files::new();
+    drop(files.filled().await);
+    let url = files.url("postbell.db");
+    let before = files.names().len();
+    for name in [&b"file:x?mode=memory"[..], b":memory:", b"b\xff"] {
+        let file = files.folder.path().join(std::ffi::OsStr::from_bytes(name));
+        let made = backup(&url, &file, &[], NOW).unwrap();
+        assert!(made.bytes > 0);
+        let to = files.url("to");
+        restore(&file, &to, Some(&keys()), false, NOW).unwrap();
+        fs::remove_file(files.path("to")).unwrap();
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(files.names().len(), before);
 }
 
 #[tokio::test]
@@ -311,8 +429,8 @@ async fn a_store_has_its_name_at_each_moment_while_it_is_replaced() {
         }
     });
     for _ in 0..10 {
-        let (_, kept) = restore(&file, &url, Some(&keys()), true).unwrap();
-        fs::remove_file(kept.unwrap()).unwrap();
+        let restored = restore(&file, &url, Some(&keys()), true, NOW).unwrap();
+        fs::remove_file(restored.replaced.unwrap()).unwrap();
     }
     is_over.store(true, Ordering::Relaxed);
     assert_eq!(watcher.join().unwrap(), 0);
@@ -333,7 +451,7 @@ async fn a_restore_that_was_interrupted_before_the_end_is_repeated() {
     fs::write(files.path("postbell.db.part"), "half").unwrap();
 
     let (url, file) = (files.url("postbell.db"), files.path("backup"));
-    restore(&file, &url, Some(&keys()), true).unwrap();
+    restore(&file, &url, Some(&keys()), true, NOW).unwrap();
     let kept = files.url("postbell.db.before-restore");
     for (url, has_late) in [(&url, false), (&kept, true)] {
         let store = Store::open(url, StoreOptions::read_only()).unwrap();

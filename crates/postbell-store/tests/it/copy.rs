@@ -17,7 +17,7 @@ use postbell_store::{CopiedTable, CopyError, OpenError, ReplacedTexts, Store, St
 use crate::engines::{Engine, keys, on_each_engine};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 on_each_engine! {
     a_store_that_is_used_is_not_copied

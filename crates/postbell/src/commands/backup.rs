@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use postbell_core::Clock;
-use postbell_store::{Backup, BackupError, NamedKey, fingerprint};
+use postbell_core::{Clock, UserId, printable};
+use postbell_store::{Backup, BackupError, NamedKey, Restored, fingerprint};
 use serde_json::json;
 
 use super::table;
@@ -70,11 +70,13 @@ pub(crate) fn restore(
     args: &RestoreArgs,
     console: &Console,
     config: &Config,
+    clock: &dyn Clock,
 ) -> anyhow::Result<ExitCode> {
     let (key, url) = store(&args.store, config)?;
     let ring = config.platform.key_ring().ok();
-    let restored = postbell_store::restore(&args.file, url.expose(), ring.as_ref(), args.replace);
-    let (made, replaced) = match restored {
+    let (file, now) = (&args.file, clock.now());
+    let restored = postbell_store::restore(file, url.expose(), ring.as_ref(), args.replace, now);
+    let restored = match restored {
         Err(BackupError::Postgres) => bail!(BadSetting::new(format!(
             "{key} is in PostgreSQL, so use its own program: pg_restore --dbname={url} FILE (docs/operate.md)"
         ))),
@@ -84,6 +86,7 @@ pub(crate) fn restore(
         Err(error) if !is_of_store(&error) => return Err(error.into()),
         restored => restored.with_context(|| format!("{} to {key} {url}", args.file.display()))?,
     };
+    let made = &restored.backup;
     let now = named_keys(config);
     let changed: Vec<_> = made
         .others
@@ -92,14 +95,8 @@ pub(crate) fn restore(
         .collect();
     if args.store.json {
         let names: Vec<_> = changed.iter().map(|key| &key.name).collect();
-        let mut shown = as_json(&made);
+        let mut shown = restored_as_json(&restored);
         shown["changedSecrets"] = json!(names);
-        shown["replaced"] = json!(
-            replaced
-                .as_deref()
-                .map(Path::display)
-                .map(|it| it.to_string())
-        );
         console.data(&shown.to_string())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -109,7 +106,7 @@ pub(crate) fn restore(
         made.users,
         made.schema_version
     ))?;
-    if let Some(replaced) = replaced {
+    if let Some(replaced) = &restored.replaced {
         console.data(&format!(
             "The store that was there is {} now.",
             replaced.display()
@@ -120,6 +117,11 @@ pub(crate) fn restore(
             "warning: {name} is not the one of the backup, which has the fingerprint {fingerprint}: {}",
             consequence(name)
         ));
+    }
+    if made.users > 0 || !restored.tokens.is_empty() {
+        console
+            .data("Every session has ended, and the sign-in links of the backup are dropped.")?;
+        warn_of_access(&restored, console);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -133,6 +135,59 @@ const fn is_of_store(error: &BackupError) -> bool {
             | BackupError::BeingWritten(_)
             | BackupError::File(..)
     )
+}
+
+/// Names what is valid again although it was ended after the backup, or may have been.
+fn warn_of_access(restored: &Restored, console: &Console) {
+    let made_at = table::time(restored.backup.made_at);
+    match &restored.ended {
+        None => console.error(&format!(
+            "warning: what ended access after {made_at} is not known: end again what must not have it (keys, sandbox ids, \
+             users)"
+        )),
+        Some(ended) if ended.is_empty() => (),
+        Some(ended) => {
+            let ended = ended.iter().map(|entry| {
+                let user = entry.user.as_ref().map(UserId::as_str).unwrap_or_default();
+                let words = [&*entry.action, user, &entry.detail];
+                let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+                format!("\n  {}  {}", table::time(entry.at), printable(&words.join(" ")))
+            });
+            console.error(&format!(
+                "warning: the store that was there had these changes since the backup, which are undone. Repeat those \
+                 that ended access:{}",
+                ended.collect::<String>()
+            ));
+        }
+    }
+    if !restored.tokens.is_empty() {
+        let tokens = restored.tokens.iter().map(|token| {
+            let of = token.user.as_ref().map_or("key", |_| "token");
+            format!("\n  {of} {} {}", token.id, printable(&token.name))
+        });
+        console.error(&format!(
+            "warning: these API keys and tokens are valid in the restored store, also if they were revoked after the \
+             backup (postbell keys revoke):{}",
+            tokens.collect::<String>()
+        ));
+    }
+}
+
+fn restored_as_json(restored: &Restored) -> serde_json::Value {
+    let mut shown = as_json(&restored.backup);
+    let replaced = restored.replaced.as_deref().map(Path::display);
+    shown["replaced"] = json!(replaced.map(|it| it.to_string()));
+    let tokens = restored.tokens.iter();
+    let tokens = tokens.map(|it| json!({ "id": it.id.as_str(), "name": it.name, "user": it.user }));
+    shown["validTokens"] = json!(tokens.collect::<Vec<_>>());
+    let ended = restored.ended.as_ref().map(|entries| {
+        let entries = entries.iter().map(
+            |it| json!({ "at": it.at, "action": it.action, "user": it.user, "detail": it.detail }),
+        );
+        entries.collect::<Vec<_>>()
+    });
+    shown["changesSince"] = json!(ended);
+    shown
 }
 
 fn as_json(backup: &Backup) -> serde_json::Value {

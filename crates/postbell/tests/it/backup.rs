@@ -91,6 +91,54 @@ async fn another_secret_than_that_of_the_backup_is_named() {
     );
 }
 
+/// SQLite takes such names for a URI, and for no file, if they are relative.
+#[tokio::test]
+async fn a_name_that_means_something_to_sqlite_is_that_of_a_file() {
+    let folder = Folder::new();
+    folder.run(&["users", "add", "ann"]).await;
+    let store = std::fs::metadata(folder.0.path().join("postbell.db")).unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(folder.0.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|it| it.unwrap().file_name()).collect();
+        // The store itself may have a log or not.
+        names.retain(|name| !name.to_string_lossy().starts_with("postbell.db"));
+        names.sort();
+        names
+    };
+    let mut expected = names();
+    for name in ["file:y", ":memory:"] {
+        folder.run(&["backup", name]).await;
+        let copied = format!("sqlite:file:copy{name}?mode=memory");
+        folder
+            .run(&["store", "copy", "sqlite:postbell.db", &copied])
+            .await;
+        for file in [name, copied.trim_start_matches("sqlite:")] {
+            let file = std::fs::metadata(folder.0.path().join(file)).unwrap();
+            assert!(file.len() * 2 > store.len(), "{name}: {}", file.len());
+        }
+        expected.push(name.into());
+        expected.push(copied.trim_start_matches("sqlite:").into());
+    }
+    expected.sort();
+    assert_eq!(names(), expected);
+}
+
+#[tokio::test]
+async fn what_was_ended_after_the_backup_is_named() {
+    let folder = Folder::new();
+    folder.run(&["users", "add", "ann"]).await;
+    folder.run(&["backup", "saved"]).await;
+    folder
+        .run(&["users", "change", "ann", "--new-sandbox-id"])
+        .await;
+    let (code, stdout, stderr) = folder
+        .run_with(&[], &["restore", "saved", "--replace"])
+        .await;
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("Every session has ended"), "{stdout}");
+    assert!(stderr.contains("user.change ann sandbox id"), "{stderr}");
+}
+
 #[tokio::test]
 async fn a_store_in_postgresql_is_left_to_its_own_programs() {
     let folder = Folder::new();
