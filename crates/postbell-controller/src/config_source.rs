@@ -64,7 +64,7 @@ impl ConfigSource {
         let response = request.send().await;
         let response = response.map_err(|error| BoxError::from(error.without_url()))?;
         let status = response.status();
-        if status == StatusCode::GONE {
+        if status == StatusCode::GONE && self.is_of_platform(&response) {
             drain(response).await;
             return Err(FetchError::FormerMachine);
         }
@@ -78,6 +78,13 @@ impl ConfigSource {
             complete(&mut config, former);
         }
         Ok(config)
+    }
+
+    /// Whether a refusal is the platform's. A server in between may answer 410 for reasons of its own, and credentials
+    /// that are removed do not come back with the right answer.
+    fn is_of_platform(&self, refusal: &Response) -> bool {
+        let named = refusal.headers().get(routes::SANDBOX_ID);
+        named.is_some_and(|named| named.as_bytes() == self.settings.sandbox_id.as_str().as_bytes())
     }
 
     /// Returns the configuration that was fetched by an earlier process or before.

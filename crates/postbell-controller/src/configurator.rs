@@ -248,6 +248,11 @@ impl Configurator {
             Err(NoConfig::Failed) => return Err(ReloadError::NotFetched),
         };
         if self.applied.as_ref() == Some(&wanted) {
+            // One that could not be applied was taken back.
+            self.mail.set_uninstalled(std::iter::empty());
+            if self.state.get() == NO_CREDENTIALS {
+                self.state.set(ControllerState::Ready);
+            }
             return Ok(Change::None);
         }
         let applied = self.apply(&wanted).await;

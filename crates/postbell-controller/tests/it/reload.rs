@@ -25,7 +25,8 @@ const WATCHER: &str = r#"echo "$POSTBELL_WATCH_ACCOUNTS" > "$HOME/accounts"
 /// The file with the configuration that was fetched last.
 pub(crate) const SEALED: &str = ".config/.postbell-machine-config";
 
-/// A platform whose configuration for the machine the test sets; `null`: it fails; a number: no user has it.
+/// A platform whose configuration for the machine the test sets; `null`: it fails; a text: no user has the machine with
+/// this sandbox id; a number: a server in front of it answers with this status.
 pub(crate) struct Platform {
     pub(crate) served: Served,
     config: Arc<Mutex<Value>>,
@@ -45,7 +46,14 @@ impl Platform {
             assert!(accounts.is_none_or(|accounts| accounts == "several"));
             match answered.lock().clone() {
                 Value::Null => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-                Value::Number(_) => StatusCode::GONE.into_response(),
+                Value::String(id) => {
+                    (StatusCode::GONE, [("x-postbell-sandbox-id", id)]).into_response()
+                }
+                Value::Number(status) => {
+                    let status = status.as_u64().unwrap().try_into().unwrap();
+                    let status = StatusCode::from_u16(status).unwrap();
+                    (status, Json(json!({ "error": "gone" }))).into_response()
+                }
                 config => Json(config).into_response(),
             }
         });
@@ -251,6 +259,12 @@ async fn credentials_that_cannot_be_installed_change_nothing_and_are_tried_again
     assert_eq!(pids(&controller).await, before, "Ann's mail goes on");
     let health = controller.settled().await;
     assert_eq!(health["error"], "Startup failed during gmail-credentials");
+    // It is taken back.
+    platform.set(config("ann@example.com", "one"));
+    assert_eq!(reload(&controller).await, changed(false));
+    assert_eq!(controller.settled().await["state"], "ready");
+    platform.set(damaged("ann@example.com"));
+    assert_eq!(reload(&controller).await.0, 500);
     platform.set(config("ann@example.com", "two"));
     // Without a reload.
     while controller.settled().await["state"] != "ready" {}
@@ -272,6 +286,23 @@ async fn a_disconnected_account_is_not_watched_also_if_the_one_in_its_place_cann
     // Without a reload.
     while controller.settled().await["state"] != "ready" {}
     assert_eq!(installed(&controller), "two");
+    controller.shut_down().await;
+}
+
+/// A proxy's page, or the platform's answer to another machine.
+#[tokio::test]
+async fn a_refusal_that_is_not_of_the_platform_to_this_machine_changes_nothing() {
+    let platform = Platform::new(config("ann@example.com", "one")).await;
+    let controller = platform.machine().start().await;
+    controller.settled().await;
+    let before = pids(&controller).await;
+    for refusal in [json!(410), json!(404), json!(451), json!("sandbox-8")] {
+        platform.set(refusal);
+        assert_eq!(reload(&controller).await.0, 502);
+        assert_eq!(installed(&controller), "one");
+        assert!(controller.folder.path().join(SEALED).exists());
+        assert_eq!(pids(&controller).await, before);
+    }
     controller.shut_down().await;
 }
 

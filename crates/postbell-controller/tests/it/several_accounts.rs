@@ -332,7 +332,7 @@ async fn a_machine_that_no_user_has_any_more_keeps_no_credentials() {
     let state = controller.folder.path().join(state);
     fs::create_dir_all(state.parent().unwrap()).unwrap();
     fs::write(&state, r#"{"account":"ann@example.com","historyId":"9"}"#).unwrap();
-    platform.set(json!(410));
+    platform.set(json!("sandbox-7"));
     assert_eq!(reload(&controller).await, changed(true));
     assert_eq!(pids(&controller).await[1], Value::Null);
     let home = controller.folder.path();

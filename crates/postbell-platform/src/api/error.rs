@@ -6,8 +6,9 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use postbell_core::{StoreError, UsersError};
+use postbell_core::{SandboxId, StoreError, UsersError};
 use postbell_protocol::api::Problem;
+use postbell_protocol::routes;
 use serde_json::json;
 use tracing::{error, warn};
 use utoipa::IntoResponses;
@@ -41,8 +42,8 @@ pub(super) enum ApiError {
     TooManyAccounts,
     /// The address of the connected Google account is not known.
     NoAddress,
-    /// The machine's user was removed, or has a machine with another sandbox id.
-    FormerMachine,
+    /// No user has a machine with this sandbox id any more: the machine's user was removed, or their machine has another one.
+    FormerMachine(SandboxId),
     /// The machine asks too often.
     TooMany,
     /// An API key that only reads.
@@ -112,7 +113,7 @@ impl ApiError {
                 StatusCode::CONFLICT,
                 "The address of the connected Google account is not known: connect it again",
             ),
-            Self::FormerMachine => (
+            Self::FormerMachine(_) => (
                 StatusCode::GONE,
                 "no user has a machine with this sandbox id",
             ),
@@ -183,6 +184,12 @@ impl IntoResponse for ApiError {
                     .headers_mut()
                     .insert(header::WWW_AUTHENTICATE, scheme);
             }
+            Self::FormerMachine(sandbox_id) => {
+                // Tells the answer from one of a server in between.
+                if let Ok(id) = HeaderValue::from_str(sandbox_id.as_str()) {
+                    response.headers_mut().insert(routes::SANDBOX_ID, id);
+                }
+            }
             Self::TooMany => {
                 let seconds = TOO_MANY_RETRY_AFTER_SECONDS.into();
                 response.headers_mut().insert(header::RETRY_AFTER, seconds);
@@ -201,6 +208,13 @@ impl IntoResponse for ApiError {
 mod tests {
 
     use super::*;
+
+    #[test]
+    fn a_former_machine_is_told_by_its_sandbox_id() {
+        let response = ApiError::FormerMachine("box-7".parse().unwrap()).into_response();
+        assert_eq!(response.status(), StatusCode::GONE);
+        assert_eq!(response.headers()[routes::SANDBOX_ID], "box-7");
+    }
 
     #[test]
     fn store_errors_are_not_sent() {

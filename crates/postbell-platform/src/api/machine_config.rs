@@ -85,12 +85,13 @@ pub(super) async fn machine_config(
     let (sandbox_id, _) = verified(&platform, &sandbox_id, tokens)?;
     let user = users.store.user_by_sandbox(&sandbox_id).await;
     let user = user.map_err(|error| failed(error.into()))?;
-    let user = user.ok_or(ApiError::FormerMachine)?;
+    let former = || ApiError::FormerMachine(sandbox_id.clone());
+    let user = user.ok_or_else(former)?;
     let record = users.store.get(&user).await;
     let record = record.map_err(|error| failed(error.into()))?;
     // A further account has no machine of its own.
     let record = record.filter(|record| record.sandbox_id == sandbox_id && record.owner.is_none());
-    let record = record.ok_or(ApiError::FormerMachine)?;
+    let record = record.ok_or_else(former)?;
     let limit = &platform.0.config_fetches;
     if !limit.take(&record.sandbox_id, users.clock.elapsed()) {
         return Err(ApiError::TooMany);

@@ -32,7 +32,7 @@ struct World {
 
 async fn answer(State(config): State<Arc<Mutex<Value>>>) -> Response {
     match config.lock().clone() {
-        Value::Null => StatusCode::GONE.into_response(),
+        Value::Null => (StatusCode::GONE, [("x-postbell-sandbox-id", "sandbox-7")]).into_response(),
         config => Json(config).into_response(),
     }
 }
