@@ -9,12 +9,12 @@ use lettre::message::header::ContentType;
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message as Mail, Tokio1Executor};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message as Mail, Tokio1Executor};
 use postbell_core::{AlertId, EmailAddress, Timestamp};
 use postbell_http::is_public;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::lookup_host;
-use url::Url;
+use url::{Host, Url};
 
 use crate::message::Message;
 use crate::target::{InvalidTarget, decoded};
@@ -285,30 +285,51 @@ pub(crate) fn is_address(text: &str) -> bool {
     mailbox(text).is_ok()
 }
 
-/// The crate takes every character of RFC 5322's atoms for one of a domain, `/` and `?` as well.
+/// Reads an address, whose domain becomes what mail servers look up.
+///
+/// The crate takes every character of RFC 5322's atoms for one of a domain, `/` and `?` as well, and quoted names that it
+/// cannot write.
 fn mailbox(address: &str) -> Result<Mailbox, InvalidTarget> {
     let is_of_domain = |one: char| one.is_alphanumeric() || "-.:[]".contains(one);
-    let domain = address.rsplit('@').next().unwrap_or_default();
-    if !domain.chars().all(is_of_domain) {
+    let (name, domain) = address.rsplit_once('@').ok_or(EXPECTED)?;
+    if name.contains('"') || !domain.chars().all(is_of_domain) {
         return Err(EXPECTED);
     }
-    let address = address.parse().map_err(|_| EXPECTED)?;
+    let domain = looked_up(domain).ok_or(EXPECTED)?;
+    let address = Address::new(name, domain).map_err(|_| EXPECTED)?;
     Ok(Mailbox::new(None, address))
+}
+
+/// The domain as it is looked up: in ASCII, with the characters that IDNA maps to others, such as wide ones, replaced
+/// (UTS 46), and numbers of any form as an IP address.
+fn looked_up(domain: &str) -> Option<String> {
+    if domain.starts_with('[') {
+        return Some(domain.to_owned());
+    }
+    Some(match Host::parse(domain).ok()? {
+        Host::Domain(domain) => domain,
+        Host::Ipv4(address) => address.to_string(),
+        Host::Ipv6(address) => format!("[IPv6:{address}]"),
+    })
 }
 
 /// Whether mail to a domain leaves the network of its server, by its name: it has one, and not a name for private networks
 /// (<https://www.iana.org/assignments/special-use-domain-names>).
 fn is_public_domain(domain: &str) -> bool {
-    const PRIVATE: [&str; 9] = [
+    const PRIVATE: [&str; 13] = [
         "arpa",
         "corp",
         "home",
         "internal",
+        "intranet",
+        "invalid",
         "lan",
         "local",
         "localdomain",
         "localhost",
         "onion",
+        "private",
+        "test",
     ];
     let domain = domain.trim_end_matches('.').to_ascii_lowercase();
     let last = domain.rsplit_once('.').map(|(_, last)| last);

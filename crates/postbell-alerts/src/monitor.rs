@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use self::summary::OperatorLimit;
 use self::user_limit::UserLimit;
 use self::user_mark::UserMark;
-use crate::{AlertEvent, AlertKind, AlertRules, Change, MailboxFacts};
+use crate::{AlertEvent, AlertKind, AlertRules, Change, MailboxFacts, ObservedSince};
 
 /// How often everything is observed.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -69,6 +69,7 @@ pub struct Monitor {
     parts: MonitorParts,
     limit: Mutex<OperatorLimit>,
     user_limit: Mutex<UserLimit>,
+    observed_since: Mutex<ObservedSince>,
 }
 
 /// Since when the deliveries to each failing mailbox fail.
@@ -78,10 +79,12 @@ impl Monitor {
     /// Creates a monitor.
     #[must_use]
     pub fn new(parts: MonitorParts) -> Self {
+        let observed_since = ObservedSince::new(parts.clock.now());
         Self {
             parts,
             limit: Mutex::default(),
             user_limit: Mutex::default(),
+            observed_since: Mutex::new(observed_since),
         }
     }
 
@@ -104,6 +107,7 @@ impl Monitor {
     /// Fails if a store cannot be read or written; nothing is lost then.
     pub async fn observe(&self) -> Result<(), StoreError> {
         let now = self.parts.clock.now();
+        self.observed_since.lock().observe(now);
         let failing = self.failing().await?;
         let mut subjects = BTreeSet::new();
         for mark in self.parts.outbox.due_marks(now, BATCH).await? {
@@ -255,6 +259,7 @@ impl Monitor {
                 Some(_) => None,
                 None => self.last_heard_at(record, stored).await?,
             },
+            observed_since: Some(self.observed_since.lock().since()),
             ..facts
         }))
     }

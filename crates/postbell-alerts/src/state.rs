@@ -16,6 +16,9 @@ const DAMPING: Duration = Duration::from_secs(5 * 60);
 /// (<https://developers.google.com/workspace/gmail/api/guides/push#renewing_mailbox_watch>).
 const EXPIRING: Duration = Duration::from_secs(24 * 3600);
 
+/// How long after a gap in the observations a mailbox may be silent: longer than the time between two polls.
+const AFTER_GAP: Duration = Duration::from_secs(15 * 60);
+
 /// The last report of a mailbox. Stored by its observer, so that a restart repeats nothing.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -50,6 +53,9 @@ pub struct MailboxFacts {
     /// The last mail, successful poll or check-in. `None` if silence is no news, for example because
     /// notifications are off.
     pub last_heard_at: Option<Timestamp>,
+    /// Since when the observer observes without a gap. What it has not heard while its machine slept is no news until the
+    /// mailbox had some time to be heard of. `None` if there was no gap.
+    pub observed_since: Option<Timestamp>,
 }
 
 /// After what times an event follows.
@@ -109,7 +115,7 @@ impl AlertState {
         rules: &AlertRules,
         now: Timestamp,
     ) -> Observation {
-        let conditions = conditions(facts, rules);
+        let conditions = conditions(facts, rules, self.has_reported_silence());
         let present = conditions.iter().flatten().find(|it| it.report_at <= now);
         let next = conditions.iter().flatten().map(|it| it.report_at);
         let mut again_at = next.filter(|at| *at > now).min();
@@ -160,6 +166,11 @@ impl AlertState {
         is_reported && facts.reached_at <= self.reported_at
     }
 
+    fn has_reported_silence(&self) -> bool {
+        self.reported
+            .is_some_and(|it| it.kind == AlertKind::MailboxSilent)
+    }
+
     /// Whether a problem was reported and its recovery was not.
     #[must_use]
     pub fn has_reported(&self) -> bool {
@@ -168,7 +179,11 @@ impl AlertState {
 }
 
 /// The conditions, the gravest first: only the first one that is due is reported.
-fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 5] {
+fn conditions(
+    facts: &MailboxFacts,
+    rules: &AlertRules,
+    has_reported_silence: bool,
+) -> [Option<Condition>; 5] {
     let of = |kind, since, wait| Condition {
         reported: Reported {
             kind,
@@ -206,9 +221,14 @@ fn conditions(facts: &MailboxFacts, rules: &AlertRules) -> [Option<Condition>; 5
             rules.unreachable_after,
         )
     });
-    let silent = facts
-        .last_heard_at
-        .map(|since| of(AlertKind::MailboxSilent, since, rules.silent_after));
+    let silent = facts.last_heard_at.map(|since| {
+        let mut silent = of(AlertKind::MailboxSilent, since, rules.silent_after);
+        // It is not over because of a gap either.
+        let gap_ended = facts.observed_since.filter(|_| !has_reported_silence);
+        let heard_by = gap_ended.map_or(silent.report_at, |at| at + AFTER_GAP);
+        silent.report_at = silent.report_at.max(heard_by);
+        silent
+    });
     [problem, expired, unreachable, expiring, silent]
 }
 

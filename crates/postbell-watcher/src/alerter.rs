@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use postbell_alerts::{AlertClient, AlertTarget, SendError};
+use parking_lot::Mutex;
+use postbell_alerts::{AlertClient, AlertTarget, ObservedSince, SendError};
 use postbell_core::{Backoff, Clock, Timestamp, jittered};
 use postbell_protocol::watch_state::WatchState;
 use tokio::time::{sleep, timeout};
@@ -41,6 +42,8 @@ pub struct Alerter {
     pub(crate) identity: MailboxIdentity,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) jitter: fn() -> f64,
+    /// Since when it observes.
+    pub(crate) observed_since: Mutex<ObservedSince>,
 }
 
 /// What happened to an attempt.
@@ -86,11 +89,12 @@ impl Alerter {
     /// Stores what the present state gives to tell. Returns when the same state can give more.
     async fn observe(&self) -> Option<Timestamp> {
         let now = self.clock.now();
+        let since = self.observed_since.lock().observe(now);
         let mut copy = self.state.snapshot().await;
-        let seen = self.observe_in(&mut copy, now);
+        let seen = self.observe_in(&mut copy, now, since);
         if seen.is_changed {
             let mut state = self.state.lock().await;
-            self.observe_in(&mut state, now);
+            self.observe_in(&mut state, now, since);
             if let Err(error) = state.save().await {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, "Could not store an alert; it is sent nevertheless");
@@ -99,13 +103,18 @@ impl Alerter {
         seen.again_at
     }
 
-    fn observe_in(&self, state: &mut WatchState, now: Timestamp) -> outbox::Observed {
+    fn observe_in(
+        &self,
+        state: &mut WatchState,
+        now: Timestamp,
+        since: Timestamp,
+    ) -> outbox::Observed {
         let targets: Vec<_> = self
             .targets
             .iter()
             .map(|one| one.id().to_string())
             .collect();
-        observe(state, self.identity.address(), &targets, now)
+        observe(state, self.identity.address(), &targets, now, since)
     }
 
     /// Sends what is due. Returns when more is due.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use postbell_alerts::{AlertClient, AlertTarget};
+use parking_lot::Mutex;
+use postbell_alerts::{AlertClient, AlertTarget, ObservedSince};
 use postbell_core::Clock;
 use postbell_google::Gmail;
 use postbell_protocol::watch_state::{StateError, StateFile};
@@ -129,6 +130,7 @@ impl Watcher {
             identity: self.identity.clone(),
             clock: Arc::clone(&self.monitor.clock),
             jitter,
+            observed_since: Mutex::new(ObservedSince::new(self.monitor.clock.now())),
         }
     }
 }

@@ -153,6 +153,33 @@ fn silence_is_reported_after_a_day_and_ends_with_the_next_sign() {
     assert_eq!(world.reported, reported);
 }
 
+/// A laptop that is closed over the weekend.
+#[test]
+fn silence_while_the_observer_sleeps_is_reported_only_if_it_goes_on() {
+    let mut world = World::new();
+    let mut facts = MailboxFacts {
+        last_heard_at: Some(world.now),
+        ..MailboxFacts::default()
+    };
+    for _ in 0..3 {
+        world.now = world.now + 60 * HOUR;
+        facts.observed_since = Some(world.now);
+        world.observe_for(1, &facts);
+        facts.last_heard_at = Some(world.now);
+        world.observe_for(60, &facts);
+    }
+    assert!(world.reported.is_empty());
+    world.start = world.now + 60 * HOUR;
+    world.now = world.start;
+    facts.observed_since = Some(world.now);
+    world.observe_for(60, &facts);
+    // It sleeps again, and nothing is heard of the mailbox.
+    world.now = world.now + 60 * HOUR;
+    facts.observed_since = Some(world.now);
+    world.observe_for(60, &facts);
+    assert_eq!(world.reported, [(AlertKind::MailboxSilent, 15)]);
+}
+
 #[test]
 fn a_machine_is_unreachable_after_a_quarter_of_an_hour() {
     let mut world = World::new();

@@ -90,6 +90,16 @@ async fn mail_by_the_clients_server_leaves_its_network() {
         "ann@box.local",
         "ann@10.0.0.5",
         "ann@[10.0.0.5]",
+        "ann@0x7f.0.0.0x1",
+        "ann@2130706433",
+        "root@box.\u{ff4c}ocal",
+        "root@\u{ff4c}ocalhost.\u{ff4c}ocal",
+        "root@box\u{3002}local",
+        "root@box.local.",
+        "root@BOX.LOCAL",
+        "root@mail.intranet",
+        "root@mail.private",
+        "root@mail.test",
     ] {
         let Ok(target) = address.parse::<AlertTarget>() else {
             continue;
@@ -98,6 +108,22 @@ async fn mail_by_the_clients_server_leaves_its_network() {
         assert!(matches!(sent, Err(SendError::NotPublic)), "{address}");
     }
     assert!(server.mails().is_empty());
+}
+
+#[tokio::test]
+async fn a_domain_is_sent_as_it_is_looked_up() {
+    let server = MailServer::start().await.unwrap();
+    let address = target("ann@b\u{fc}cher.example.\u{ff43}om");
+    client_with(&server).send(&address, &event()).await.unwrap();
+    let mail = server.mails().remove(0);
+    assert_eq!(mail.to, ["ann@xn--bcher-kva.example.com"]);
+}
+
+#[test]
+fn an_address_that_cannot_be_written_is_no_target() {
+    for text in ["mailto:\"x y\"@example.com", "mailto:\"a>\"@example.com"] {
+        assert!(text.parse::<AlertTarget>().is_err(), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -54,13 +54,16 @@ pub(super) fn observe(
     account: &str,
     targets: &[String],
     now: Timestamp,
+    observed_since: Timestamp,
 ) -> Observed {
     let before: Told = serde_json::from_value(state.alert_state.clone()).unwrap_or_default();
     let mut told = before.clone();
     let assessed = assess(state, now);
-    let observation = told
-        .mailbox
-        .observe(&facts(state, now), &AlertRules::default(), now);
+    let facts = MailboxFacts {
+        observed_since: Some(observed_since),
+        ..facts(state, now)
+    };
+    let observation = told.mailbox.observe(&facts, &AlertRules::default(), now);
     let event = |kind, at| AlertEvent::new(kind, at, Some(account.to_owned()), None);
     let mut events = Vec::new();
     if let Some(change) = observation.change {
@@ -106,6 +109,7 @@ fn facts(state: &WatchState, now: Timestamp) -> MailboxFacts {
         reached_at: None,
         watch_expires_at: state.expires_at(),
         last_heard_at: (heard > 0).then(|| Timestamp::from_millis(heard)),
+        observed_since: None,
     }
 }
 
@@ -193,6 +197,11 @@ mod tests {
             .to_string()
     }
 
+    /// Observes a state whose observer runs since long.
+    fn observe_at(state: &mut WatchState, now: Timestamp) -> Observed {
+        observe(state, ACCOUNT, &[target()], now, Timestamp::default())
+    }
+
     fn kinds(state: &WatchState) -> Vec<AlertKind> {
         pending(state).iter().map(|one| one.event.kind).collect()
     }
@@ -200,16 +209,16 @@ mod tests {
     #[test]
     fn each_change_is_told_once_also_after_a_restart() {
         let mut state = healthy();
-        assert!(!observe(&mut state, ACCOUNT, &[target()], NOW).is_changed);
+        assert!(!observe_at(&mut state, NOW).is_changed);
         revoked(&mut state, NOW);
-        assert!(observe(&mut state, ACCOUNT, &[target()], NOW).is_changed);
+        assert!(observe_at(&mut state, NOW).is_changed);
         assert_eq!(kinds(&state), [AlertKind::GrantRevoked]);
         let text = serde_json::to_string(&state).unwrap();
         let mut state: WatchState = serde_json::from_str(&text).unwrap();
-        assert!(!observe(&mut state, ACCOUNT, &[target()], NOW + MINUTE).is_changed);
+        assert!(!observe_at(&mut state, NOW + MINUTE).is_changed);
         state.problem.clear();
         state.problem_code.clear();
-        assert!(observe(&mut state, ACCOUNT, &[target()], NOW + MINUTE).is_changed);
+        assert!(observe_at(&mut state, NOW + MINUTE).is_changed);
         let expected = [AlertKind::GrantRevoked, AlertKind::Recovered];
         assert_eq!(kinds(&state), expected);
         assert!(pending(&state)[1].event.detail.is_empty());
@@ -219,12 +228,20 @@ mod tests {
     fn an_expired_watch_and_silence_are_told_though_no_watcher_stored_them() {
         let mut state = healthy();
         let far = NOW + Duration::from_secs(7 * 24 * 3600);
-        observe(&mut state, ACCOUNT, &[target()], far);
+        observe_at(&mut state, far);
         assert_eq!(kinds(&state), [AlertKind::WatchExpired]);
         let mut state = healthy();
         state.expiration_ms = far.as_millis() * 2;
-        observe(&mut state, ACCOUNT, &[target()], far);
+        observe_at(&mut state, far);
         assert_eq!(kinds(&state), [AlertKind::MailboxSilent]);
+    }
+
+    #[test]
+    fn silence_while_the_machine_slept_is_not_told_before_the_first_sync() {
+        let mut state = healthy();
+        let awoken = NOW + Duration::from_secs(3 * 24 * 3600);
+        observe(&mut state, ACCOUNT, &[target()], awoken, awoken);
+        assert!(kinds(&state).is_empty());
     }
 
     #[test]
@@ -238,15 +255,15 @@ mod tests {
                 ..DeadLetter::default()
             });
         }
-        let observed = observe(&mut state, ACCOUNT, &[target()], NOW);
+        let observed = observe_at(&mut state, NOW);
         assert!(kinds(&state).is_empty());
         let due = observed.again_at.unwrap();
-        observe(&mut state, ACCOUNT, &[target()], due);
+        observe_at(&mut state, due);
         let told = pending(&state);
         assert_eq!(told[0].event.kind, AlertKind::MailDeadLettered);
         assert_eq!(told[0].event.count, 3);
         assert!(told[0].event.detail.contains("m2"));
-        observe(&mut state, ACCOUNT, &[target()], due + MINUTE);
+        observe_at(&mut state, due + MINUTE);
         assert_eq!(pending(&state).len(), 1);
     }
 
