@@ -210,6 +210,12 @@ impl IdTokenVerifier {
                 "expected a token that is signed with RS256",
             ));
         }
+        // RFC 7515, section 4.1.11; none is understood.
+        if header.crit.is_some() {
+            return Err(IdTokenError::Rejected(
+                "expected a token without extensions that must be understood (crit)",
+            ));
+        }
         let key = self.keys.key(header.kid.as_deref()).await?;
         key.ok_or(IdTokenError::Rejected(match header.kid {
             Some(_) => "expected a token that is signed by one of the issuer's keys",

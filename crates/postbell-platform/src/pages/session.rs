@@ -39,6 +39,9 @@ pub(super) struct Session {
     /// The epoch of the principal. The session ends when the stored epoch is greater.
     epoch: i64,
     started_at: Timestamp,
+    /// When the user was added: a later user with the same id has no part in the session.
+    #[serde(default)]
+    added_at: Option<Timestamp>,
     expires_at: Timestamp,
     /// The CSRF token of each form.
     pub(super) form_token: String,
@@ -98,6 +101,13 @@ impl Session {
             is_own: given.as_ref().is_some_and(|given| given.is_own),
             allowed: given.map(|given| given.address),
             started_at: now,
+            added_at: match &principal.user {
+                Some(user) => {
+                    let record = pages.users().fleet.get(user).await?;
+                    record.map(|record| record.created_at)
+                }
+                None => None,
+            },
             expires_at: now + lifetime,
             form_token: random_text(&pages.parts().links.random),
             principal,
@@ -212,8 +222,14 @@ impl Session {
             return Ok(None);
         };
         let record = pages.users().fleet.get(user).await?;
-        let is_theirs =
-            |record: &UserRecord| record.created_at <= self.started_at && record.owner.is_none();
+        let is_theirs = |record: &UserRecord| {
+            let is_same = match self.added_at {
+                Some(added_at) => record.created_at == added_at,
+                // A session of an earlier version.
+                None => record.created_at <= self.started_at,
+            };
+            is_same && record.owner.is_none()
+        };
         Ok(record.filter(is_theirs))
     }
 }
@@ -224,7 +240,7 @@ fn role(is_viewer: bool) -> &'static str {
 
 /// Returns the stored epoch of a principal. It grows when the principal's sessions are ended, and
 /// for operators also when the sessions of all operators are.
-async fn epoch(pages: &Pages, principal: &Principal) -> Result<i64, PageError> {
+pub(super) async fn epoch(pages: &Pages, principal: &Principal) -> Result<i64, PageError> {
     let sessions = &pages.parts().links.sessions;
     let own = sessions.epoch(&principal.subject()).await?;
     Ok(match principal.operator {

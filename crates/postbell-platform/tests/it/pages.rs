@@ -39,6 +39,18 @@ async fn a_link_signs_in_once_and_a_preview_does_not_redeem_it() {
 }
 
 #[tokio::test]
+async fn a_user_who_was_added_by_a_clock_that_was_ahead_signs_in_and_has_no_part_in_sessions_before()
+ {
+    let pages = TestPages::new().await;
+    pages.world.add_later("eve").await;
+    let eve = pages.signed_in(Some("eve"), false).await;
+    assert_eq!(eve.get("/bot").await.status, 200);
+    pages.world.remove("eve").await;
+    pages.world.add_another("eve").await;
+    assert_eq!(eve.get("/bot").await.leads_to(), "/sign-in");
+}
+
+#[tokio::test]
 async fn a_link_cannot_be_redeemed_from_another_site() {
     let pages = TestPages::new().await;
     let link = pages.link(Some("ann"), false).await;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Method;
-use postbell_core::{Clock, SystemClock, Users};
+use postbell_core::{Clock, Sessions, SystemClock, Users};
 use postbell_google::{IdTokenVerifier, SignIn, SigningKeys};
 use postbell_platform::SignInAccess;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
@@ -180,6 +180,15 @@ async fn a_person_with_several_bots_chooses_one_of_theirs() {
     assert!(page.body.contains("--user=work"), "{}", page.body);
     let used = browser.post("/sign-in/bot", &[("user", "home")]).await;
     assert_eq!(used.status, 403, "the choice was made");
+
+    let back = consent(&browser, &sandbox, "ann@example.com").await;
+    assert_eq!(come_back(&browser, &back).await.status, 200);
+    let work = "work".parse().unwrap();
+    pages.sessions.revoke_user(&work).await.unwrap();
+    let signed_out = browser.post("/sign-in/bot", &[("user", "work")]).await;
+    assert_eq!(signed_out.status, 403, "signed out since");
+    let other = browser.post("/sign-in/bot", &[("user", "home")]).await;
+    assert_eq!(other.status, 303);
     sandbox.stop().await;
 }
 

@@ -16,7 +16,7 @@ use crate::pages::cookies::CookieName;
 use crate::pages::csrf_form::SameOriginForm;
 use crate::pages::extract::Origin;
 use crate::pages::layout::plain_page;
-use crate::pages::session::Session;
+use crate::pages::session::{Session, epoch};
 use crate::pages::{PageError, Pages};
 
 pub(super) const PATH: &str = "/sign-in/bot";
@@ -30,7 +30,8 @@ const EXPIRED: PageError =
 /// Whose bots a person may open, stored in a cookie.
 #[derive(Deserialize, Serialize)]
 struct Choice {
-    users: Vec<UserId>,
+    /// Each with the epoch of its sessions: a sign-out ends what was offered before it, too.
+    users: Vec<(UserId, i64)>,
     /// Without a user.
     principal: Principal,
     /// By which address they have signed in.
@@ -41,13 +42,13 @@ struct Choice {
 }
 
 /// Shows the bots.
-pub(super) fn ask(
+pub(super) async fn ask(
     pages: &Pages,
     users: Vec<UserId>,
     principal: Principal,
     address: EmailAddress,
     way: String,
-) -> Response {
+) -> Result<Response, PageError> {
     let page = plain_page(
         "Choose a bot",
         html! {
@@ -59,8 +60,16 @@ pub(super) fn ask(
             }
         },
     );
+    let mut offered = Vec::new();
+    for user in users {
+        let of_user = Principal {
+            user: Some(user.clone()),
+            ..principal.clone()
+        };
+        offered.push((user, epoch(pages, &of_user).await?));
+    }
     let choice = Choice {
-        users,
+        users: offered,
         principal,
         address,
         way,
@@ -69,7 +78,7 @@ pub(super) fn ask(
     let cookie = pages
         .cookies()
         .set(CookieName::BotChoice, &choice, LIFETIME);
-    (cookie, page).into_response()
+    Ok((cookie, page).into_response())
 }
 
 /// Starts the session of the bot that was chosen.
@@ -89,8 +98,12 @@ pub(super) async fn choose(
         ..
     } = choice.ok_or(EXPIRED)?;
     let mut users = users.into_iter();
-    let user = users.find(|user| form.field("user") == Some(user.as_str()));
-    principal.user = Some(user.ok_or(PageError::InvalidForm)?);
+    let user = users.find(|(user, _)| form.field("user") == Some(user.as_str()));
+    let (user, offered_in) = user.ok_or(PageError::InvalidForm)?;
+    principal.user = Some(user);
+    if epoch(&pages, &principal).await? != offered_in {
+        return Err(EXPIRED);
+    }
     let name = log_name(&principal);
     pages.count_change(&principal)?;
     let given = given_by(&pages, principal.user.as_ref(), address).await?;

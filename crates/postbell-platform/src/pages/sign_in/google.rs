@@ -207,7 +207,7 @@ async fn finish(
     let way = provider.way(pages);
     let remove = pages.cookies().remove(CookieName::SignInAttempt);
     if users.len() > 1 {
-        let choice = choice::ask(pages, users, principal, address, way);
+        let choice = choice::ask(pages, users, principal, address, way).await?;
         return Ok((remove, choice).into_response());
     }
     principal.user = users.pop();
