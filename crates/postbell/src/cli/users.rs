@@ -355,7 +355,10 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     if text.trim().bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("expected a time with a unit, such as 15m, 24h or 7d".to_owned());
     }
-    duration(text)
+    let time = duration(text)?;
+    let is_long_enough = time >= Duration::from_secs(1);
+    let refused = || "expected a second (1s) at least".to_owned();
+    is_long_enough.then_some(time).ok_or_else(refused)
 }
 
 /// Parses the lifetime of a link. Links pass through mail and chat, so it is limited.
@@ -374,6 +377,9 @@ mod tests {
     fn lifetimes_are_limited() {
         assert_eq!(token_lifetime("366d"), Ok(366 * DAY));
         assert_eq!(link_lifetime("30d"), Ok(30 * DAY));
+        for text in ["0s", "1ns", "999ms"] {
+            assert!(token_lifetime(text).is_err() && link_lifetime(text).is_err());
+        }
         for forever in ["584542000y", "999999999999h", "367d"] {
             assert!(token_lifetime(forever).is_err(), "{forever}");
             assert!(link_lifetime(forever).is_err(), "{forever}");

@@ -57,10 +57,13 @@ async fn for_operator(
     }
     let config = context.env.load()?;
     let users = open_users(&config, StoreOptions::read_write())?;
-    if let Some(user) = &args.user
-        && users.users().get(user).await?.is_none()
-    {
-        return Ok(None);
+    if let Some(user) = &args.user {
+        let Some(record) = users.users().get(user).await? else {
+            return Ok(None);
+        };
+        if let Some(owner) = record.owner {
+            bail!("{user} is a further account of {owner}: name {owner}");
+        }
     }
     let by = actor(&*context.clock);
     let links = sign_in_links(&config.platform, AuditedPorts::sessions(&users, &by))?;
