@@ -1,6 +1,7 @@
 //! The machine's own clock.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -10,6 +11,9 @@ use super::{Clock, Timestamp};
 /// A leap of the time of day that counts as sleep. Shorter ones are corrections of the clock, which would spoil
 /// measured durations.
 const LEAP: Duration = Duration::from_secs(10);
+
+/// How long the machine is awake before leaps are looked for again: the relay reads the clock several times for each push.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The sleep of this machine, as far as this process has noticed.
 static SLEEP: LazyLock<Mutex<Sleep>> = LazyLock::new(|| Mutex::new(Sleep::new(time_of_day())));
@@ -55,11 +59,27 @@ impl Clock for SystemClock {
 
 /// The monotonic clock, and how long the machine has slept.
 fn clocks() -> (Instant, Duration) {
-    // Read under the lock: a reading of before the last one would look like a clock that was put back.
-    let mut sleep = SLEEP.lock();
+    /// Milliseconds of the monotonic clock since the first reading at which leaps are looked for next.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    /// The sleep in milliseconds.
+    static SLEPT: AtomicU64 = AtomicU64::new(0);
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+    let start = *START;
     let now = Instant::now();
-    let awake = now.saturating_duration_since(sleep.start);
-    (now, sleep.observe(time_of_day(), awake))
+    if millis(now.saturating_duration_since(start)) >= NEXT.load(Ordering::Relaxed) {
+        // Read under the lock: a reading of before the last one would look like a clock that was put back.
+        let mut sleep = SLEEP.lock();
+        let awake = start.elapsed();
+        let slept = sleep.observe(time_of_day(), awake);
+        SLEPT.store(millis(slept), Ordering::Relaxed);
+        NEXT.store(millis(awake + PAUSE), Ordering::Relaxed);
+    }
+    (now, Duration::from_millis(SLEPT.load(Ordering::Relaxed)))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[expect(
@@ -75,7 +95,6 @@ fn time_of_day() -> Timestamp {
 
 /// How long the machine has slept.
 struct Sleep {
-    start: Instant,
     /// The time of day at the start, by the last leap.
     began: Timestamp,
     total: Duration,
@@ -84,7 +103,6 @@ struct Sleep {
 impl Sleep {
     fn new(began: Timestamp) -> Self {
         Self {
-            start: Instant::now(),
             began,
             total: Duration::ZERO,
         }
