@@ -2,7 +2,7 @@
 //!
 //! This crate opens no socket, runs no SQL, reads no file and no environment. Parts that do are
 //! passed to each other as the traits declared here: [`DeliveryQueue`], [`DeliveryLog`], [`Users`],
-//! [`Credentials`], [`OrphanedMachines`], [`Sessions`], [`AccessTokens`], [`AuditLog`], [`AlertOutbox`], [`AlertTargets`],
+//! [`Credentials`], [`OrphanedMachines`], [`PendingRevocations`], [`Sessions`], [`AccessTokens`], [`AuditLog`], [`AlertOutbox`], [`AlertTargets`],
 //! [`Directory`], [`Machine`] and [`Clock`]. The
 //! promises in their documentation are tests in `postbell_testkit::conformance`.
 
@@ -24,6 +24,7 @@ mod printable;
 mod problem;
 mod queue_cursor;
 mod retry;
+mod revocations;
 mod sessions;
 mod store_error;
 mod tasks;
@@ -66,6 +67,7 @@ pub use printable::{is_printable, printable};
 pub use problem::{MailProblem, ProblemCode};
 pub use queue_cursor::{CURSORS_KEPT, Coverage, QueueCursor};
 pub use retry::RetrySchedule;
+pub use revocations::{PendingRevocation, PendingRevocations, RevocationId};
 pub use sessions::{LinkDigest, Principal, Sessions, SignInLink};
 pub use store_error::{DiskFull, StoreError};
 pub use tasks::Tasks;

@@ -5,13 +5,15 @@
 //! `postbell setup`.
 
 mod grants;
+mod kept_grants;
 mod renewer;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_core::{
-    Clock, Credentials, EmailAddress, GoogleConnection, HistoryId, UserId, UserRecord, Users,
+    Clock, Credentials, EmailAddress, GoogleConnection, HistoryId, PendingRevocations, UserId,
+    UserRecord, Users,
 };
 use postbell_google::{
     Api, AuthorizedUser, CloudError, ConsentRequest, ConsentSecrets, Grant, Mailbox, OAuthClient,
@@ -70,6 +72,8 @@ pub struct OperatorClientParts {
     pub users: Arc<dyn Users>,
     /// Their credentials.
     pub credentials: Arc<dyn Credentials>,
+    /// The permissions that Google has not revoked yet.
+    pub revocations: Arc<dyn PendingRevocations>,
     /// Generates secrets.
     pub random: Random,
     /// The time.

@@ -162,8 +162,12 @@ impl Reconciler {
         }
     }
 
-    /// Starts the syncs that are pending in the store.
+    /// Starts what is pending in the store: syncs, and the end of permissions.
     async fn poll(&mut self, in_flight: &mut JoinSet<()>, stop: &CancellationToken) {
+        for due in self.worker.releases.due().await {
+            let (worker, stop) = (Arc::clone(&self.worker), stop.clone());
+            in_flight.spawn(async move { worker.releases.repeat(due, &stop).await });
+        }
         let store = &self.worker.store;
         let pending = store.pending_sync(self.last_user.as_ref(), BATCH).await;
         let orphaned = &self.worker.orphaned_machines;

@@ -16,6 +16,7 @@ mod loaded_mailbox;
 mod mailbox;
 mod options;
 mod postgres;
+mod revocation;
 mod sqlite;
 mod writer_health;
 
@@ -25,7 +26,8 @@ use std::time::Duration;
 
 use postbell_core::{
     AccessTokens, Actor, AlertOutbox, AlertTargets, AuditLog, AuditedPorts, BoxError, Credentials,
-    DatabaseState, DeliveryLog, DeliveryQueue, OrphanedMachines, Sessions, StoreError, Users,
+    DatabaseState, DeliveryLog, DeliveryQueue, OrphanedMachines, PendingRevocations, Sessions,
+    StoreError, Users,
 };
 
 pub use crate::at_rest::KeyRing;
@@ -34,12 +36,13 @@ pub use crate::backup::{Backup, BackupError, NamedKey, Restored, backup, fingerp
 pub use crate::copy::{Copied, CopiedTable, CopyError, CopyProgress, ReplacedTexts, copy};
 pub use crate::options::StoreOptions;
 use crate::postgres::{
-    PostgresAlerts, PostgresAudit, PostgresDeliveries, PostgresSessions, PostgresTokens,
-    PostgresUsers,
+    PostgresAlerts, PostgresAudit, PostgresDeliveries, PostgresRevocations, PostgresSessions,
+    PostgresTokens, PostgresUsers,
 };
 pub use crate::sqlite::Migrated;
 use crate::sqlite::{
-    SqliteAlerts, SqliteAudit, SqliteDeliveries, SqliteSessions, SqliteTokens, SqliteUsers,
+    SqliteAlerts, SqliteAudit, SqliteDeliveries, SqliteRevocations, SqliteSessions, SqliteTokens,
+    SqliteUsers,
 };
 
 /// What one file or database holds. All ports of one store, and its clones, share its writer or its
@@ -174,6 +177,22 @@ impl Store {
         match &self.engine {
             Engine::Sqlite(database) => Arc::new(self.sqlite_users(database, None)),
             Engine::Postgres(database) => Arc::new(self.postgres_users(database, None)),
+        }
+    }
+
+    /// Permissions at Google that are to be revoked. They can be read and written only with the keys of the credentials.
+    #[must_use]
+    pub fn revocations(&self) -> Arc<dyn PendingRevocations> {
+        let secrets = self.secrets("permission to revoke");
+        match &self.engine {
+            Engine::Sqlite(database) => {
+                let database = Arc::clone(database);
+                Arc::new(SqliteRevocations { database, secrets })
+            }
+            Engine::Postgres(database) => {
+                let database = Arc::clone(database);
+                Arc::new(PostgresRevocations { database, secrets })
+            }
         }
     }
 

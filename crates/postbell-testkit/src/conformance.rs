@@ -9,5 +9,6 @@ pub mod alerts;
 pub mod changes;
 pub mod deliveries;
 pub mod operator;
+pub mod revocations;
 pub mod sessions;
 pub mod users;

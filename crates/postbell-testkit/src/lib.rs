@@ -16,8 +16,8 @@ mod postgres_server;
 pub use self::clock::PausedClock;
 pub use self::free_port::free_port;
 pub use self::memory::{
-    MemoryAlerts, MemoryAudit, MemoryDeliveries, MemorySessions, MemoryStore, MemoryTokens,
-    MemoryUsers,
+    MemoryAlerts, MemoryAudit, MemoryDeliveries, MemoryRevocations, MemorySessions, MemoryStore,
+    MemoryTokens, MemoryUsers,
 };
 pub use self::named_metrics::assert_has_named_metrics;
 pub use self::pgbouncer::PgBouncer;

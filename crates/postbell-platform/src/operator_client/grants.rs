@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use postbell_core::{
-    BoxError, EmailAddress, GoogleConnection, ProblemCode, StoreError, StoredCredentials, UserId,
-    UserRecord, UsersError, update_user,
+    BoxError, EmailAddress, GoogleConnection, ProblemCode, StoreError, StoredCredentials,
+    Timestamp, UserId, UserRecord, UsersError, update_user,
 };
 use postbell_google::{AuthorizedUser, CloudError, TokenError, revoke_grant};
 use postbell_protocol::api::operator::GooglePermission;
@@ -24,8 +24,8 @@ const CHECK_LIMIT: Duration = Duration::from_secs(5);
 /// A grant of the operator's client, and the mailbox that it opens.
 #[derive(Clone)]
 pub(crate) struct MailboxGrant {
-    user: AuthorizedUser,
-    email: EmailAddress,
+    pub(super) user: AuthorizedUser,
+    pub(super) email: EmailAddress,
 }
 
 /// A grant that is stored for no user yet.
@@ -113,7 +113,10 @@ impl OperatorClient {
             return Ok(None);
         };
         Ok(Some(match self.grant_of(record).await? {
-            Some(grant) => self.release(&grant, Some(&record.user)).await,
+            Some(grant) => {
+                let grant = NewGrant::Of(grant);
+                self.release(&grant, Some(&record.user)).await
+            }
             None if self.has_made(google) => GooglePermission::NotRevoked,
             None => GooglePermission::OwnProject,
         }))
@@ -160,16 +163,40 @@ impl OperatorClient {
         }
     }
 
+    /// Ends a permission that is not used. It is kept until Google has revoked it, or a user needs it.
+    ///
+    /// The grant of a user who is `leaving` does not count.
+    pub(crate) async fn release(
+        &self,
+        grant: &NewGrant,
+        leaving: Option<&UserId>,
+    ) -> GooglePermission {
+        self.keep(grant).await;
+        self.release_kept(grant, leaving, self.parts.clock.now())
+            .await
+    }
+
+    /// The same for one that is kept since then.
+    pub(crate) async fn release_kept(
+        &self,
+        grant: &NewGrant,
+        leaving: Option<&UserId>,
+        since: Timestamp,
+    ) -> GooglePermission {
+        let permission = match grant {
+            NewGrant::Of(grant) => self.end(grant, leaving).await,
+            NewGrant::Unknown(user) => self.end_unknown(user).await,
+        };
+        self.settle(grant, since, permission).await;
+        permission
+    }
+
     /// Ends Gmail's watch and the permission of an account, unless a user has a grant of this client that opens its mailbox.
     /// Who only names the address does not count.
     ///
     /// Google revokes everything that the account has granted to the client's project, and ends its only watch. The
     /// grant of a user who is `leaving` does not count.
-    pub(crate) async fn release(
-        &self,
-        grant: &MailboxGrant,
-        leaving: Option<&UserId>,
-    ) -> GooglePermission {
+    async fn end(&self, grant: &MailboxGrant, leaving: Option<&UserId>) -> GooglePermission {
         let email = grant.email.masked();
         let released = timeout(RELEASE_LIMIT, self.try_release(grant, leaving)).await;
         let error: BoxError = match released {
@@ -186,13 +213,13 @@ impl OperatorClient {
     }
 
     /// The same for a grant whose mailbox must be found out first.
-    pub(crate) async fn release_unknown(&self, user: &AuthorizedUser) -> GooglePermission {
+    async fn end_unknown(&self, user: &AuthorizedUser) -> GooglePermission {
         let mailbox = self.mailbox(self.tokens(user));
         let error: BoxError = match timeout(CHECK_LIMIT, mailbox.profile()).await {
             Ok(Ok(profile)) => match profile.email_address.parse() {
                 Ok(email) => {
                     let grant = MailboxGrant::new(user.clone(), email);
-                    return self.release(&grant, None).await;
+                    return self.end(&grant, None).await;
                 }
                 Err(error) => Box::new(error),
             },

@@ -195,8 +195,8 @@ const fn after_disconnect(permission: GooglePermission) -> &'static str {
             " The permission stays in your Google account, because another bot uses the mailbox."
         }
         GooglePermission::NotRevoked => {
-            " Google could not be reached. Postbell tries again for half an hour, unless it is restarted or too many others wait. \
-             If the permission is there in an hour, remove it at myaccount.google.com/connections."
+            " Google could not be reached. Postbell tries again until it has taken the permission back. \
+             You can also remove it at myaccount.google.com/connections."
         }
     }
 }

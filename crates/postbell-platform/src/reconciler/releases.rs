@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use postbell_core::Timestamp;
 use postbell_protocol::api::operator::GooglePermission;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -12,13 +13,9 @@ use tracing::warn;
 use crate::OperatorClient;
 use crate::operator_client::NewGrant;
 
-/// The pauses after which Google is asked again to revoke a permission, and for how many permissions at once.
-const PAUSES: [Duration; 4] = [
-    Duration::from_secs(1),
-    Duration::from_secs(30),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(30 * 60),
-];
+/// The pause after which Google is asked again to revoke a permission, and for how many permissions at once. After that, the
+/// store has it.
+const PAUSE: Duration = Duration::from_secs(1);
 const MOST: usize = 128;
 
 /// How long a permission that is being given or revoked may delay a stop.
@@ -48,40 +45,58 @@ impl Releases {
         let Some(client) = &self.client else {
             return GooglePermission::OwnProject;
         };
-        let released = async {
-            match grant {
-                NewGrant::Of(grant) => client.release(grant, None).await,
-                NewGrant::Unknown(user) => client.release_unknown(user).await,
-            }
-        };
         tokio::select! {
-            permission = released => permission,
+            permission = client.release(grant, None) => permission,
             () = last_moment(stop) => GooglePermission::NotRevoked,
         }
     }
 
-    /// Repeats a release that has failed, until `stop`: what waits is in no store. If too many wait, it is not repeated.
+    /// Repeats a release that has failed, once: most failures are over in a second.
     pub(super) async fn finish(
         &self,
         grant: &NewGrant,
-        mut permission: GooglePermission,
+        permission: GooglePermission,
         stop: &CancellationToken,
     ) {
-        if permission != GooglePermission::NotRevoked {
-            return;
-        }
         let place = self.waiting.try_acquire();
-        for pause in PAUSES.iter().filter(|_| place.is_ok()) {
-            if stop.run_until_cancelled(sleep(*pause)).await.is_none() {
-                break;
-            }
-            permission = self.release(grant, stop).await;
-            if permission != GooglePermission::NotRevoked {
-                return;
+        if permission == GooglePermission::NotRevoked
+            && place.is_ok()
+            && stop.run_until_cancelled(sleep(PAUSE)).await.is_some()
+        {
+            self.release(grant, stop).await;
+        }
+    }
+
+    /// Returns the permissions that are due to be revoked.
+    pub(super) async fn due(&self) -> Vec<(NewGrant, Timestamp)> {
+        let Some(client) = &self.client else {
+            return Vec::new();
+        };
+        match client.due_grants().await {
+            Ok(due) => due,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(
+                    error,
+                    "Could not read the permissions that are to be revoked"
+                );
+                Vec::new()
             }
         }
-        let name = grant.log_name();
-        warn!("The permission of {name} stays at Google: its owner must remove it there");
+    }
+
+    /// Has Google revoke a permission that is kept since then.
+    pub(super) async fn repeat(
+        &self,
+        (grant, since): (NewGrant, Timestamp),
+        stop: &CancellationToken,
+    ) {
+        if let Some(client) = &self.client {
+            tokio::select! {
+                _ = client.release_kept(&grant, None, since) => (),
+                () = last_moment(stop) => (),
+            }
+        }
     }
 }
 

@@ -17,13 +17,13 @@ use crate::test_browser::{Answer, Browser, SignInWays, TestPages};
 use crate::test_platform::{OPERATOR_TOPIC, Operator, PUSH_ACCOUNT, TestPlatform, sandbox};
 
 /// The sandbox's first OAuth client is a desktop app's, so redirects go to this machine.
-const URL: &str = "http://localhost:8081";
+pub(crate) const URL: &str = "http://localhost:8081";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const SEND: &str = "https://www.googleapis.com/auth/gmail.send";
 const READ: &str = "https://www.googleapis.com/auth/gmail.readonly";
 
 /// Creates the operator's topic, to which Gmail may publish.
-fn put_topic(sandbox: &Sandbox) {
+pub(crate) fn put_topic(sandbox: &Sandbox) {
     sandbox.pubsub().put_topic(OPERATOR_TOPIC);
     let gmail = "serviceAccount:gmail-api-push@system.gserviceaccount.com";
     let binding = json!({ "role": "roles/pubsub.publisher", "members": [gmail] });

@@ -7,7 +7,8 @@ use axum::body::Body;
 use axum::http::Method;
 use futures_util::stream::once;
 use postbell_core::{
-    InstanceStatus, MachineLocation, NewUser, SandboxId, UserId, UserRecord, Users,
+    Clock, InstanceStatus, MachineLocation, NewUser, PendingRevocations, SandboxId, SystemClock,
+    Timestamp, UserId, UserRecord, Users,
 };
 use postbell_platform::Perform;
 use postbell_protocol::api::operator::RemoveUser;
@@ -15,10 +16,12 @@ use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::connect::{assert_connected, assert_shows, come_back, connect, decide, pages};
+use crate::connect::{
+    URL, assert_connected, assert_shows, come_back, connect, decide, pages, put_topic,
+};
 use crate::mailbox_users::connect as claim;
-use crate::test_browser::{Browser, TestPages};
-use crate::test_platform::{TestPlatform, google_credentials, olga, sandbox};
+use crate::test_browser::{Browser, SignInWays, TestPages};
+use crate::test_platform::{Operator, TestPlatform, google_credentials, olga, sandbox};
 
 const ANN: &str = "ann@example.com";
 
@@ -129,6 +132,43 @@ async fn a_permission_that_google_could_not_revoke_is_revoked_later() {
     let page = disconnect(&ann).await;
     assert!(page.contains("Postbell tries again"), "{page}");
     revoked(&sandbox, ANN).await;
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_restart_forgets_no_permission_that_google_has_not_revoked() {
+    let sandbox = sandbox().await;
+    put_topic(&sandbox);
+    let operator = Operator::of(&sandbox);
+    let world = TestPlatform::with_operator(&operator).await;
+    let pages = TestPages::at(URL, world, SignInWays::default());
+    let ann = pages.signed_in(Some("ann"), false).await;
+    assert_connected(&connect(&ann, ANN).await);
+    let faults = sandbox.faults();
+    faults.add(
+        FaultPoint::OAuthRevoke,
+        Kind::refuse(503),
+        Frequency::Always,
+    );
+    let page = disconnect(&ann).await;
+    assert!(page.contains("Postbell tries again"), "{page}");
+    let olga = pages.signed_in(None, true).await;
+    let page = olga.get("/operator").await.body;
+    assert!(page.contains("Google has yet to revoke"), "{page}");
+    pages.world.stop().await;
+    faults.clear();
+    // It is due before the next process begins.
+    let later = SystemClock::new().now() + Duration::from_secs(24 * 60 * 60);
+    let revocations = &operator.revocations;
+    let due = revocations.claim_revocations(later, Timestamp::default(), 9);
+    assert_eq!(due.await.unwrap().len(), 1);
+
+    let again = TestPlatform::with_operator(&operator).await;
+    revoked(&sandbox, ANN).await;
+    while revocations.count_revocations().await.unwrap() > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    again.stop().await;
     sandbox.stop().await;
 }
 

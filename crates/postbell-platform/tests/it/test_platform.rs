@@ -26,7 +26,7 @@ use postbell_protocol::gog_keyring::GogCredentials;
 use postbell_protocol::tarball;
 use postbell_protocol::watch_state::{self, WatchState};
 use postbell_sandbox::Sandbox;
-use postbell_testkit::{MemoryAlerts, MemoryStore, MemoryUsers};
+use postbell_testkit::{MemoryAlerts, MemoryRevocations, MemoryStore, MemoryUsers};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -102,6 +102,7 @@ pub(crate) struct Operator {
     pub(crate) scopes: Vec<String>,
     pub(crate) google: Url,
     pub(crate) token_url: Url,
+    pub(crate) revocations: MemoryRevocations,
 }
 
 impl Operator {
@@ -116,6 +117,7 @@ impl Operator {
                 project_id: None,
             },
             scopes: Vec::new(),
+            revocations: MemoryRevocations::default(),
             token_url: google.join("/token").unwrap(),
             google,
         }
@@ -139,6 +141,7 @@ impl Operator {
             key,
             users: Arc::clone(store) as _,
             credentials: Arc::clone(store) as _,
+            revocations: Arc::new(self.revocations.clone()),
             random: system_random(),
             clock,
         })

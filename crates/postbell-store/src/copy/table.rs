@@ -191,6 +191,18 @@ pub(crate) const TABLES: &[Table] = &[
         &[("app", Text), ("machine", Text)],
     ),
     stored(
+        "revocation",
+        1,
+        FEW,
+        &[
+            ("id", Bytes),
+            ("key_id", Text),
+            ("ciphertext", Bytes),
+            ("added_at", Integer),
+            ("due_at", Integer),
+        ],
+    ),
+    stored(
         "sign_in_link",
         1,
         MANY,

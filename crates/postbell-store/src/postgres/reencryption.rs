@@ -18,7 +18,7 @@ struct Table {
     put: &'static str,
 }
 
-const TABLES: [Table; 2] = [
+const TABLES: [Table; 3] = [
     Table {
         what: "credentials",
         // Two ranges of the index: next to nothing is read where all are of the current key.
@@ -42,6 +42,17 @@ const TABLES: [Table; 2] = [
             ORDER BY user_id, id LIMIT 100 FOR UPDATE SKIP LOCKED",
         put: "
             UPDATE alert_target SET key_id = $3, ciphertext = $4 WHERE user_id = $1 AND id = $2",
+    },
+    Table {
+        what: "permissions to revoke",
+        old: "SELECT count(*) AS old FROM revocation WHERE key_id <> $1",
+        // Of no user: each is bound to its id.
+        of_old_keys: "
+            SELECT encode(id, 'hex') AS user_id, '' AS id, key_id, ciphertext FROM revocation AS r
+            WHERE key_id <> $1 AND (encode(r.id, 'hex') COLLATE \"C\", '') > ($2, $3)
+            ORDER BY r.id LIMIT 100 FOR UPDATE SKIP LOCKED",
+        put: "
+            UPDATE revocation SET key_id = $3, ciphertext = $4 WHERE id = decode($1, 'hex') AND $2 = ''",
     },
 ];
 

@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_never_seen.sql"),
     include_str!("migrations/0008_pending_index.sql"),
     include_str!("migrations/0009_accounts.sql"),
+    include_str!("migrations/0010_revocation.sql"),
 ];
 
 /// The version that this code reads and writes.

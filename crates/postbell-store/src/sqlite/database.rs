@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::writer::{Transaction, Writer};
-use super::{alert_target, connection, credential, schema, write_probe};
+use super::{alert_target, connection, credential, revocations, schema, write_probe};
 use crate::options::{Access, StoreOptions};
 use crate::writer_health::Check;
 use crate::{Migrated, OpenError};
@@ -59,6 +59,7 @@ impl Database {
         {
             credential::encrypt_again(&mut db, keys)?;
             alert_target::encrypt_again(&mut db, keys)?;
+            revocations::encrypt_again(&mut db, keys)?;
         }
         Ok(Self {
             writer: Some(Writer::start(db, options.changes.clone())?),

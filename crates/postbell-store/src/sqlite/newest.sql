@@ -261,6 +261,13 @@ END;
 CREATE TRIGGER dead_letter_removed AFTER DELETE ON dead_letter BEGIN
     UPDATE depth SET dead_letters = dead_letters - 1;
 END;
+CREATE TABLE revocation (
+    id         BLOB    NOT NULL PRIMARY KEY,
+    key_id     TEXT    NOT NULL,
+    ciphertext BLOB    NOT NULL,
+    added_at   INTEGER NOT NULL,
+    due_at     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 INSERT INTO user_count VALUES (0);
 INSERT INTO compatibility VALUES (16);
 INSERT INTO queue_clock VALUES (0);

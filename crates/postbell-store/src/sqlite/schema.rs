@@ -62,6 +62,7 @@ const MIGRATIONS: &[Migration] = &[
     Expand(include_str!("migrations/0024_never_seen.sql")),
     Expand(include_str!("migrations/0025_accounts.sql")),
     Expand(include_str!("migrations/0026_depth.sql")),
+    Expand(include_str!("migrations/0027_revocation.sql")),
 ];
 
 /// The statements that bring an empty file to [`LATEST`] at once: a start with a new file does not run all

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use postbell_core::{
     AccessToken, Actor, AlertRecipient, AuditedPorts, DeadLetterReason, Failure, GoogleConnection,
     HistoryId, InstanceStatus, LinkDigest, MachineLocation, ManagedMachine, NewAlert, NewUser,
-    Notification, Principal, RelayId, Settlement, StoredTarget, Timestamp, TokenDigest, TokenScope,
-    UserId,
+    Notification, PendingRevocation, Principal, RelayId, RevocationId, Settlement, StoredTarget,
+    Timestamp, TokenDigest, TokenScope, UserId,
 };
 use postbell_store::{CopiedTable, CopyError, OpenError, ReplacedTexts, Store, StoreOptions, copy};
 
@@ -81,6 +81,13 @@ pub(crate) async fn fill(store: &Store, users: u64) {
     let first = records.get(&user(0)).await.unwrap().unwrap();
     records.remove(&first).await.unwrap();
     fill_sign_in(store).await;
+    let permission = PendingRevocation {
+        id: RevocationId([9; 32]),
+        secret: "a refresh token".into(),
+        added_at: NOW,
+    };
+    let revocations = store.revocations();
+    revocations.add_revocation(&permission, NOW).await.unwrap();
     let outbox = store.alert_outbox();
     let mut mark = outbox.mark("some thing").await.unwrap();
     mark.due_at = Some(NOW);

@@ -26,6 +26,13 @@ mod sessions {
     });
 }
 
+mod revocations {
+    postbell_testkit::revocations_conformance!({
+        let (store, engine) = super::open();
+        (store.revocations(), engine)
+    });
+}
+
 mod alert_ports {
     postbell_testkit::alerts_conformance!({
         let (store, engine) = super::open();

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use postbell_core::{
     Accepted, AlertRecipient, AlertScope, DeliveryQueue, GoogleConnection, HistoryId,
     InstanceStatus, LinkDigest, MAX_USERS_OF_MAILBOX, MachineLocation, ManagedMachine, NewAlert,
-    NewUser, Notification, Principal, RelayId, Settlement, StoredTarget, TargetId, Timestamp,
-    UserId, UserRecord, UsersError,
+    NewUser, Notification, PendingRevocation, Principal, RelayId, RevocationId, Settlement,
+    StoredTarget, TargetId, Timestamp, UserId, UserRecord, UsersError,
 };
 use postbell_store::Store;
 
@@ -314,6 +314,15 @@ async fn both_may_encrypt_again(engine: &Engine) {
         let added = old.alert_targets().add_target(&ann, &target, 1).await;
         assert!(added.unwrap());
     }
+    for number in 0..120 {
+        let permission = PendingRevocation {
+            id: RevocationId([number; 32]),
+            secret: format!("secret {number}").into(),
+            added_at: NOW,
+        };
+        let added = old.revocations();
+        added.add_revocation(&permission, NOW).await.unwrap();
+    }
     drop(old);
     let [one, other] = [(); 2].map(|()| engine.open(keys("new", &["old"])));
     let (one, other) = (one.users(), other.users());
@@ -326,6 +335,8 @@ async fn both_may_encrypt_again(engine: &Engine) {
         assert_eq!(credentials.unwrap().expose(), format!("secret {round}"));
         assert_eq!(new.alert_targets().targets(&ann).await.unwrap().len(), 1);
     }
+    let claimed = new.revocations().claim_revocations(NOW, NOW, 200).await;
+    assert_eq!(claimed.unwrap().len(), 120);
 }
 
 /// As a process that was stopped in the middle of a write, for example with its container.

@@ -75,6 +75,9 @@ fn numbers(view: &View, pages: &Pages) -> Markup {
         (filter(("watch ends within a day", "watches end within a day"), view.counts.watch_ends, UserFilter::WatchEnds))
         (filter(("machine does not answer", "machines do not answer"), view.counts.unreachable, UserFilter::Unreachable))
         (filter(("user not connected", "users not connected"), view.counts.not_connected, UserFilter::NotConnected))
+        @if view.revocations > 0 {
+            (number(if view.revocations == 1 { "permission Google has yet to revoke" } else { "permissions Google has yet to revoke" }, &view.revocations.to_string(), "warn"))
+        }
         @if let Some(mail) = &view.mail {
             (number(if mail.depth.pending == 1 { "pending mailbox" } else { "pending mailboxes" }, &mail.depth.pending.to_string(), ""))
             @let oldest = mail.depth.oldest_accepted_at.map(|at| view.now - at);

@@ -23,6 +23,8 @@ pub(super) struct View {
     pub(super) counts: FleetCounts,
     /// The latest entries of the audit log.
     pub(super) entries: Vec<AuditEntry>,
+    /// How many permissions at Google are to be revoked.
+    pub(super) revocations: u64,
     pub(super) query: UserQuery,
     /// Users with their further accounts, or accounts.
     pub(super) records: Vec<(UserRecord, Vec<UserRecord>)>,
@@ -68,7 +70,12 @@ impl View {
             }),
         };
         let operator = &pages.parts().operator;
+        let revocations = match &pages.users().operator_client {
+            Some(client) => client.count_kept().await?,
+            None => 0,
+        };
         Ok(Self {
+            revocations,
             now,
             counts: store.fleet_counts(now, now + WATCH_ENDS_SOON).await?,
             entries: operator.latest_changes(None, SHOWN).await?,

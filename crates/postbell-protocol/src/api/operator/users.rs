@@ -212,7 +212,7 @@ pub enum GooglePermission {
     Revoked,
     /// It stays, because another user has connected the same mailbox.
     Shared,
-    /// Google could not take it back now.
+    /// Google could not take it back now. The platform tries again.
     NotRevoked,
 }
 

@@ -34,6 +34,7 @@ pub(crate) fn operator_client(
         key: Arc::clone(key),
         users: store.users(),
         credentials: store.credentials(),
+        revocations: store.revocations(),
         random: system_random(),
         clock: Arc::clone(clock),
     }))))
