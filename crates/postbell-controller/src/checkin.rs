@@ -101,7 +101,7 @@ impl Checkin {
             watches_several,
             mail: mail.clone(),
         };
-        let check_in = || platform.check_in(timing, jitter);
+        let check_in = || platform.check_in(timing, &*clock, jitter);
         loop {
             let (index, process) = {
                 let restarted = any_restarted(&endpoints, &ready);
@@ -160,7 +160,7 @@ struct Platform {
 
 impl Platform {
     /// Checks in, with retries, and returns the reported news.
-    async fn check_in(&self, timing: Timing, jitter: fn() -> f64) -> News {
+    async fn check_in(&self, timing: Timing, clock: &dyn Clock, jitter: fn() -> f64) -> News {
         let mut backoff = Backoff::new(timing.first_wait, timing.longest_wait);
         loop {
             let report = self.mail.refresh().await;
@@ -181,7 +181,7 @@ impl Platform {
                     );
                 }
             }
-            sleep(backoff.next_jittered(jitter())).await;
+            wait_for(clock, backoff.next_jittered(jitter())).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use postbell_core::{Clock, wait_for};
+use postbell_core::{Backoff, Clock, wait_for};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -18,11 +18,15 @@ const FIRST_RENEWAL: Duration = Duration::from_secs(60 * 60);
 /// (<https://developers.google.com/workspace/gmail/api/guides/push>).
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The waits after failures: a machine that has just woken often has no network yet.
+const FIRST_RETRY: Duration = Duration::from_secs(5 * 60);
+const LONGEST_RETRY: Duration = Duration::from_secs(60 * 60);
+
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Renews while the watcher runs, until `stop` is cancelled. A restart of the watcher restarts the
-/// schedule.
-pub(crate) async fn keep_renewing<F: Future<Output = ()>>(
+/// schedule. `renew` returns whether it succeeded.
+pub(crate) async fn keep_renewing<F: Future<Output = bool>>(
     watcher: Child,
     renew: impl Fn() -> F,
     clock: &dyn Clock,
@@ -40,39 +44,56 @@ pub(crate) async fn keep_renewing<F: Future<Output = ()>>(
     stop.run_until_cancelled(renewing).await;
 }
 
-async fn on_schedule<F: Future<Output = ()>>(renew: impl Fn() -> F, clock: &dyn Clock) {
+async fn on_schedule<F: Future<Output = bool>>(renew: impl Fn() -> F, clock: &dyn Clock) {
+    let mut backoff = Backoff::new(FIRST_RETRY, LONGEST_RETRY);
     wait_for(clock, FIRST_RENEWAL).await;
     loop {
-        renew().await;
-        wait_for(clock, RENEWAL_INTERVAL).await;
+        let wait = if renew().await {
+            backoff.reset();
+            RENEWAL_INTERVAL
+        } else {
+            let wait = backoff.next_wait();
+            warn!(?wait, "The watch was not renewed; retrying");
+            wait
+        };
+        wait_for(clock, wait).await;
     }
 }
 
-/// Runs the present renewal command once, if there is one. It is killed after a time-out.
-pub(crate) async fn run_if_any(command: &Mutex<Option<ChildSpec>>, processes: &Processes) {
+/// Runs the present renewal command once, if there is one. It is killed after a time-out. Returns whether nothing failed.
+pub(crate) async fn run_if_any(command: &Mutex<Option<ChildSpec>>, processes: &Processes) -> bool {
     let command = command.lock().clone();
-    if let Some(command) = command {
-        run_until(&command, processes, sleep(RENEWAL_TIMEOUT)).await;
+    match command {
+        Some(command) => run_until(&command, processes, sleep(RENEWAL_TIMEOUT)).await,
+        None => true,
     }
 }
 
-async fn run_until(command: &ChildSpec, processes: &Processes, limit: impl Future<Output = ()>) {
+async fn run_until(
+    command: &ChildSpec,
+    processes: &Processes,
+    limit: impl Future<Output = ()>,
+) -> bool {
     let renewed = async {
         let mut process = Process::start(command, processes).await?;
         Ok::<_, std::io::Error>(process.exited().await)
     };
     tokio::select! {
         renewed = renewed => match renewed {
-            Ok(ExitCause { code: Some(0), .. }) => info!("Renewed the watch"),
+            Ok(ExitCause { code: Some(0), .. }) => {
+                info!("Renewed the watch");
+                return true;
+            }
             Ok(ExitCause { code, signal }) => warn!(
                 code,
                 signal,
-                "Could not renew the watch; the next try is in a day. The lines above have the reason"
+                "Could not renew the watch; the lines above have the reason"
             ),
             Err(error) => warn!(%error, "Could not start the renewal command"),
         },
         () = limit => warn!("The renewal of the watch took too long and was killed"),
     }
+    false
 }
 
 #[cfg(test)]
@@ -96,6 +117,8 @@ mod tests {
     struct Fixture {
         status: watch::Sender<ChildStatus>,
         renewals: Cell<u32>,
+        /// Whether renewals fail.
+        is_offline: Cell<bool>,
         clock: PausedClock,
     }
 
@@ -108,9 +131,13 @@ mod tests {
             let fixture = Self {
                 status,
                 renewals,
+                is_offline: Cell::new(false),
                 clock,
             };
-            let renew = async || fixture.renewals.set(fixture.renewals.get() + 1);
+            let renew = async || {
+                fixture.renewals.set(fixture.renewals.get() + 1);
+                !fixture.is_offline.get()
+            };
             let stop = CancellationToken::new();
             let renewing = keep_renewing(watcher, renew, &fixture.clock, stop.clone());
             tokio::join!(renewing, async {
@@ -161,6 +188,34 @@ mod tests {
                 sleep(MINUTE).await;
                 assert_eq!(fixture.renewals.get(), renewals);
             }
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_renewal_is_repeated_until_there_is_a_network() {
+        Fixture::renewals_during(async |fixture, _| {
+            fixture.set_running(1);
+            fixture.is_offline.set(true);
+            sleep(HOUR + MINUTE).await;
+            assert_eq!(fixture.renewals.get(), 1);
+            for (wait, renewals) in [(5, 2), (10, 3), (20, 4), (40, 5), (60, 6), (60, 7)] {
+                sleep(wait * MINUTE - 2 * MINUTE).await;
+                assert_eq!(fixture.renewals.get(), renewals - 1);
+                sleep(2 * MINUTE).await;
+                assert_eq!(fixture.renewals.get(), renewals);
+            }
+            fixture.is_offline.set(false);
+            sleep(HOUR).await;
+            assert_eq!(fixture.renewals.get(), 8);
+            sleep(23 * HOUR).await;
+            assert_eq!(fixture.renewals.get(), 8);
+            // The next failure is the first one again.
+            fixture.is_offline.set(true);
+            sleep(HOUR).await;
+            assert_eq!(fixture.renewals.get(), 9);
+            sleep(6 * MINUTE).await;
+            assert_eq!(fixture.renewals.get(), 10);
         })
         .await;
     }
@@ -219,7 +274,8 @@ mod tests {
             }
         };
         // The command has started and takes too long.
-        run_until(&command, &processes, async { drop(pid().await) }).await;
+        let is_renewed = run_until(&command, &processes, async { drop(pid().await) }).await;
+        assert!(!is_renewed);
         let statm = format!("/proc/{}/statm", pid().await);
         let is_alive = || fs::read_to_string(&statm).is_ok_and(|statm| !statm.starts_with("0 "));
         while is_alive() {
