@@ -12,6 +12,10 @@ use super::{Clock, Timestamp};
 /// measured durations.
 const LEAP: Duration = Duration::from_secs(10);
 
+/// The most of a leap that counts. A clock that falls to 1970 and comes back again and again must not lead to durations
+/// that rate limits cannot count (584 years in nanoseconds).
+const LONGEST_LEAP: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// How long the machine is awake before leaps are looked for again: the relay reads the clock several times for each push.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -116,7 +120,7 @@ impl Sleep {
             let moved = i64::try_from((ahead + behind).as_millis()).unwrap_or(i64::MAX);
             let moved = if ahead > behind { moved } else { -moved };
             self.began = Timestamp::from_millis(self.began.as_millis().saturating_add(moved));
-            self.total = self.total.saturating_add(ahead);
+            self.total = self.total.saturating_add(ahead.min(LONGEST_LEAP));
         }
         self.total
     }
@@ -147,6 +151,19 @@ mod tests {
         assert_eq!(sleep.observe(NOON + 5 * SECOND, SECOND), Duration::ZERO);
         assert_eq!(sleep.observe(NOON + SECOND, 5 * SECOND), Duration::ZERO);
         assert_eq!(sleep.observe(NOON + HOUR, 5 * SECOND), HOUR - 5 * SECOND);
+    }
+
+    #[test]
+    fn a_clock_that_falls_to_1970_and_comes_back_has_slept_a_year_at_most() {
+        let mut sleep = Sleep::new(NOON);
+        for times in 1..=3 {
+            sleep.observe(Timestamp::default(), Duration::ZERO);
+            assert_eq!(sleep.observe(NOON, Duration::ZERO), LONGEST_LEAP * times);
+        }
+        assert_eq!(
+            sleep.observe(NOON + HOUR, Duration::ZERO),
+            LONGEST_LEAP * 3 + HOUR
+        );
     }
 
     #[test]
