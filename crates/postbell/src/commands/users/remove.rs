@@ -64,9 +64,9 @@ const fn outcome(permission: GooglePermission) -> &'static str {
             "The permission at Google stays, because another user has the same mailbox."
         }
         GooglePermission::NotRevoked => {
-            "Google has not taken back the permission. The platform tries again until it has, unless it could not read the \
-             credentials; the owner of the mailbox can also remove it at https://myaccount.google.com/connections. Gmail's \
-             watch ends within a week by itself."
+            "Google has not taken back the permission. If the platform could read the credentials, it tries again until Google \
+             does. The owner of the mailbox can also remove the permission at https://myaccount.google.com/connections. \
+             Gmail's watch ends within a week by itself."
         }
         GooglePermission::OwnProject => {
             "The account was connected with a project of the user's own, so its permission and its watch stay: \
