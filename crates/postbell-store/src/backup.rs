@@ -3,12 +3,13 @@
 //! A backup is itself a SQLite file: a snapshot of one moment, with a table `backup` that says when it was
 //! made and with which secrets of the configuration. Secrets in it stay encrypted.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use postbell_core::{AccessToken, AuditEntry, Timestamp};
 use secrecy::SecretString;
 
-use crate::{KeyRing, Location, OpenError, locate, sqlite};
+use crate::{KeyRing, Location, OpenError, links_from, locate, sqlite};
 
 /// A secret of the configuration that belongs to a backup, by its name and its fingerprint.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,8 +49,9 @@ pub struct Restored {
     pub replaced: Option<PathBuf>,
     /// The API keys and users' tokens that are valid in it, also those that were revoked after the backup.
     pub tokens: Vec<AccessToken>,
-    /// What may have ended access after the backup, by the audit log of the replaced store, the oldest first. `None` if there
-    /// is none, or it cannot be read.
+    /// What may have ended access after the backup, by the audit log of the replaced store, the oldest first. `None` if that
+    /// is not known: there is no log, it cannot be read or does not continue that of the backup, or the backup is so old that
+    /// entries since then may have been deleted.
     pub ended: Option<Vec<AuditEntry>>,
 }
 
@@ -86,6 +88,15 @@ pub enum BackupError {
          platform.storage_keys (or is not platform.gateway_secret, if that encrypts): add the key"
     )]
     MissingKey(String),
+
+    /// The store's path is a symbolic link that belongs neither to root nor to this process's user, who could have it name
+    /// any file.
+    #[error(
+        "{} is a symbolic link of another user, and is not followed: give the path of the file itself, or run this as \
+         that user",
+        .0.display()
+    )]
+    LinkOfOther(PathBuf),
 
     /// A process uses the store.
     #[error("a process uses the store: stop every relay and platform that does")]
@@ -143,6 +154,24 @@ pub fn restore(
 ) -> Result<Restored, BackupError> {
     match locate(url)? {
         Location::Postgres(_) => Err(BackupError::Postgres),
-        Location::File(path) => sqlite::restore(file, &path, keys, replaces, now),
+        Location::File(_) => sqlite::restore(file, &trusted_path(url)?, keys, replaces, now),
     }
+}
+
+/// The path of the file to which a URL leads, unless another user's link does.
+fn trusted_path(url: &str) -> Result<PathBuf, BackupError> {
+    const ROOT: u32 = 0;
+    let trusted = [ROOT, rustix::process::geteuid().as_raw()];
+    let path = PathBuf::from(url.strip_prefix("sqlite:").unwrap_or(url));
+    let mut last = path.clone();
+    for path in links_from(path) {
+        let is_of_other = path
+            .symlink_metadata()
+            .is_ok_and(|it| it.is_symlink() && !trusted.contains(&it.uid()));
+        if is_of_other {
+            return Err(BackupError::LinkOfOther(path));
+        }
+        last = path;
+    }
+    Ok(last)
 }

@@ -20,6 +20,7 @@ mod revocation;
 mod sqlite;
 mod writer_health;
 
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -351,20 +352,21 @@ fn locate(url: &str) -> Result<Location, OpenError> {
     // A URL with its password is not the path of a file.
     let path = path.filter(|path| !path.is_empty() && !path.contains("://"));
     let path = path.ok_or(OpenError::UnknownScheme)?;
-    Ok(Location::File(without_links(Path::new(path))))
+    let path = Path::new(path).to_owned();
+    let file = links_from(path.clone()).last().unwrap_or(path);
+    Ok(Location::File(file))
 }
 
-/// The path of the file to which symbolic links lead. SQLite has the log beside that file, so everything beside a store is
-/// looked for there.
-fn without_links(path: &Path) -> PathBuf {
+/// A path, and those to which symbolic links lead from it: the last one is that of the file. SQLite has the log beside
+/// that file, so everything beside a store is looked for there.
+fn links_from(path: PathBuf) -> impl Iterator<Item = PathBuf> {
     /// As many as Linux follows.
     const MOST_LINKS: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..MOST_LINKS {
-        let Ok(target) = path.read_link() else { break };
-        path = path.parent().unwrap_or(Path::new("")).join(target);
-    }
-    path
+    let next = |path: &PathBuf| {
+        let target = path.read_link().ok()?;
+        Some(path.parent().unwrap_or(Path::new("")).join(target))
+    };
+    iter::successors(Some(path), next).take(MOST_LINKS + 1)
 }
 
 fn must_exist(path: &Path) -> Result<(), OpenError> {

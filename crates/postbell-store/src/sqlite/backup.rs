@@ -8,7 +8,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use postbell_core::Timestamp;
+use postbell_core::{AUDIT_KEPT, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
 use self::part::{Part, is_same};
@@ -180,13 +180,18 @@ pub(crate) fn restore(
     db.execute_batch("DROP TABLE backup")
         .map_err(OpenError::from)?;
     let tokens = access::end(&db, now).map_err(OpenError::from)?;
+    let last = access::last_entry(&db).map_err(OpenError::from)?;
+    // Of an older one, the replaced store's log may have lost a part.
+    let last = last.filter(|_| now < backup.made_at + AUDIT_KEPT);
     drop(db);
     let replaced = put_aside(path, replaces)?;
     let lock = replaced
         .as_ref()
         .and_then(|replaced| replaced.lock.as_ref());
     // It may be of any version, or damaged.
-    let ended = lock.and_then(|db| access::ended_since(db, backup.made_at).ok());
+    let ended = lock
+        .zip(last)
+        .and_then(|(db, last)| access::ended_since(db, &last).ok()?);
     match replaced {
         None => part.publish(path)?,
         Some(_) => part.replace(path)?,

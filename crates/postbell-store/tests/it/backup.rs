@@ -19,30 +19,30 @@ use crate::engines;
 
 const USERS: u64 = 5;
 
-fn keys() -> KeyRing {
+pub(crate) fn keys() -> KeyRing {
     engines::keys("the key of the store, of the operator", &[])
 }
 
-struct Files {
+pub(crate) struct Files {
     folder: tempfile::TempDir,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn url(&self, name: &str) -> String {
+    pub(crate) fn url(&self, name: &str) -> String {
         format!("sqlite:{}", self.path(name).display())
     }
 
-    fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         Store::open(
             &self.url("postbell.db"),
             StoreOptions::service().keys(keys()),
@@ -51,7 +51,7 @@ impl Files {
     }
 
     /// A store with something in every table, and a backup of it.
-    async fn filled(&self) -> Store {
+    pub(crate) async fn filled(&self) -> Store {
         let store = self.store();
         fill(&store, USERS).await;
         deliver(&store).await;

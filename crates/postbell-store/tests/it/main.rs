@@ -20,6 +20,7 @@ mod postgres_races;
 mod postgres_tls;
 mod postgres_users;
 mod read_only;
+mod restore;
 mod revocations;
 mod schema;
 mod sessions;

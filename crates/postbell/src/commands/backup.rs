@@ -132,6 +132,7 @@ const fn is_of_store(error: &BackupError) -> bool {
         error,
         BackupError::Exists(_)
             | BackupError::NoFolder(_)
+            | BackupError::LinkOfOther(_)
             | BackupError::BeingWritten(_)
             | BackupError::File(..)
     )

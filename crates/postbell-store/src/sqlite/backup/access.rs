@@ -1,7 +1,7 @@
 //! What a restored store would give access to again.
 
 use postbell_core::{AccessToken, AuditAction, AuditEntry, Principal, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::columns::{access_token, audit_entry};
 use crate::sqlite::failure::Failure;
@@ -15,7 +15,11 @@ const ENDED: [AuditAction; 5] = [
     AuditAction::RemoveAlertTarget,
 ];
 
-const SINCE: &str = "SELECT * FROM audit WHERE at > ?1 ORDER BY number";
+const LAST: &str = "SELECT number, at FROM audit ORDER BY number DESC LIMIT 1";
+
+const HAS: &str = "SELECT EXISTS (SELECT 1 FROM audit WHERE number = ?1 AND at = ?2)";
+
+const SINCE: &str = "SELECT * FROM audit WHERE number > ?1 ORDER BY number";
 
 const TOKENS: &str = "SELECT * FROM access_token WHERE expires_at > ?1 ORDER BY id";
 
@@ -53,13 +57,35 @@ pub(super) fn end(db: &Connection, now: Timestamp) -> Result<Vec<AccessToken>, F
     Ok(tokens)
 }
 
-/// Lists what may have ended access in a store since a time.
-pub(super) fn ended_since(db: &Connection, since: Timestamp) -> Result<Vec<AuditEntry>, Failure> {
+/// An entry of an audit log.
+pub(super) struct Entry {
+    number: i64,
+    at: i64,
+}
+
+/// Returns the last entry of a store's audit log, if there is one.
+pub(super) fn last_entry(db: &Connection) -> Result<Option<Entry>, Failure> {
     if !has_tables(db)? {
-        return Ok(Vec::new());
+        return Ok(None);
+    }
+    let last = db.query_row(LAST, [], |row| {
+        let (number, at) = (row.get(0)?, row.get(1)?);
+        Ok(Entry { number, at })
+    });
+    Ok(last.optional()?)
+}
+
+/// Lists what may have ended access in a store since the last entry of a backup. `None` if the store does not have that
+/// entry: its log is another one, such as that of a store that was created after the loss of a disk, or has a gap.
+pub(super) fn ended_since(
+    db: &Connection,
+    last: &Entry,
+) -> Result<Option<Vec<AuditEntry>>, Failure> {
+    if !has_tables(db)? || !db.query_row(HAS, [last.number, last.at], |row| row.get(0))? {
+        return Ok(None);
     }
     let mut statement = db.prepare(SINCE)?;
-    let mut rows = statement.query([since.as_millis()])?;
+    let mut rows = statement.query([last.number])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         let entry = audit_entry(row)?;
@@ -67,7 +93,7 @@ pub(super) fn ended_since(db: &Connection, since: Timestamp) -> Result<Vec<Audit
             entries.push(entry);
         }
     }
-    Ok(entries)
+    Ok(Some(entries))
 }
 
 fn has_tables(db: &Connection) -> Result<bool, Failure> {
