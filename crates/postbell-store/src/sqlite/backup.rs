@@ -21,11 +21,12 @@ const DESCRIBE: &str = "
     DROP TABLE IF EXISTS backup;
     CREATE TABLE backup (made_at INTEGER NOT NULL, name TEXT NOT NULL, fingerprint TEXT NOT NULL) STRICT";
 
-/// The tables with secrets that storage keys encrypt.
+/// The tables with secrets that storage keys encrypt. A permission that is to be revoked is no loss that keeps a store from
+/// being restored: without its key, it only stays at Google.
 const ENCRYPTED: &str = "
     SELECT DISTINCT tables.name FROM sqlite_master AS tables
     JOIN pragma_table_info(tables.name) AS columns
-    WHERE tables.type = 'table' AND columns.name = 'key_id'";
+    WHERE tables.type = 'table' AND columns.name = 'key_id' AND tables.name <> 'revocation'";
 
 /// The row of the backup itself, without a key.
 const ITSELF: &str = "";

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postbell_core::{Actor, AuditedPorts, Principal};
+use postbell_core::{Actor, AuditedPorts, PendingRevocation, Principal, RevocationId};
 use postbell_store::{
     BackupError, KeyRing, NamedKey, Store, StoreOptions, backup, copy, fingerprint, restore,
 };
@@ -171,6 +171,26 @@ async fn a_backup_names_its_keys_and_is_refused_without_them() {
         .unwrap()
         .backup;
     assert_eq!(read, made);
+}
+
+/// A permission whose key is lost stays in the store for a while.
+#[tokio::test]
+async fn a_backup_needs_no_key_of_a_permission_that_is_to_be_revoked() {
+    let files = Files::new();
+    let permission = PendingRevocation {
+        id: RevocationId([9; 32]),
+        secret: "a permission".into(),
+        added_at: NOW,
+    };
+    let revocations = files.store().revocations();
+    revocations.add_revocation(&permission, NOW).await.unwrap();
+    drop(revocations);
+    let file = files.path("backup");
+    let made = backup(&files.url("postbell.db"), &file, &[], NOW).unwrap();
+    assert_eq!(made.storage_keys, Vec::<String>::new());
+    let other = engines::keys("another key of the store, of the operator", &[]);
+    let restored = restore(&file, &files.url("restored.db"), Some(&other), false, NOW);
+    assert_eq!(restored.unwrap().backup, made);
 }
 
 #[tokio::test]
