@@ -314,7 +314,13 @@ impl Worker {
             None => None,
         };
         let (record, ended) = self.store(user, change, by).await?;
-        let ended = ended.filter(|ended| !client.is_some_and(|it| it.keeps(ended, &record)));
+        let ended = match client.zip(ended) {
+            Some((client, ended)) if client.keeps(&ended, &record) => {
+                client.forget(&NewGrant::Of(ended)).await;
+                None
+            }
+            ended => ended.map(|(_, ended)| ended),
+        };
         self.relays.user_changed(&record.user).await;
         Ok((record, ended))
     }
@@ -360,7 +366,7 @@ impl Worker {
                 None => None,
             };
             let grant = match client.zip(before.as_ref()) {
-                Some((client, before)) => client.grant_of(before).await?,
+                Some((client, before)) => client.keep_grant_of(before).await?,
                 None => None,
             };
             let apply = |record: &mut UserRecord| {

@@ -285,9 +285,12 @@ impl Operator {
         let (mut removed, mut former) = (false, None);
         let mut rounds = 0;
         while let Some(record) = users.get(user).await? {
-            let ended = match &self.client {
+            let (ended, kept) = match &self.client {
                 Some(client) => client.release_before_removal(&record).await?,
-                None => record.google.as_ref().map(|_| GooglePermission::OwnProject),
+                None => {
+                    let google = record.google.as_ref();
+                    (google.map(|_| GooglePermission::OwnProject), None)
+                }
             };
             permission = worst(permission, ended);
             // A user who is added later with the same id must not inherit a link.
@@ -297,6 +300,9 @@ impl Operator {
                 Err(UsersError::Changed { .. }) if rounds < MOST_ROUNDS => rounds += 1,
                 ended => {
                     removed = ended?;
+                    if let Some((client, grant)) = self.client.as_ref().zip(kept) {
+                        client.keep(&grant).await;
+                    }
                     former = Some(record).filter(|record| removed && record.owner.is_none());
                     break;
                 }

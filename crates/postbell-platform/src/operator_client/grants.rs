@@ -104,22 +104,39 @@ impl OperatorClient {
         }
     }
 
-    /// Ends the permission of a user who will be removed; `None` if no account is connected.
+    /// Returns the same grant if the user's credentials are about to be deleted: it is kept before, because nothing else
+    /// would know of it after a crash. While the user has it, no attempt to revoke it does so.
+    pub(crate) async fn keep_grant_of(
+        &self,
+        record: &UserRecord,
+    ) -> Result<Option<MailboxGrant>, StoreError> {
+        let grant = self.grant_of(record).await?;
+        if let Some(grant) = &grant {
+            self.keep(&NewGrant::Of(grant.clone())).await;
+        }
+        Ok(grant)
+    }
+
+    /// Ends the permission of a user who will be removed; `None` if no account is connected. Also returns the grant if it
+    /// is not revoked: it is to be kept again after the removal, because another process that tried meanwhile found that
+    /// the user had it.
     pub(crate) async fn release_before_removal(
         &self,
         record: &UserRecord,
-    ) -> Result<Option<GooglePermission>, StoreError> {
+    ) -> Result<(Option<GooglePermission>, Option<NewGrant>), StoreError> {
         let Some(google) = &record.google else {
-            return Ok(None);
+            return Ok((None, None));
         };
-        Ok(Some(match self.grant_of(record).await? {
+        Ok(match self.grant_of(record).await? {
             Some(grant) => {
                 let grant = NewGrant::Of(grant);
-                self.release(&grant, Some(&record.user)).await
+                let permission = self.release(&grant, Some(&record.user)).await;
+                let is_revoked = permission != GooglePermission::NotRevoked;
+                (Some(permission), Some(grant).filter(|_| !is_revoked))
             }
-            None if self.has_made(google) => GooglePermission::NotRevoked,
-            None => GooglePermission::OwnProject,
-        }))
+            None if self.has_made(google) => (Some(GooglePermission::NotRevoked), None),
+            None => (Some(GooglePermission::OwnProject), None),
+        })
     }
 
     /// Returns whether a user's account is connected with this client to the mailbox of a grant.

@@ -79,7 +79,7 @@ impl NewGrant {
 
 impl OperatorClient {
     /// Keeps a grant that is about to be revoked.
-    pub(super) async fn keep(&self, grant: &NewGrant) {
+    pub(crate) async fn keep(&self, grant: &NewGrant) {
         let now = self.parts.clock.now();
         let kept = self.keep_until(grant, now, now + ATTEMPT).await;
         if let Err(error) = kept {
@@ -105,6 +105,12 @@ impl OperatorClient {
         };
         let revocations = &self.parts.revocations;
         revocations.add_revocation(&revocation, due_at).await
+    }
+
+    /// Forgets a grant that a user needs.
+    pub(crate) async fn forget(&self, grant: &NewGrant) {
+        self.settle(grant, Timestamp::default(), GooglePermission::Shared)
+            .await;
     }
 
     /// Ends the attempt to revoke a grant that is kept since then: it is forgotten, or due again.

@@ -107,7 +107,7 @@ impl Worker {
             let record = self.store.get(account).await?;
             let mut record = record.ok_or(ChangeError::UnknownUser)?;
             let grant = match self.operator_client.as_deref() {
-                Some(client) => client.grant_of(&record).await?,
+                Some(client) => client.keep_grant_of(&record).await?,
                 None => None,
             };
             let removed = users.remove(&record).await;

@@ -24,7 +24,7 @@ pub(crate) const ANN: &str = "ann@example.com";
 pub(crate) const TEAM: &str = "team@example.com";
 
 /// Connects another account of the browser's user.
-async fn connect_another(browser: &Browser, account: &str) -> Answer {
+pub(crate) async fn connect_another(browser: &Browser, account: &str) -> Answer {
     let fields = [("allow", "yes"), ("account", account)];
     let back = decide_with(browser, &[("another", "1")], &fields).await;
     come_back(browser, &back).await

@@ -16,6 +16,7 @@ use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use serde_json::json;
 use tokio::time::sleep;
 
+use crate::accounts::{TEAM, connect_another, team};
 use crate::connect::{
     URL, assert_connected, assert_shows, come_back, connect, decide, pages, put_topic,
 };
@@ -169,6 +170,45 @@ async fn a_restart_forgets_no_permission_that_google_has_not_revoked() {
         sleep(Duration::from_millis(5)).await;
     }
     again.stop().await;
+    sandbox.stop().await;
+}
+
+/// A process may be killed as soon as the credentials are deleted. The relay, which is notified then, does not answer.
+#[tokio::test]
+async fn a_permission_is_kept_before_its_credentials_are_deleted() {
+    let sandbox = sandbox().await;
+    put_topic(&sandbox);
+    let operator = Operator::of(&sandbox);
+    let world = TestPlatform::with_operator(&operator).await;
+    let pages = TestPages::at(URL, world, SignInWays::default());
+    let ann = pages.signed_in(Some("ann"), false).await;
+    let kept = async || operator.revocations.count_revocations().await.unwrap();
+    for _ in 0..2 {
+        assert_connected(&connect(&ann, ANN).await);
+        assert_eq!(kept().await, 0, "the account stays connected");
+    }
+    assert_connected(&connect_another(&ann, TEAM).await);
+    let id = team(&pages.world).await.user.to_string();
+    for account in [&*id, "ann"] {
+        let gate = pages.world.relays.1.lock().await;
+        let form = [("account", account)];
+        let disconnected = ann.submit("/bot", "/bot/disconnect", &form);
+        let seen = async {
+            loop {
+                let record = pages.world.store.get(&account.parse().unwrap()).await;
+                if record.unwrap().is_none_or(|it| it.google.is_none()) {
+                    break;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+            let count = kept().await;
+            drop(gate);
+            count
+        };
+        let (sent, count) = tokio::join!(disconnected, seen);
+        assert_eq!((sent.status, count), (303, 1), "{account}: {}", sent.body);
+        assert_eq!(kept().await, 0, "Google has revoked it");
+    }
     sandbox.stop().await;
 }
 

@@ -75,13 +75,16 @@ impl Clock for Hurried {
     }
 }
 
-/// A relay that records its notifications.
+/// A relay that records its notifications. A change waits while a test holds its gate.
 #[derive(Default)]
-pub(crate) struct RecordingRelays(pub(crate) Mutex<Vec<String>>);
+pub(crate) struct RecordingRelays(pub(crate) Mutex<Vec<String>>, pub(crate) Gate);
+
+type Gate = tokio::sync::Mutex<()>;
 
 #[async_trait]
 impl Relays for RecordingRelays {
     async fn user_changed(&self, user: &UserId) {
+        let _opened = self.1.lock().await;
         self.0.lock().push(format!("{user} has changed"));
     }
 
