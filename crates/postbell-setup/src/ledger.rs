@@ -50,6 +50,16 @@ impl ResourceLedger {
             .retain(|resource| resource.project() != Some(project));
     }
 
+    /// Records that a platform now has the account of `connected`: the user's former first account is replaced.
+    pub(crate) fn record_first_account(&mut self, connected: &Resource) {
+        self.0.retain(|resource| {
+            resource == connected
+                || !resource.is_first_account()
+                || !resource.is_of_same_user(connected)
+        });
+        self.record(connected.clone());
+    }
+
     /// Records that `file` now has the credentials `key`: other credentials that it had are lost.
     pub(crate) fn record_credentials(&mut self, file: &Path, key: &CredentialKey) {
         let resources = std::mem::take(&mut self.0).into_iter();
@@ -117,12 +127,16 @@ pub(crate) enum Resource {
         file: PathBuf,
     },
     /// Credentials on a platform.
+    #[serde(rename_all = "camelCase")]
     Connection {
         platform: Url,
         user: String,
-        /// Of a further account.
+        /// `None` for a first account that an earlier version connected.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mailbox: Option<String>,
+        /// Whether the account is the user's first one. Earlier versions did not record it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_first: bool,
     },
 }
 
@@ -194,6 +208,23 @@ impl Resource {
         }
     }
 
+    /// Whether it is a connection of a user's first account.
+    pub(crate) fn is_first_account(&self) -> bool {
+        matches!(
+            self,
+            Self::Connection { mailbox, is_first, .. } if *is_first || mailbox.is_none()
+        )
+    }
+
+    /// Whether both are connections of the same user of a platform.
+    pub(crate) fn is_of_same_user(&self, other: &Self) -> bool {
+        let user = |resource: &Self| match resource {
+            Self::Connection { platform, user, .. } => Some((platform.clone(), user.clone())),
+            _ => None,
+        };
+        user(self).is_some() && user(self) == user(other)
+    }
+
     fn after_writing(self, file: &Path, key: &CredentialKey) -> Self {
         let updated = |old: CredentialKey| {
             let is_lost = old.file.as_deref() == Some(file) && old != *key;
@@ -232,6 +263,33 @@ mod tests {
             Resource::Grant(key("ann@example.com", None)).project(),
             None
         );
+    }
+
+    #[test]
+    fn a_first_account_replaces_the_users_former_one() {
+        let connection = |user: &str, mailbox: Option<&str>, is_first| Resource::Connection {
+            platform: "https://bell.example.com".parse().unwrap(),
+            user: user.to_owned(),
+            mailbox: mailbox.map(str::to_owned),
+            is_first,
+        };
+        let kept = [
+            connection("ada", Some("further@x"), false),
+            connection("eve", Some("eve@x"), true),
+            connection("eve", None, false),
+        ];
+        let replaced = [
+            connection("ada", Some("ann@x"), true),
+            connection("ada", None, false),
+        ];
+        let mut ledger = ResourceLedger::default();
+        for resource in kept.iter().chain(&replaced) {
+            ledger.record(resource.clone());
+        }
+        let bob = connection("ada", Some("bob@x"), true);
+        ledger.record_first_account(&bob);
+        let left: BTreeSet<_> = ledger.iter().cloned().collect();
+        assert_eq!(left, kept.into_iter().chain([bob]).collect());
     }
 
     #[test]

@@ -89,20 +89,23 @@ impl PlatformClient {
             .await
     }
 
-    /// Disconnects the first account, or the one with a mailbox.
-    pub(crate) async fn disconnect(&self, mailbox: Option<&str>) -> Result<()> {
+    /// Disconnects the first account, or the one with a mailbox. Returns `false` if no account has that mailbox.
+    pub(crate) async fn disconnect(&self, mailbox: Option<&str>) -> Result<bool> {
         let mut path = ADMIN_GOOGLE_CREDENTIALS.to_owned();
-        if let Some(mailbox) = mailbox.and_then(|mailbox| mailbox.parse::<EmailAddress>().ok()) {
+        if let Some(mailbox) = mailbox {
+            let Ok(mailbox) = mailbox.parse::<EmailAddress>() else {
+                return Ok(false);
+            };
             let all = self.all_connections().await?;
             if let Some(account) = further_of(&all, &mailbox) {
                 path.push_str("?account=");
                 path.extend(form_urlencoded::byte_serialize(account.user_id.as_bytes()));
             } else if !is_of(all.email.as_deref(), &mailbox) {
-                return Ok(());
+                return Ok(false);
             }
         }
         let answer = self.call::<Value>(Method::DELETE, &path, None);
-        answer.await.map(drop)
+        answer.await.map(|_| true)
     }
 
     async fn call<T: DeserializeOwned>(

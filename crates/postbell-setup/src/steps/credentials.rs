@@ -94,17 +94,9 @@ impl Step for Credentials {
                 platform,
                 user,
                 mailbox,
-            } if has_token_for(ctx, platform, user) => {
-                let token = user_token(ctx).await?;
-                if let Ok(user) = user.parse() {
-                    require_token_of(&user, &token)?;
-                }
-                let client = ctx.deps.google.client.clone();
-                let client = PlatformClient::new(client, platform.clone(), token);
-                client.disconnect(mailbox.as_deref()).await?;
-                Ok(Removal::Removed(format!(
-                    "disconnected the account from {platform}"
-                )))
+                ..
+            } if has_token_for(ctx, resource) => {
+                disconnect(ctx, platform, user, mailbox.as_deref()).await
             }
             Resource::Connection { platform, user, .. } => Ok(Removal::Abandoned(format!(
                 "{platform} keeps the credentials of {user}, who has to disconnect them there"
@@ -140,17 +132,46 @@ pub(super) fn is_connected(ctx: &SetupContext, connection: &ConnectionStatus) ->
         && is_same_client)
 }
 
-/// Whether the user token is for this user of this platform: the saved destination's, or the only
-/// connection in the ledger.
-fn has_token_for(ctx: &SetupContext, platform: &Url, user: &str) -> bool {
+/// Whether the user token is for the user of this connection: the saved destination's, or the only user with
+/// connections in the ledger.
+fn has_token_for(ctx: &SetupContext, connection: &Resource) -> bool {
     let is_saved = matches!(
-        &ctx.progress.destination,
-        Some(SavedDestination::Platform { platform: saved, user: saved_user, .. })
-            if saved == platform && saved_user == user
+        (&ctx.progress.destination, connection),
+        (
+            Some(SavedDestination::Platform { platform: saved, user: saved_user, .. }),
+            Resource::Connection { platform, user, .. },
+        ) if saved == platform && saved_user == user
     );
     let resources = ctx.progress.ledger.iter();
-    let connections = resources.filter(|resource| matches!(resource, Resource::Connection { .. }));
-    is_saved || connections.count() == 1
+    let mut connections =
+        resources.filter(|resource| matches!(resource, Resource::Connection { .. }));
+    is_saved || connections.all(|other| other.is_of_same_user(connection))
+}
+
+/// Disconnects the account of a mailbox. One that an earlier version connected may be that of any mailbox: only if undo
+/// is about all of them, its address does not matter.
+async fn disconnect(
+    ctx: &SetupContext,
+    platform: &Url,
+    user: &str,
+    mailbox: Option<&str>,
+) -> Result<Removal> {
+    let token = user_token(ctx).await?;
+    if let Ok(user) = user.parse() {
+        require_token_of(&user, &token)?;
+    }
+    let client = ctx.deps.google.client.clone();
+    let client = PlatformClient::new(client, platform.clone(), token);
+    let undone = ctx.request.mailbox.as_ref().map(EmailAddress::as_str);
+    Ok(match (mailbox.or(undone), mailbox) {
+        (of, _) if client.disconnect(of).await? => {
+            Removal::Removed(format!("disconnected the account from {platform}"))
+        }
+        (Some(undone), None) if !ctx.kept.is_empty() => Removal::Kept(format!(
+            "{undone} is not the account of {user} at {platform}"
+        )),
+        _ => Removal::Gone,
+    })
 }
 
 /// Writes the credentials file. A grant that it contained before is lost.
@@ -175,11 +196,13 @@ async fn send_to_platform(ctx: &mut SetupContext, mailbox: &MailboxAccess) -> Re
     let push_account = ctx.push_account_email()?;
     let is_further = ctx.request.is_further();
     let address = mailbox.address.as_str();
-    ctx.record(Resource::Connection {
+    let connected = Resource::Connection {
         platform,
         user,
-        mailbox: is_further.then(|| address.to_owned()),
-    })?;
+        mailbox: Some(address.to_owned()),
+        is_first: !is_further,
+    };
+    ctx.record(connected.clone())?;
     let connection = client
         .connect(envelope, address, &push_account, is_further)
         .await?;
@@ -190,7 +213,12 @@ async fn send_to_platform(ctx: &mut SetupContext, mailbox: &MailboxAccess) -> Re
         );
     }
     let client = mailbox.user.client_id.clone();
-    ctx.update_progress(|progress| progress.connected_client = Some(client))
+    ctx.update_progress(|progress| {
+        progress.connected_client = Some(client);
+        if !is_further {
+            progress.ledger.record_first_account(&connected);
+        }
+    })
 }
 
 /// Where delivery on a machine without a state begins: at the new watch or, if this mailbox was connected

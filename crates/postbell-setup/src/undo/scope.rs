@@ -33,10 +33,15 @@ impl KeptResources {
             return kept;
         }
         for resource in progress.ledger.iter() {
-            match owner(resource, progress) {
-                Some(owner) if mailbox.is_same_mailbox(&owner) => continue,
-                Some(_) => kept.of_others.insert(resource.clone()),
-                None => kept.shared.insert(resource.clone()),
+            let owners = owners(resource, progress);
+            let is_own = owners.iter().any(|owner| mailbox.is_same_mailbox(owner));
+            let is_of_others = owners.iter().any(|owner| !mailbox.is_same_mailbox(owner));
+            match (is_own, is_of_others) {
+                (true, false) => continue,
+                // The platform knows whose it is.
+                (true, true) if resource.is_first_account() => continue,
+                (false, true) => kept.of_others.insert(resource.clone()),
+                _ => kept.shared.insert(resource.clone()),
             };
         }
         kept.mailboxes = others;
@@ -97,9 +102,9 @@ fn mailbox_of(resource: &Resource) -> Option<String> {
     }
 }
 
-/// The mailbox for which a resource was created; `None` if others may use it, too.
-fn owner(resource: &Resource, progress: &Progress) -> Option<String> {
-    match resource {
+/// The mailboxes for which a resource may have been created. Empty if others may use it, too.
+fn owners(resource: &Resource, progress: &Progress) -> BTreeSet<String> {
+    let owner = match resource {
         Resource::Credentials { file } => file_owner(file, &progress.ledger),
         Resource::Topic { name } | Resource::Publisher { topic: name } => {
             owner_by_id(name, progress)
@@ -112,26 +117,31 @@ fn owner(resource: &Resource, progress: &Progress) -> Option<String> {
                 } if subscription == name => Some(mailbox.clone()),
                 _ => None,
             });
-            let of_user = || user_subscription_owner(name, progress);
-            puller
-                .or_else(|| owner_by_id(name, progress))
-                .or_else(of_user)
+            match puller.or_else(|| owner_by_id(name, progress)) {
+                None => return user_subscription_owners(name, progress),
+                owner => owner,
+            }
         }
-        Resource::Connection {
-            platform,
-            user,
-            mailbox: None,
-        } => match &progress.destination {
-            Some(SavedDestination::Platform {
-                platform: saved,
-                user: saved_user,
-                is_further: false,
-                ..
-            }) if saved == platform && saved_user == user => progress.mailbox.clone(),
-            _ => None,
-        },
+        Resource::Connection { mailbox: None, .. } => {
+            return possible_first_accounts(resource, &progress.ledger);
+        }
         other => mailbox_of(other),
-    }
+    };
+    owner.into_iter().collect()
+}
+
+/// The mailboxes that an earlier version may have connected as a user's first account, whose address it did not record:
+/// those with a grant that is in no file, and that is not the one of another connection of the user.
+fn possible_first_accounts(connection: &Resource, ledger: &ResourceLedger) -> BTreeSet<String> {
+    let others = ledger
+        .iter()
+        .filter(|resource| resource.is_of_same_user(connection));
+    let others: BTreeSet<_> = others.filter_map(mailbox_of).collect();
+    let grants = ledger.iter().filter_map(|resource| match resource {
+        Resource::Grant(key) if key.file.is_none() => Some(key.mailbox.clone()),
+        _ => None,
+    });
+    grants.filter(|mailbox| !others.contains(mailbox)).collect()
 }
 
 fn file_owner(file: &PathBuf, ledger: &ResourceLedger) -> Option<String> {
@@ -149,20 +159,34 @@ fn owner_by_id(name: &str, progress: &Progress) -> Option<String> {
     })
 }
 
-/// The subscription of a platform's user is that of the account that was connected last.
-fn user_subscription_owner(name: &str, progress: &Progress) -> Option<String> {
-    let Some(SavedDestination::Platform {
-        user,
-        is_further: false,
-        ..
-    }) = &progress.destination
-    else {
-        return None;
+/// The subscription of a platform's user is that of the user's first account. Before any account is connected, it is that
+/// of the mailbox for which setup was run last.
+fn user_subscription_owners(name: &str, progress: &Progress) -> BTreeSet<String> {
+    let id = name.rsplit('/').next().unwrap_or_default();
+    let is_of = |user: &str| {
+        let user = user.parse().ok();
+        user.is_some_and(|user| default_user_subscription(&user) == id)
     };
-    let id = default_user_subscription(&user.parse().ok()?);
-    (name.rsplit('/').next() == Some(&id))
-        .then(|| progress.mailbox.clone())
-        .flatten()
+    let connections = progress.ledger.iter();
+    let mut first = connections
+        .filter(|resource| {
+            resource.is_first_account()
+                && matches!(resource, Resource::Connection { user, .. } if is_of(user))
+        })
+        .peekable();
+    if first.peek().is_some() {
+        return first
+            .flat_map(|connection| owners(connection, progress))
+            .collect();
+    }
+    match &progress.destination {
+        Some(SavedDestination::Platform {
+            user,
+            is_further: false,
+            ..
+        }) if is_of(user) => progress.mailbox.iter().cloned().collect(),
+        _ => BTreeSet::new(),
+    }
 }
 
 /// Makes the progress that of another mailbox, once the last one's resources are removed.
@@ -204,7 +228,8 @@ mod tests {
             Resource::Connection {
                 platform: "https://bell.example.com".parse().unwrap(),
                 user: "carl".to_owned(),
-                mailbox: None,
+                mailbox: Some("carl@example.com".to_owned()),
+                is_first: true,
             },
             Resource::Subscription {
                 name: "projects/p/subscriptions/postbell-carl".to_owned(),
@@ -288,12 +313,75 @@ mod tests {
         }
     }
 
+    /// A user's connection and subscription, and the grants of these mailboxes, which are in no file.
+    fn at_the_platform(first: Option<&str>, granted: &[&str]) -> (Progress, [Resource; 2]) {
+        let mut progress = Progress::default();
+        let of_user = [
+            Resource::Connection {
+                platform: "https://bell.example.com".parse().unwrap(),
+                user: "ada".to_owned(),
+                mailbox: first.map(str::to_owned),
+                is_first: first.is_some(),
+            },
+            Resource::Subscription {
+                name: "projects/p/subscriptions/postbell-ada".to_owned(),
+            },
+        ];
+        let grants = granted.iter().map(|mailbox| {
+            Resource::Grant(CredentialKey {
+                mailbox: (*mailbox).to_owned(),
+                client: "client".to_owned(),
+                file: None,
+            })
+        });
+        for resource in grants.chain(of_user.clone()) {
+            progress.ledger.record(resource);
+        }
+        (progress, of_user)
+    }
+
+    #[test]
+    fn the_first_account_is_not_that_of_the_last_run() {
+        let (ann, bob) = ("ann@example.com", "bob@example.com");
+        let kept = |mailbox: &str, progress: &Progress, resources: &[Resource; 2]| {
+            let kept = KeptResources::for_others_than(&mailbox.parse().unwrap(), progress);
+            resources.each_ref().map(|resource| kept.contains(resource))
+        };
+        let destinations = [false, true].map(|is_further| SavedDestination::Platform {
+            platform: "https://bell.example.com".parse().unwrap(),
+            relay: "https://push.example.com".parse().unwrap(),
+            user: "ada".to_owned(),
+            is_further,
+        });
+        let pull = SavedDestination::Pull {
+            credentials: "bob.json".into(),
+        };
+        for destination in destinations.into_iter().chain([pull]) {
+            // Also of an earlier version, with one mailbox that can be the account's.
+            for first in [Some(ann), None] {
+                let (mut progress, of_ada) = at_the_platform(first, &[ann]);
+                progress.mailbox = Some(bob.to_owned());
+                progress.destination = Some(destination.clone());
+                assert_eq!(kept(bob, &progress, &of_ada), [true, true], "{progress:?}");
+                assert_eq!(kept(ann, &progress, &of_ada), [false, false]);
+            }
+            // With several, the platform knows whose it is, and the subscription stays.
+            let (mut progress, of_ada) = at_the_platform(None, &[ann, bob]);
+            progress.mailbox = Some(bob.to_owned());
+            progress.destination = Some(destination);
+            for mailbox in [ann, bob] {
+                assert_eq!(kept(mailbox, &progress, &of_ada), [false, true]);
+            }
+        }
+    }
+
     #[test]
     fn the_only_mailbox_keeps_nothing() {
         let mut progress = progress();
         let all: Vec<_> = progress.ledger.iter().cloned().collect();
         for resource in all {
-            if owner(&resource, &progress).is_some_and(|owner| owner != "ann@example.com") {
+            let owners = owners(&resource, &progress);
+            if !owners.is_empty() && !owners.contains("ann@example.com") {
                 progress.ledger.disown(&resource);
             }
         }

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use postbell_protocol::gog_keyring::GogKeyring;
+use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use tokio::process::Command;
@@ -14,6 +15,7 @@ use crate::browser::Browser;
 use crate::platform::OurPlatform;
 use crate::support::{DEADLOCK, Received, ServiceProcess, google_variables, send};
 
+const BOB: &str = "bob@example.com";
 const PUSH_ACCOUNT: &str = "postbell-push@sandbox-project.iam.gserviceaccount.com";
 
 /// A user who sets up a mailbox for a platform.
@@ -128,6 +130,74 @@ async fn setup_delivers_mail_to_the_bot_and_undo_removes_everything() {
             .inventory("sandbox-project")
             .is_empty()
     );
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_of_an_interrupted_setup_keeps_the_account_that_is_connected() {
+    let ours = OurPlatform::new().await;
+    let world = &ours.world;
+    let service = serve(&ours).await;
+    ours.add_ada(&[]).await;
+    world.sandbox.gmail().add_mailbox(BOB);
+    let setup = Setup::new(&ours);
+    let mut hooks = world.sandbox.bot().subscribe();
+    let (code, shown) = setup.run(&[]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    let before = world.sandbox.pubsub().inventory("sandbox-project");
+
+    // Bob's account is to take the place of the first one, but nothing is sent to the platform.
+    let faults = world.sandbox.faults();
+    let refusal = Kind::refuse(403);
+    faults.add(FaultPoint::TopicCreate, refusal, Frequency::Always);
+    let (code, shown) = setup.run_for(BOB, &["--wait", "1s"]).await;
+    assert_eq!(code, Some(1), "{shown}");
+    faults.clear();
+    let (code, shown) = setup.run_for(BOB, &["--undo"]).await;
+    assert_eq!(code, Some(0), "{shown}");
+
+    assert_eq!(ours.ada().await["googleAccountEmail"], world.email());
+    let after = world.sandbox.pubsub().inventory("sandbox-project");
+    assert_eq!(after, before, "{shown}");
+    Received::default()
+        .wait_for(&[send(world, 1)], &mut hooks)
+        .await;
+    let (code, shown) = setup.run(&["--undo"]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    assert_eq!(ours.ada().await["googleConnected"], Value::Bool(false));
+    let left = world.sandbox.pubsub().inventory("sandbox-project");
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(service.terminate().await, Some(0));
+    ours.world.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undo_of_the_first_account_disconnects_it_after_a_further_one_was_set_up() {
+    let ours = OurPlatform::new().await;
+    let world = &ours.world;
+    let service = serve(&ours).await;
+    ours.add_ada(&[]).await;
+    world.sandbox.gmail().add_mailbox(BOB);
+    let setup = Setup::new(&ours);
+    let (code, shown) = setup.run(&[]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    // No machine accepts the notification; the other steps are done.
+    let further = ["--further-account", "--wait", "1s"];
+    let (_, shown) = setup.run_for(BOB, &further).await;
+    let of_bob = |ada: &Value| ada["furtherAccounts"][0]["googleAccountEmail"].clone();
+    assert_eq!(of_bob(&ours.ada().await), BOB, "{shown}");
+
+    let (code, shown) = setup.run(&["--undo"]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    let ada = ours.ada().await;
+    assert_eq!(ada["googleConnected"], Value::Bool(false), "{shown}");
+    assert_eq!(of_bob(&ada), BOB);
+    let kept = world.sandbox.pubsub().inventory("sandbox-project");
+    assert_eq!(kept.len(), 2, "topic and subscription of bob: {kept:?}");
+    let (code, shown) = setup.run_for(BOB, &["--undo"]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    assert_eq!(ours.ada().await.get("furtherAccounts"), None, "{shown}");
     assert_eq!(service.terminate().await, Some(0));
     ours.world.stop().await.unwrap();
 }
