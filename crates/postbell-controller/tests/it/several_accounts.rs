@@ -238,7 +238,8 @@ async fn what_a_platform_leaves_out_stays_as_it_is() {
     assert_eq!(further, expected);
     fresh.set(all);
     assert_eq!(reload(&controller).await, changed(true));
-    assert_eq!(fresh.checked_in().await.get("problem"), None);
+    // One of before may still be under way.
+    while fresh.checked_in().await.get("problem").is_some() {}
     controller.shut_down().await;
 }
 
