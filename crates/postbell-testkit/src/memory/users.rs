@@ -16,7 +16,10 @@ use postbell_core::{
     Timestamp, UserId, UserRecord, Users, UsersError,
 };
 
-use self::rules::{refuse_connected, refuse_taken_sandbox, set_supported, takes_address};
+use self::rules::{
+    refuse_change_to_connected, refuse_connected, refuse_taken_sandbox, set_supported,
+    takes_address,
+};
 use super::MemoryTokens;
 use super::audit::Recorder;
 
@@ -212,7 +215,7 @@ impl Users for MemoryUsers {
             }
             Some(_) => (),
         }
-        refuse_connected(&rows, record)?;
+        refuse_change_to_connected(&rows, record)?;
         if takes_address(&rows, record) {
             return Err(UsersError::AddressTaken);
         }

@@ -19,7 +19,20 @@ pub(super) fn refuse_taken_sandbox(
     }
 }
 
-/// Fails if a record gets a mailbox that another account of the same user has.
+/// Fails if a stored record gets a mailbox that another account of the same user has.
+pub(super) fn refuse_change_to_connected(
+    rows: &BTreeMap<UserId, Row>,
+    record: &UserRecord,
+) -> Result<(), UsersError> {
+    let email = record.google.as_ref().and_then(|it| it.email.as_ref());
+    let stored = rows.get(&record.user);
+    if email.is_some_and(|email| stored.is_some_and(|row| row.has_mailbox(email))) {
+        return Ok(());
+    }
+    refuse_connected(rows, record)
+}
+
+/// Fails if another account of the same user has the mailbox of a record.
 pub(super) fn refuse_connected(
     rows: &BTreeMap<UserId, Row>,
     record: &UserRecord,
@@ -28,12 +41,6 @@ pub(super) fn refuse_connected(
     let Some(email) = google.and_then(|google| google.email.as_ref()) else {
         return Ok(());
     };
-    if rows
-        .get(&record.user)
-        .is_some_and(|row| row.has_mailbox(email))
-    {
-        return Ok(());
-    }
     let others = rows.values().filter(|row| row.record.user != record.user);
     let mut theirs = others.filter(|row| row.record.bot() == record.bot());
     match theirs.find(|row| row.has_mailbox(email)) {
