@@ -14,7 +14,6 @@ mod facts;
 mod google_error;
 mod platform;
 mod probe;
-mod redacted;
 mod report;
 mod run;
 mod times;

@@ -9,6 +9,7 @@ mod client;
 mod listener;
 mod post_client;
 mod public_address;
+mod redacted;
 mod request_problem;
 mod response;
 mod retry_after;
@@ -25,6 +26,7 @@ pub use client::{
 pub use listener::{InvalidListenAddress, ListenAddress, ListenError, Listener};
 pub use post_client::{PostClient, PostError, request_uri};
 pub use public_address::{is_loopback, is_not_public, is_public};
+pub use redacted::{redacted, redacted_text};
 pub use request_problem::request_problem;
 pub use response::{error_response, health};
 pub use retry_after::retry_after;

@@ -1,6 +1,7 @@
 //! Completes a request from the progress file and by asking the user.
 
 use postbell_core::EmailAddress;
+use postbell_http::redacted;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -118,10 +119,11 @@ async fn complete_webhook(ctx: &mut SetupContext) -> Result<()> {
     let url = match saved {
         Some(saved) => {
             ctx.note(&format!(
-                "The webhook is {saved}, as in the last run; --hook-url names another one."
+                "The webhook is {}, as in the last run; --hook-url names another one.",
+                redacted(&saved)
             ));
             if found.is_none() && is_untested {
-                note_openclaw(ctx);
+                note_openclaw(ctx, "its token");
             }
             Some(saved)
         }
@@ -161,7 +163,7 @@ async fn ask_webhook(ctx: &SetupContext, found: Option<&OpenClawHook>) -> Result
             }
         });
     } else {
-        note_openclaw(ctx);
+        note_openclaw(ctx, "URL and token");
     }
     let parse = |text: &str| match text {
         "" => Some(None),
@@ -170,16 +172,16 @@ async fn ask_webhook(ctx: &SetupContext, found: Option<&OpenClawHook>) -> Result
     ask_parsed(ui, &question.with_default(default), WEBHOOK_URL, parse).await
 }
 
-/// Says why no webhook is found in an OpenClaw configuration that is there.
-fn note_openclaw(ctx: &SetupContext) {
+/// Says why no webhook is found in an OpenClaw configuration that is there, and what to enter in its place.
+fn note_openclaw(ctx: &SetupContext, asked: &str) {
     let Some(home) = ctx.request.home.as_deref() else {
         return;
     };
     if openclaw::is_unreadable(home) {
-        ctx.note(
-            "~/.openclaw/openclaw.json cannot be read as JSON5, so that its webhook is not known: enter URL and token, or \
-             correct the file and run setup again.",
-        );
+        ctx.note(&format!(
+            "~/.openclaw/openclaw.json cannot be read as JSON5, so that its webhook is not known: enter {asked}, or \
+             correct the file and run setup again."
+        ));
     } else if openclaw::is_off(home) {
         ctx.note(
             "OpenClaw's webhook for Gmail is off. In ~/.openclaw/openclaw.json, set hooks.enabled, a hooks.token, and \

@@ -1,13 +1,13 @@
 //! The push endpoint: it must be reachable, and relay and subscription must agree on its address.
 
 use postbell_core::Timestamp;
+use postbell_http::{redacted, redacted_text};
 use url::Url;
 
 use super::user;
 use crate::Destination;
 use crate::checker::{Checker, PUSHED};
 use crate::probe::{Answer, send};
-use crate::redacted::{redacted, redacted_text};
 use crate::report::CheckResult;
 use crate::times::{day, duration};
 

@@ -1,6 +1,7 @@
 //! Requests to the controller of a machine.
 
 use postbell_core::{MachineLocation, ManagedMachine};
+use postbell_http::redacted;
 use postbell_protocol::routes::{CONTROLLER_PUSH, FORCE_INSTANCE_ID};
 use reqwest::{Method, RequestBuilder};
 use secrecy::ExposeSecret;
@@ -9,7 +10,6 @@ use url::Url;
 use crate::checker::Checker;
 use crate::credentials::RESTORE_GATEWAY_SECRET;
 use crate::facts::MachineFacts;
-use crate::redacted::redacted;
 use crate::report::CheckResult;
 
 pub(super) const HEALTH: &str = "/health";

@@ -2,10 +2,10 @@
 //! keep messages for pulling.
 
 use postbell_google::{Delivery, PubSubAdmin, PushSubscription, RefusalKind, Subscription};
+use postbell_http::redacted_text;
 
 use crate::checker::{Checker, Project};
 use crate::google_error::{RUN_SETUP, explain};
-use crate::redacted::redacted_text;
 use crate::report::{CheckResult, Status};
 
 /// Settings without which notifications are lost or late: the field, what is wrong, and the flag that corrects it.

@@ -1,6 +1,7 @@
 //! The bot's webhook: sent a test message if it is reachable from here. On a machine, only the
 //! machine reaches it, and the gateway in front of it is asked.
 
+use postbell_http::redacted;
 use postbell_protocol::routes::{GATEWAY_READY, IDEMPOTENCY_KEY};
 use postbell_protocol::webhook::{TEST_ID, test_payload};
 use reqwest::Method;
@@ -11,7 +12,6 @@ use super::machine_client::Machine;
 use crate::checker::Checker;
 use crate::facts::Webhook;
 use crate::probe::send;
-use crate::redacted::redacted;
 use crate::report::CheckResult;
 
 /// Sends the webhook a test message. Returns `None` if no webhook is known.

@@ -1,6 +1,7 @@
 //! The test of the bot's webhook.
 
 use async_trait::async_trait;
+use postbell_http::redacted;
 
 use crate::complete::correct_webhook;
 use crate::context::SetupContext;
@@ -29,7 +30,7 @@ impl Step for Webhook {
         let webhook = ctx.request.webhook.as_ref();
         let url = webhook.map(|webhook| webhook.url.clone());
         let has_passed = url.is_some() && ctx.progress.hook == url;
-        let url = url.map(String::from).unwrap_or_default();
+        let url = url.as_ref().map(redacted).unwrap_or_default();
         Ok(if has_passed && !ctx.must_repeat(self.id()) {
             Plan::UpToDate(format!("{url} accepts mail"))
         } else {
@@ -47,7 +48,7 @@ impl Step for Webhook {
                 return Err(error);
             }
             attempt += 1;
-            ctx.note(&format!("{}: {}.", webhook.url, error.problem()));
+            ctx.note(&format!("{}: {}.", redacted(&webhook.url), error.problem()));
             let Some(corrected) = correct_webhook(ctx, &webhook).await? else {
                 return Err(error);
             };

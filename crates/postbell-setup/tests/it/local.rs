@@ -362,6 +362,32 @@ async fn a_webhook_that_refuses_the_test_is_corrected_in_the_same_run() {
 }
 
 #[tokio::test]
+async fn a_saved_webhook_is_named_without_its_secrets_and_not_asked_for() {
+    let mut world = World::new().await;
+    let webhook = world.request.webhook.as_mut().unwrap();
+    webhook.url.set_query(Some("token=hunter2"));
+    let token = webhook.token.clone().unwrap();
+    world.set_up().await;
+    let home = world.folder.path();
+    std::fs::create_dir(home.join(".openclaw")).unwrap();
+    std::fs::write(home.join(".openclaw/openclaw.json"), "{").unwrap();
+    world.request.home = Some(home.to_owned());
+    world.request.webhook = None;
+    world.request.repeat_tests = true;
+    let token = token.expose_secret();
+    world.user.answer("POSTBELL_WATCH_HOOK_TOKEN", token);
+    world.set_up().await;
+    let shown = world.user.shown.lock().clone();
+    let shown = |part: &str| {
+        let mut lines = shown.iter();
+        lines.any(|line| line.contains(part) && !line.starts_with("summary: "))
+    };
+    assert!(shown("The webhook is http://") && shown("enter its token, or"));
+    // The command to start the watcher, in the summary, needs the whole URL.
+    assert!(!shown("hunter2") && !shown("enter URL"));
+}
+
+#[tokio::test]
 async fn the_answer_of_a_webhook_that_refuses_is_reported() {
     let world = World::new().await;
     world

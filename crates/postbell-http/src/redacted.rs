@@ -1,9 +1,10 @@
-//! Addresses as a report may show them.
+//! URLs as a report may show them.
 
 use url::Url;
 
 /// Returns a URL without the parts that may be secret: user, query, fragment and tokens in the path.
-pub(crate) fn redacted(url: &Url) -> String {
+#[must_use]
+pub fn redacted(url: &Url) -> String {
     const TOKEN_LENGTH: usize = 32;
     let mut url = url.clone();
     url.set_query(None);
@@ -22,7 +23,8 @@ pub(crate) fn redacted(url: &Url) -> String {
 }
 
 /// The same of a text that may be no URL.
-pub(crate) fn redacted_text(address: &str) -> String {
+#[must_use]
+pub fn redacted_text(address: &str) -> String {
     match Url::parse(address) {
         Ok(url) => redacted(&url),
         Err(_) if address.is_empty() => "no address".to_owned(),
