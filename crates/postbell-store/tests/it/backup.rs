@@ -7,14 +7,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postbell_core::{Actor, AuditedPorts, PendingRevocation, Principal, RevocationId};
+use postbell_core::{PendingRevocation, RevocationId};
 use postbell_store::{
     BackupError, KeyRing, NamedKey, Store, StoreOptions, backup, copy, fingerprint, restore,
 };
 use postbell_testkit::PostgresDatabase;
 use rusqlite::Connection;
 
-use crate::copy::{MINUTE, NOW, deliver, fill, notification, user};
+use crate::copy::{NOW, deliver, fill, notification, user};
 use crate::engines;
 
 const USERS: u64 = 5;
@@ -297,82 +297,11 @@ async fn a_backup_may_have_tables_of_other_programs() {
 }
 
 #[tokio::test]
-async fn a_store_in_use_is_not_replaced_and_a_replaced_one_is_kept() {
-    let files = Files::new();
-    let store = files.filled().await;
-    let (url, file) = (files.url("postbell.db"), files.path("backup"));
-    let put_back = |replaces| restore(&file, &url, Some(&keys()), replaces, NOW);
-    assert!(matches!(put_back(false), Err(BackupError::Exists(_))));
-    assert!(matches!(put_back(true), Err(BackupError::InUse)));
-    let late = store.queue().accept(notification(50, 7), NOW).await;
-    late.unwrap();
-    drop(store);
-
-    let kept = put_back(true).unwrap().replaced;
-    let kept = format!("sqlite:{}", kept.unwrap().display());
-    for (url, has_late) in [(&url, false), (&kept, true)] {
-        let store = Store::open(url, StoreOptions::read_only()).unwrap();
-        let pending = store.log().pending(&user(50)).await.unwrap();
-        assert_eq!(pending.is_some(), has_late, "{url}");
-    }
-    // The one that is kept is not overwritten by the next.
-    assert!(matches!(put_back(true), Err(BackupError::Exists(_))));
-}
-
-#[tokio::test]
-async fn a_restore_ends_sessions_and_links_and_names_what_else_was_ended_after_the_backup() {
-    let files = Files::new();
-    let store = files.filled().await;
-    let actor = Actor {
-        name: "olga".to_owned(),
-        origin: "here".to_owned(),
-        at: NOW + MINUTE,
-    };
-    let signed_in = ["user-1", "user-2", Principal::ALL_OPERATORS];
-    let sessions = AuditedPorts::sessions(&store, &actor);
-    let mut valid_after_the_backup = Vec::new();
-    for subject in signed_in {
-        for _ in 0..3 {
-            valid_after_the_backup.push((subject, sessions.epoch(subject).await.unwrap()));
-            sessions.end_sessions(subject).await.unwrap();
-        }
-    }
-    let tokens = AuditedPorts::tokens(&store, &actor);
-    let key = "0123456789abcdef".parse().unwrap();
-    assert!(tokens.revoke(&key).await.unwrap());
-    drop((sessions, tokens, store));
-
-    let (url, file) = (files.url("postbell.db"), files.path("backup"));
-    let restored = restore(&file, &url, Some(&keys()), true, NOW).unwrap();
-    assert_eq!(restored.tokens[0].id, key);
-    let ended: Vec<_> = restored.ended.unwrap();
-    let ended: Vec<_> = ended.iter().map(|entry| &*entry.action).collect();
-    assert_eq!(ended, ["token.revoke"]);
-    let store = files.store();
-    for (subject, epoch) in valid_after_the_backup {
-        let now = store.sessions().epoch(subject).await.unwrap();
-        assert!(now > epoch + 1_000, "{subject}: {epoch}, {now}");
-    }
-    let links = store.sessions().links(None, 9, NOW).await.unwrap();
-    assert!(links.is_empty());
-}
-
-#[tokio::test]
 async fn what_is_no_file_is_no_backup() {
     let files = Files::new();
     let refused = files.restore_to("restored.db", Path::new("/dev/zero"));
     assert!(matches!(refused, Err(BackupError::NotABackup(_))));
     assert!(files.names().is_empty());
-}
-
-/// Without the store that was there, nothing says what was ended.
-#[tokio::test]
-async fn a_restore_to_a_new_file_does_not_know_what_was_ended() {
-    let files = Files::new();
-    drop(files.filled().await);
-    let (url, file) = (files.url("restored.db"), files.path("backup"));
-    let restored = restore(&file, &url, Some(&keys()), false, NOW).unwrap();
-    assert!(restored.ended.is_none());
 }
 
 /// SQLite has the log beside the file, and the volume of a container has both.
@@ -426,58 +355,6 @@ async fn a_backup_may_have_any_name() {
         fs::remove_file(file).unwrap();
     }
     assert_eq!(files.names().len(), before);
-}
-
-#[tokio::test]
-async fn a_store_has_its_name_at_each_moment_while_it_is_replaced() {
-    let files = Files::new();
-    drop(files.filled().await);
-    let (url, path, file) = (
-        files.url("postbell.db"),
-        files.path("postbell.db"),
-        files.path("backup"),
-    );
-    let is_over = Arc::new(AtomicBool::new(false));
-    let watcher = std::thread::spawn({
-        let is_over = Arc::clone(&is_over);
-        move || {
-            let mut missing = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                missing += usize::from(!path.exists());
-            }
-            missing
-        }
-    });
-    for _ in 0..10 {
-        let restored = restore(&file, &url, Some(&keys()), true, NOW).unwrap();
-        fs::remove_file(restored.replaced.unwrap()).unwrap();
-    }
-    is_over.store(true, Ordering::Relaxed);
-    assert_eq!(watcher.join().unwrap(), 0);
-}
-
-#[tokio::test]
-async fn a_restore_that_was_interrupted_before_the_end_is_repeated() {
-    let files = Files::new();
-    let store = files.filled().await;
-    let late = store.queue().accept(notification(50, 7), NOW).await;
-    late.unwrap();
-    drop(store);
-    let (path, kept) = (
-        files.path("postbell.db"),
-        files.path("postbell.db.before-restore"),
-    );
-    fs::hard_link(&path, &kept).unwrap();
-    fs::write(files.path("postbell.db.part"), "half").unwrap();
-
-    let (url, file) = (files.url("postbell.db"), files.path("backup"));
-    restore(&file, &url, Some(&keys()), true, NOW).unwrap();
-    let kept = files.url("postbell.db.before-restore");
-    for (url, has_late) in [(&url, false), (&kept, true)] {
-        let store = Store::open(url, StoreOptions::read_only()).unwrap();
-        let pending = store.log().pending(&user(50)).await.unwrap();
-        assert_eq!(pending.is_some(), has_late, "{url}");
-    }
 }
 
 #[tokio::test]
