@@ -1,9 +1,9 @@
 mod parts;
+mod recording_relays;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -11,11 +11,11 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use postbell_core::{
     Actor, Changes, Clock, Credentials, InstanceStatus, MachineLocation, ManagedMachine, NewUser,
-    ProblemCode, SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
+    SandboxId, SystemClock, Tasks, Timestamp, UserId, UserRecord, Users,
 };
 use postbell_google::OAuthClient;
 use postbell_platform::{
-    CheckIn, Fleet, FlyMachines, Machines, MailboxUsers, Operator as Operations, OperatorClient,
+    Fleet, FlyMachines, Machines, MailboxUsers, Operator as Operations, OperatorClient,
     OperatorClientParts, Platform, PlatformParts, Reconciler, Relays, Tarballs, UserService,
     UserTokens, system_random,
 };
@@ -34,6 +34,7 @@ use tower::ServiceExt;
 use url::Url;
 
 use self::parts::{api_keys, mailboxes, operated, operated_by, reconciler_parts};
+pub(crate) use self::recording_relays::RecordingRelays;
 
 pub(crate) const API_KEY: &str = "the key of the tests";
 pub(crate) const GATEWAY_SECRET: &str = "the gateway secret of the tests";
@@ -72,26 +73,6 @@ impl Clock for Hurried {
 
     fn elapsed(&self) -> Duration {
         self.clock.elapsed() + *self.by.lock()
-    }
-}
-
-/// A relay that records its notifications. A change waits while a test holds its gate.
-#[derive(Default)]
-pub(crate) struct RecordingRelays(pub(crate) Mutex<Vec<String>>, pub(crate) Gate);
-
-type Gate = tokio::sync::Mutex<()>;
-
-#[async_trait]
-impl Relays for RecordingRelays {
-    async fn user_changed(&self, user: &UserId) {
-        let _opened = self.1.lock().await;
-        self.0.lock().push(format!("{user} has changed"));
-    }
-
-    async fn machine_checked_in(&self, _: &CheckIn, mailboxes: &[(UserId, Option<ProblemCode>)]) {
-        for (user, _) in mailboxes {
-            self.0.lock().push(format!("the machine of {user} is up"));
-        }
     }
 }
 
