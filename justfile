@@ -47,11 +47,7 @@ browser:
 pictures:
     scripts/pictures
 
-# The fuzz targets compile
-fuzz-check:
-    scripts/test fuzz
-
-# All commands compile for macOS
+# All commands and the fuzz targets compile for macOS
 macos:
     scripts/test macos
 
@@ -61,7 +57,8 @@ demo *ARGS:
 
 # Fuzz one of: env_crypto envelope history_id id_token mail platform proxy push tarball (needs cargo-fuzz and a nightly compiler)
 fuzz TARGET *ARGS:
-    cargo +nightly fuzz run {{TARGET}} {{ARGS}}
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_STRIP=none \
+        cargo +nightly fuzz run {{TARGET}} {{ARGS}}
 
 # Benchmarks beside bare servers (about half an hour; `--only postgres` runs one of them)
 bench *ARGS:

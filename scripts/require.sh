@@ -49,6 +49,11 @@ package() {
   esac
 }
 
+# alone COMMAND …: runs it while no other step runs a command so. Neither apt-get nor pip can be run twice at once.
+alone() {
+  if has flock; then flock -o "${TMPDIR:-/tmp}/postbell-alone-$(id -u)" "$@"; else "$@"; fi
+}
+
 # require COMMAND …: installs the packages with these commands, or fails and says which packages to install.
 require() {
   local missing="" manager="" command
@@ -62,9 +67,9 @@ require() {
   if [ "$manager" = apt-get ] && { [ "$(id -u)" = 0 ] || has sudo; }; then
     local root=""
     [ "$(id -u)" = 0 ] || root=sudo
-    $root apt-get update -q
+    alone $root apt-get update -q
     # shellcheck disable=SC2086
-    $root apt-get install -qy --no-install-recommends $packages
+    alone $root apt-get install -qy --no-install-recommends $packages
   else
     echo "missing:$missing; install: ${manager:-the packages} ${manager:+install}$packages" >&2
     exit 1

@@ -16,8 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::rng::random_hex;
 
-/// The current key first; the previous one stays published. A key is generated when it is first used, because that takes a tenth
-/// of a second, and most tests use none.
+/// The current key first; the previous one stays published. A key is generated when it is first used: most tests use none.
 #[derive(Debug)]
 pub(crate) struct SigningKeys {
     published: RwLock<Vec<LazyLock<SigningKey>>>,
