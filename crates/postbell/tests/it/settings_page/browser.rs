@@ -210,17 +210,25 @@ impl Browser {
     }
 
     pub(super) async fn click(&self, selector: &str) {
-        let element = self.find(selector).await;
-        let path = format!("/element/{element}/click");
-        self.call(Method::POST, &path, json!({})).await.unwrap();
+        self.act_on(selector, "click", json!({})).await;
     }
 
     pub(super) async fn type_into(&self, selector: &str, text: &str) {
-        let element = self.find(selector).await;
-        let path = format!("/element/{element}/value");
-        self.call(Method::POST, &path, json!({ "text": text }))
-            .await
-            .unwrap();
+        self.act_on(selector, "value", json!({ "text": text }))
+            .await;
+    }
+
+    /// Does something with an element. If the page replaces it in between, because something has changed, with its successor.
+    async fn act_on(&self, selector: &str, action: &str, body: Value) {
+        loop {
+            let element = self.find(selector).await;
+            let path = format!("/element/{element}/{action}");
+            match self.call(Method::POST, &path, body.clone()).await {
+                Ok(_) => return,
+                Err(error) if error.starts_with("stale element reference") => (),
+                Err(error) => panic!("{action} {selector}: {error}"),
+            }
+        }
     }
 
     async fn find(&self, selector: &str) -> String {
