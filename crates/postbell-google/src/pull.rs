@@ -13,7 +13,7 @@ use google_cloud_pubsub::client::Subscriber;
 use google_cloud_pubsub::subscriber::MessageStream;
 use google_cloud_pubsub::subscriber::handler::Handler;
 use parking_lot::Mutex;
-use postbell_core::BoxError;
+use postbell_core::{BoxError, wait_for};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
@@ -38,8 +38,18 @@ task_local! {
     static STREAMS: Arc<Streams>;
 }
 
+/// How long a stream may bring nothing until it is opened anew. A connection that has died without a word, as after a night
+/// of a laptop, looks like one without notifications: the library does not check that Pub/Sub answers its keep-alive
+/// requests, as Google's others do. Pub/Sub ends a stream whose client has sent nothing for a minute, and repeats what it
+/// had sent on it after the acknowledgement deadline, which is another minute. Opening a stream more often gains nothing.
+const LONGEST_SILENCE: Duration = Duration::from_secs(2 * 60);
+
 /// A pull subscription.
 pub struct PullSubscription {
+    endpoint: Url,
+    tokens: Arc<TokenSource>,
+    name: String,
+    longest_silence: Duration,
     stream: MessageStream,
     streams: Arc<Streams>,
 }
@@ -94,23 +104,27 @@ impl PullSubscription {
         tokens: Arc<TokenSource>,
         name: &str,
     ) -> Result<Self, PullError> {
-        let credentials = OurTokens { tokens };
-        let client = Subscriber::builder()
-            .with_endpoint(endpoint.as_str().trim_end_matches('/'))
-            .with_credentials(Credentials::from(credentials))
-            .with_grpc_subchannel_count(1)
-            .build();
-        let client = client.await;
-        let client = client.map_err(|error| PullError::Unavailable(error.into()))?;
-        let stream = client.subscribe(name);
-        let stream = stream.set_max_outstanding_messages(OUTSTANDING).build();
         Ok(Self {
-            stream,
+            endpoint: endpoint.clone(),
+            stream: stream(endpoint, &tokens, name).await?,
+            tokens,
+            name: name.to_owned(),
+            longest_silence: LONGEST_SILENCE,
             streams: Arc::default(),
         })
     }
 
-    /// Waits for the next notification. The library reconnects by itself when a stream ends.
+    /// Sets how long a stream may bring nothing until it is opened anew.
+    #[must_use]
+    pub fn with_longest_silence(self, longest_silence: Duration) -> Self {
+        Self {
+            longest_silence,
+            ..self
+        }
+    }
+
+    /// Waits for the next notification. The library reconnects by itself when a stream ends, and this does after a
+    /// silence, also one during which the machine slept. Pub/Sub delivers again what the former stream has brought.
     ///
     /// After an error the subscription must be opened again, and the caller waits before that.
     ///
@@ -118,23 +132,50 @@ impl PullSubscription {
     ///
     /// [`PullError`] if Pub/Sub refuses for good, or if the library has opened several streams in vain.
     pub async fn next(&mut self) -> Result<Pulled, PullError> {
-        self.streams.restart();
-        tokio::select! {
-            // A notification that has arrived is not lost to a failure.
-            biased;
-            next = STREAMS.scope(Arc::clone(&self.streams), self.stream.next()) => match next {
-                Some(Ok((message, handler))) => Ok(Pulled {
-                    data: message.data.to_vec(),
-                    handler,
-                }),
-                Some(Err(error)) => Err(refused(error)),
-                None => Err(PullError::Unavailable("the stream has ended".into())),
-            },
-            () = self.streams.too_many() => {
-                Err(PullError::Unavailable("it ends each stream at once".into()))
+        let clock = self.tokens.clock();
+        loop {
+            self.streams.restart();
+            tokio::select! {
+                // A notification that has arrived is not lost to a failure.
+                biased;
+                next = STREAMS.scope(Arc::clone(&self.streams), self.stream.next()) => {
+                    return match next {
+                        Some(Ok((message, handler))) => Ok(Pulled {
+                            data: message.data.to_vec(),
+                            handler,
+                        }),
+                        Some(Err(error)) => Err(refused(error)),
+                        None => Err(PullError::Unavailable("the stream has ended".into())),
+                    };
+                }
+                () = self.streams.too_many() => {
+                    return Err(PullError::Unavailable("it ends each stream at once".into()));
+                }
+                () = wait_for(&*clock, self.longest_silence) => (),
             }
+            self.stream = stream(&self.endpoint, &self.tokens, &self.name).await?;
         }
     }
+}
+
+/// A stream of notifications, with a connection of its own.
+async fn stream(
+    endpoint: &Url,
+    tokens: &Arc<TokenSource>,
+    name: &str,
+) -> Result<MessageStream, PullError> {
+    let credentials = OurTokens {
+        tokens: Arc::clone(tokens),
+    };
+    let client = Subscriber::builder()
+        .with_endpoint(endpoint.as_str().trim_end_matches('/'))
+        .with_credentials(Credentials::from(credentials))
+        .with_grpc_subchannel_count(1)
+        .build();
+    let client = client.await;
+    let client = client.map_err(|error| PullError::Unavailable(error.into()))?;
+    let stream = client.subscribe(name);
+    Ok(stream.set_max_outstanding_messages(OUTSTANDING).build())
 }
 
 fn refused(error: google_cloud_pubsub::Error) -> PullError {

@@ -108,6 +108,13 @@ impl PubSub {
             .map_or(0, |subscription| subscription.unacknowledged())
     }
 
+    /// Number of streams that pull from a subscription.
+    #[must_use]
+    pub fn streams(&self, subscription: &str) -> usize {
+        self.subscription(subscription)
+            .map_or(0, |subscription| subscription.streams())
+    }
+
     /// Completes once all messages of a subscription are acknowledged.
     pub async fn drained(&self, subscription: &str) {
         if let Some(subscription) = self.subscription(subscription) {

@@ -1,11 +1,17 @@
 //! Pulling from a Pub/Sub that refuses.
 
+use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postbell_google::{Delivery, PubSubAdmin, PullError, PullSubscription};
 use postbell_sandbox::{FaultPoint, Frequency, Kind, PROJECT};
-use tokio::time::timeout;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::world::{EMAIL, World, base, client};
 
@@ -68,6 +74,52 @@ async fn a_missing_subscription_and_a_revoked_grant_are_told_apart_from_an_outag
     let error = timeout(LIMIT, denied.next()).await.unwrap().unwrap_err();
     assert!(matches!(error, PullError::Denied(_)), "{error:?}");
     world.sandbox.stop().await;
+}
+
+/// As after a night of a laptop, behind a router or a load balancer that forgets connections: Pub/Sub has ended the stream,
+/// which takes a minute, and its client has not heard of it.
+#[tokio::test]
+async fn a_stream_whose_connection_has_died_without_a_word_is_opened_anew() {
+    let world = World::new().await;
+    let name = watched(&world).await;
+    let mut url = base(&world.sandbox);
+    let target = url.socket_addrs(|| None).unwrap().remove(0);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    url.set_port(Some(listener.local_addr().unwrap().port()))
+        .unwrap();
+    let dying = Arc::new(Notify::new());
+    let mut proxy = JoinSet::new();
+    proxy.spawn(forward(listener, target, Arc::clone(&dying)));
+    let opened = PullSubscription::open(&url, Arc::clone(&world.tokens), &name);
+    let opened = opened.await.unwrap();
+    let mut subscription = opened.with_longest_silence(Duration::from_secs(1));
+    // Gmail publishes once when the watch starts.
+    let first = timeout(LIMIT, subscription.next()).await.unwrap();
+    first.unwrap().done();
+    dying.notify_waiters();
+    while world.sandbox.pubsub().streams(&name) > 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    world.sandbox.gmail().deliver(EMAIL, b"Subject: x").unwrap();
+    let next = timeout(LIMIT, subscription.next()).await.unwrap();
+    next.unwrap().done();
+    world.sandbox.stop().await;
+}
+
+/// Forwards connections. Those that are open when it is notified end at the far side, and stay open at the near one.
+async fn forward(listener: TcpListener, target: SocketAddr, dying: Arc<Notify>) {
+    let mut connections = JoinSet::new();
+    while let Ok((mut near, _)) = listener.accept().await {
+        let dying = Arc::clone(&dying);
+        connections.spawn(async move {
+            let mut far = TcpStream::connect(target).await.unwrap();
+            tokio::select! {
+                _ = copy_bidirectional(&mut near, &mut far) => return,
+                () = dying.notified() => drop(far),
+            }
+            pending::<()>().await;
+        });
+    }
 }
 
 #[tokio::test]

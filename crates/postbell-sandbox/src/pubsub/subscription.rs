@@ -1,5 +1,6 @@
 //! A subscription and its settings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,6 +29,8 @@ pub(super) struct Subscription {
     settings: Mutex<Value>,
     pub(super) policy: Mutex<Policy>,
     pub(super) backlog: Backlog,
+    /// Held by each open stream.
+    pub(super) open: Arc<()>,
     /// Cancelled on deletion.
     pub(super) deleted: CancellationToken,
 }
@@ -45,6 +48,7 @@ impl Subscription {
             settings: Mutex::new(settings),
             policy: Mutex::default(),
             backlog: Backlog::default(),
+            open: Arc::default(),
             deleted,
         }
     }
@@ -75,6 +79,11 @@ impl Subscription {
         };
         let has = attributes.get(key).and_then(Value::as_str);
         has == Some(value.trim_matches('"'))
+    }
+
+    /// Number of open streams.
+    pub(super) fn streams(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
     }
 
     pub(super) fn unacknowledged(&self) -> usize {

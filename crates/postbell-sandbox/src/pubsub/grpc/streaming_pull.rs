@@ -16,7 +16,7 @@ use futures_util::stream::{BoxStream, StreamExt, unfold};
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{
     PubsubMessage, ReceivedMessage, StreamingPullRequest, StreamingPullResponse,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::server::{Grpc, StreamingService};
 use tonic::{Status, Streaming};
@@ -29,6 +29,10 @@ use crate::pubsub::subscription::Subscription;
 
 /// Interval of the check for expired deadlines.
 const OVERDUE_LOOK: Duration = Duration::from_millis(500);
+
+/// How long a client may send nothing until its stream is ended. Google's libraries send a request each 30 seconds, which
+/// may be empty, because streams are ended after a minute (google-cloud-dotnet, `SubscriberClientImpl`).
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// Default bound of outstanding messages.
 const MOST_OUT: usize = 1_000;
@@ -85,6 +89,10 @@ impl StreamingService<StreamingPullRequest> for Calls {
                     .unwrap_or(MOST_OUT),
                 deadline: seconds(first.stream_ack_deadline_seconds)?,
                 stop: calls.0.child_token(),
+                // <https://github.com/googleapis/google-cloud-go/pull/13457>
+                answers_pings: first.protocol_version >= 1,
+                heard_at: Instant::now(),
+                _open: Arc::clone(&subscription.open),
                 subscription,
                 requests,
             };
@@ -108,6 +116,12 @@ struct Pulling {
     most_out: usize,
     deadline: Duration,
     stop: CancellationToken,
+    /// Whether an empty request gets an empty answer.
+    answers_pings: bool,
+    /// When the client has sent something last.
+    heard_at: Instant,
+    /// Counts the streams.
+    _open: Arc<()>,
 }
 
 impl Pulling {
@@ -116,6 +130,11 @@ impl Pulling {
         let subscription = Arc::clone(&self.subscription);
         let backlog = &subscription.backlog;
         loop {
+            if self.heard_at.elapsed() >= LONGEST_SILENCE {
+                return Err(Status::unavailable(
+                    "The client has sent nothing for a minute.",
+                ));
+            }
             let acknowledged = backlog.acknowledgements.notified();
             let available = backlog.available.notified();
             let room = self.most_out.saturating_sub(backlog.out());
@@ -132,12 +151,19 @@ impl Pulling {
                     return Err(Status::not_found("Resource not found."));
                 }
                 request = self.requests.message() => match request? {
-                    Some(request) => self.act_on(&request)?,
+                    Some(request) => {
+                        self.heard_at = Instant::now();
+                        if self.answers_pings && request == StreamingPullRequest::default() {
+                            return Ok(StreamingPullResponse::default());
+                        }
+                        self.act_on(&request)?;
+                    }
                     // The client half-closed the stream: no more messages.
                     None => return Err(Status::ok("")),
                 },
                 () = available => (),
                 () = acknowledged => (),
+                () = sleep_until(self.heard_at + LONGEST_SILENCE) => (),
                 () = sleep(OVERDUE_LOOK) => (),
             }
         }
@@ -177,5 +203,74 @@ fn received((ack_id, leased): (String, Leased)) -> ReceivedMessage {
             ordering_key: message.ordering_key.clone(),
         }),
         delivery_attempt: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+    use futures_util::stream::{iter, pending};
+    use serde_json::{Map, Value};
+    use tonic::codec::Codec;
+
+    use super::*;
+    use crate::pubsub::Message;
+
+    const NAME: &str = "projects/p/subscriptions/s";
+
+    /// A stream whose client sends so many empty requests at once, and then nothing.
+    fn pulling(subscription: &Arc<Subscription>, pings: usize) -> Pulling {
+        // An uncompressed message of no bytes.
+        let ping = || Ok::<_, Status>(Bytes::from_static(&[0; 5]));
+        let body = Body::from_stream(iter((0..pings).map(move |_| ping())).chain(pending()));
+        let mut codec = ProstCodec::<StreamingPullResponse, StreamingPullRequest>::default();
+        Pulling {
+            subscription: Arc::clone(subscription),
+            requests: Streaming::new_request(codec.decoder(), body, None, None),
+            most_out: MOST_OUT,
+            deadline: Duration::from_secs(60),
+            stop: CancellationToken::new(),
+            answers_pings: true,
+            heard_at: Instant::now(),
+            _open: Arc::clone(&subscription.open),
+        }
+    }
+
+    fn subscription() -> Arc<Subscription> {
+        let deleted = CancellationToken::new();
+        Arc::new(Subscription::new(NAME, "t", Value::Null, deleted))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_empty_request_gets_an_empty_answer() {
+        let mut pulling = pulling(&subscription(), 2);
+        for _ in 0..2 {
+            let answer = pulling.next().await.unwrap();
+            assert_eq!(answer, StreamingPullResponse::default());
+        }
+    }
+
+    /// What was sent to it is delivered on another one, after the deadline.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_client_is_dead_gets_a_message_and_is_ended_after_a_minute() {
+        let subscription = subscription();
+        let mut dead = pulling(&subscription, 0);
+        subscription.backlog.add(Arc::new(Message {
+            id: "1".to_owned(),
+            data: String::new(),
+            attributes: Map::new(),
+            published_at: String::new(),
+            ordering_key: String::new(),
+        }));
+        let begun = Instant::now();
+        assert_eq!(dead.next().await.unwrap().received_messages.len(), 1);
+        assert_eq!(
+            dead.next().await.unwrap_err().code(),
+            tonic::Code::Unavailable
+        );
+        assert_eq!(begun.elapsed(), LONGEST_SILENCE);
+
+        let answer = pulling(&subscription, 0).next().await.unwrap();
+        assert_eq!(answer.received_messages.len(), 1);
     }
 }
