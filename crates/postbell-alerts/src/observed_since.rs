@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use postbell_core::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// A longer time between two observations is a gap: the process did not run, or its machine slept. Observers observe at
 /// least once a minute.
 const GAP: Duration = Duration::from_secs(5 * 60);
 
 /// Since when an observer observes without a gap.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ObservedSince {
     since: Timestamp,
     last: Timestamp,
@@ -23,6 +24,17 @@ impl ObservedSince {
             since: now,
             last: now,
         }
+    }
+
+    /// An observer that has observed from `since` until now.
+    pub(crate) const fn until(now: Timestamp, since: Timestamp) -> Self {
+        Self { since, last: now }
+    }
+
+    /// How long ago the last observation was, if there is no gap until now.
+    pub(crate) fn pause_until(&self, now: Timestamp) -> Option<Duration> {
+        let pause = now - self.last;
+        (now >= self.last && pause <= GAP).then_some(pause)
     }
 
     /// Since when there was no gap, by the last observation.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use postbell_core::{MailProblem, ProblemCode, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::AlertKind;
+use crate::{AlertKind, ObservedSince};
 
 /// How long a problem that may pass by itself lasts before it is reported, and how long it is over before
 /// the recovery is reported: what comes and goes quickly is no news.
@@ -19,6 +19,9 @@ const EXPIRING: Duration = Duration::from_secs(24 * 3600);
 /// How long after a gap in the observations a mailbox may be silent: longer than the time between two polls.
 const AFTER_GAP: Duration = Duration::from_secs(15 * 60);
 
+/// How often an observer that waits for a sign of a mailbox stores that it does.
+const CHECKPOINT: Duration = Duration::from_secs(60);
+
 /// The last report of a mailbox. Stored by its observer, so that a restart repeats nothing.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -30,6 +33,9 @@ pub struct AlertState {
     reported_at: Option<Timestamp>,
     /// Since when it is over.
     cleared_at: Option<Timestamp>,
+    /// While a mailbox that is silent for too long has some time to be heard of: since when it is observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited: Option<ObservedSince>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -115,10 +121,12 @@ impl AlertState {
         rules: &AlertRules,
         now: Timestamp,
     ) -> Observation {
+        let facts = &self.with_earlier_observers(*facts, rules, now);
         let conditions = conditions(facts, rules, self.has_reported_silence());
         let present = conditions.iter().flatten().find(|it| it.report_at <= now);
         let next = conditions.iter().flatten().map(|it| it.report_at);
-        let mut again_at = next.filter(|at| *at > now).min();
+        let checkpoint = self.waited.map(|_| now + CHECKPOINT * 2);
+        let mut again_at = next.filter(|at| *at > now).chain(checkpoint).min();
         let change = match (present, self.reported) {
             (Some(condition), reported) => {
                 self.cleared_at = None;
@@ -155,6 +163,38 @@ impl AlertState {
             (None, None) => None,
         };
         Observation { change, again_at }
+    }
+
+    /// A restart is no gap: a mailbox that is silent for too long is also observed since an earlier process has begun to, if
+    /// that observed it minutes ago. Otherwise a process that is restarted again and again would report no silence.
+    fn with_earlier_observers(
+        &mut self,
+        facts: MailboxFacts,
+        rules: &AlertRules,
+        now: Timestamp,
+    ) -> MailboxFacts {
+        let kept = self.waited.take();
+        let is_silent = facts
+            .last_heard_at
+            .is_some_and(|at| at + rules.silent_after <= now);
+        let Some(since) = facts
+            .observed_since
+            .filter(|_| is_silent && self.reported.is_none())
+        else {
+            return facts;
+        };
+        let kept = kept.and_then(|kept| Some((kept, kept.pause_until(now)?)));
+        let since = kept.map_or(since, |(kept, _)| kept.since().min(since));
+        if since + AFTER_GAP > now {
+            self.waited = match kept {
+                Some((kept, pause)) if pause < CHECKPOINT => Some(kept),
+                _ => Some(ObservedSince::until(now, since)),
+            };
+        }
+        MailboxFacts {
+            observed_since: Some(since),
+            ..facts
+        }
     }
 
     /// Whether the machine was reported as unreachable and has not been reached since.

@@ -181,6 +181,64 @@ fn silence_while_the_observer_sleeps_is_reported_only_if_it_goes_on() {
 }
 
 #[test]
+fn silence_is_reported_also_if_the_observer_is_restarted_again_and_again() {
+    let mut world = World::new();
+    let mut facts = MailboxFacts {
+        last_heard_at: Some(world.now),
+        ..MailboxFacts::default()
+    };
+    world.now = world.now + 24 * HOUR;
+    world.start = world.now;
+    for _ in 0..12 {
+        facts.observed_since = Some(world.now);
+        world.observe_for(3, &facts);
+        // It starts again after a while.
+        world.now = world.now + 2 * MINUTE;
+    }
+    assert_eq!(world.reported, [(AlertKind::MailboxSilent, 15)]);
+}
+
+/// Each time its machine wakes up for minutes, in which the mailbox has no time to be heard of.
+#[test]
+fn silence_is_not_reported_by_an_observer_that_sleeps_between_short_times() {
+    let mut world = World::new();
+    let mut facts = MailboxFacts {
+        last_heard_at: Some(world.now),
+        ..MailboxFacts::default()
+    };
+    world.now = world.now + 24 * HOUR;
+    for _ in 0..12 {
+        facts.observed_since = Some(world.now);
+        world.observe_for(3, &facts);
+        world.now = world.now + HOUR;
+    }
+    assert!(world.reported.is_empty());
+}
+
+#[test]
+fn an_observer_that_waits_for_a_sign_stores_it_once_a_minute_and_until_it_comes() {
+    let start = Timestamp::from_millis(1_790_000_000_000);
+    let mut state = AlertState::default();
+    let mut stored = std::collections::BTreeSet::new();
+    let mut facts = MailboxFacts {
+        last_heard_at: Some(start),
+        observed_since: Some(start + 24 * HOUR),
+        ..MailboxFacts::default()
+    };
+    let mut now = start + 24 * HOUR;
+    for _ in 0..10 * 60 {
+        let observed = state.observe(&facts, &AlertRules::default(), now);
+        assert!(observed.again_at.is_some_and(|at| at <= now + 2 * MINUTE));
+        stored.insert(serde_json::to_string(&state).unwrap());
+        now = now + Duration::from_secs(1);
+    }
+    assert_eq!(stored.len(), 10);
+    facts.last_heard_at = Some(now);
+    state.observe(&facts, &AlertRules::default(), now);
+    assert_eq!(state, AlertState::default());
+}
+
+#[test]
 fn a_machine_is_unreachable_after_a_quarter_of_an_hour() {
     let mut world = World::new();
     let facts = MailboxFacts {
