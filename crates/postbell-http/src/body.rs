@@ -111,7 +111,15 @@ pub async fn read_response(mut response: Response, limit: usize) -> Result<Vec<u
 /// Reads at most 64 KiB of an unsuccessful response's body, for at most five seconds. A longer one,
 /// too slow or broken is cut: the error that the response reports matters more.
 pub async fn read_error(response: Response) -> Vec<u8> {
-    read_start(response, MAX_ERROR_BYTES, ERROR_TIME).await
+    read_error_body(reqwest::Body::from(response)).await
+}
+
+/// The same with the body of a response.
+pub async fn read_error_body<B>(body: B) -> Vec<u8>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    read_start(body, MAX_ERROR_BYTES, ERROR_TIME).await
 }
 
 /// Reads a response's body without keeping it, so that the connection can be reused; the connection
@@ -135,12 +143,17 @@ where
 }
 
 /// Reads a body until it ends, has `limit` bytes or `time` has passed.
-async fn read_start(mut response: Response, limit: usize, time: Duration) -> Vec<u8> {
-    let mut body = Vec::new();
+async fn read_start<B>(body: B, limit: usize, time: Duration) -> Vec<u8>
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let mut body = pin!(body);
+    let mut start = Vec::new();
     let reading = async {
-        while let Ok(Some(chunk)) = response.chunk().await {
-            let room = limit - body.len();
-            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        while let Some(Ok(frame)) = body.frame().await {
+            let chunk = frame.into_data().unwrap_or_default();
+            let room = limit - start.len();
+            start.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if chunk.len() > room {
                 break;
             }
@@ -148,7 +161,7 @@ async fn read_start(mut response: Response, limit: usize, time: Duration) -> Vec
     };
     // The part that has arrived by then is returned.
     let _ = timeout(time, reading).await;
-    body
+    start
 }
 
 fn broken(error: reqwest::Error) -> ResponseError {

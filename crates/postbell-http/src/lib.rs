@@ -6,8 +6,8 @@
 mod auth;
 mod body;
 mod client;
+mod http_client;
 mod listener;
-mod post_client;
 mod public_address;
 mod redacted;
 mod request_problem;
@@ -18,13 +18,16 @@ mod tls;
 mod trace;
 
 pub use auth::{bearer_token, constant_time_eq, shown_tokens};
-pub use body::{BodyError, ResponseError, drain, drain_body, read_body, read_error, read_response};
+pub use body::{
+    BodyError, ResponseError, drain, drain_body, read_body, read_error, read_error_body,
+    read_response,
+};
 pub use client::{
     ClientError, NoCaCertificates, client, client_with_tls_info, health_check_client,
     public_client, require_ca_certificates,
 };
+pub use http_client::{HttpClient, RequestError, ResponseBody, next_chunk, request_uri};
 pub use listener::{InvalidListenAddress, ListenAddress, ListenError, Listener};
-pub use post_client::{PostClient, PostError, request_uri};
 pub use public_address::{is_loopback, is_not_public, is_public};
 pub use redacted::{redacted, redacted_text};
 pub use request_problem::request_problem;

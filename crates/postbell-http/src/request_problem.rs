@@ -3,12 +3,20 @@
 use std::error::Error;
 use std::io;
 
+/// Of a request that took too long.
+pub(crate) const TIMED_OUT: &str = "the request timed out";
+
 /// Describes an error of a request as a clause. Its own text may contain the URL, and names the parts of libraries.
 #[must_use]
 pub fn request_problem(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
-        return "the request timed out";
+        return TIMED_OUT;
     }
+    problem(error, error.is_connect())
+}
+
+/// The same of another library's error, from its causes.
+pub(crate) fn problem(error: &(dyn Error + 'static), is_connect: bool) -> &'static str {
     // The libraries name these errors by no type.
     let text: String = causes(error)
         .map(|cause| format!("{cause:?} {cause} "))
@@ -35,30 +43,51 @@ pub fn request_problem(error: &reqwest::Error) -> &'static str {
             Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
                 "there is no route to its host"
             }
-            _ if error.is_connect() => "the connection failed",
+            _ if is_connect => "the connection failed",
             _ => "the connection broke, or the server does not speak HTTP",
         }
     }
 }
 
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(error.source(), |cause| (*cause).source())
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderMap, Method};
+    use bytes::Bytes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::{HttpClient, request_uri};
 
-    async fn problem(url: &str) -> &'static str {
-        let client = crate::client().unwrap();
-        request_problem(&client.get(url).send().await.unwrap_err())
+    #[derive(Clone, Copy)]
+    enum Library {
+        Reqwest,
+        Hyper,
     }
 
-    #[tokio::test]
-    async fn a_server_that_is_away_or_speaks_something_else_is_described_without_its_libraries() {
+    /// What is said of a request that gets no answer.
+    async fn said(url: &str, library: Library) -> String {
+        match library {
+            Library::Reqwest => {
+                let client = crate::client().unwrap();
+                request_problem(&client.get(url).send().await.unwrap_err()).to_owned()
+            }
+            Library::Hyper => {
+                let uri = request_uri(&url.parse().unwrap()).unwrap();
+                let client = HttpClient::from_env();
+                let sent = client.send(Method::GET, uri, HeaderMap::new(), Bytes::new());
+                sent.await.unwrap_err().to_string()
+            }
+        }
+    }
+
+    async fn check_descriptions(library: Library) {
         for (scheme, answer, expected) in [
             (
                 "https",
@@ -85,16 +114,22 @@ mod tests {
                 stream.shutdown().await.unwrap();
                 stream
             };
-            let (found, _stream) = tokio::join!(problem(&url), answering);
+            let (found, _stream) = tokio::join!(said(&url, library), answering);
             assert_eq!(found, expected);
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         drop(listener);
-        assert_eq!(problem(&url).await, "connection refused");
+        assert_eq!(said(&url, library).await, "connection refused");
         assert_eq!(
-            problem("http://nowhere.invalid/").await,
+            said("http://nowhere.invalid/", library).await,
             "its name does not resolve"
         );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_or_speaks_something_else_is_described_without_its_libraries() {
+        check_descriptions(Library::Reqwest).await;
+        check_descriptions(Library::Hyper).await;
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use bytes::Bytes;
 use postbell_core::{
     Clock, Delivery, Failure, FailureKind, Instance, Machine, MachineLocation, ManagedMachine,
     Timestamp, TraceContext,
 };
-use postbell_http::{PostClient, PostError, TRACEPARENT, drain_body, request_uri, retry_after};
+use postbell_http::{HttpClient, RequestError, TRACEPARENT, drain_body, request_uri, retry_after};
 use postbell_protocol::routes::{CONTROLLER_PUSH, FORCE_INSTANCE_ID};
 use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
@@ -30,7 +30,7 @@ const REMEMBERED: usize = 4096;
 
 /// Posts to the machines' controllers.
 pub struct HttpMachine {
-    client: PostClient,
+    client: HttpClient,
     template: String,
     timeout: Duration,
     hosts: Vec<HostPattern>,
@@ -56,7 +56,7 @@ impl HttpMachine {
     ///
     /// Fails if the template does not make a URL.
     pub fn new(
-        client: PostClient,
+        client: HttpClient,
         template: &str,
         timeout: Duration,
         hosts: Vec<HostPattern>,
@@ -161,7 +161,8 @@ impl Machine for HttpMachine {
             let problem = "the machine's token cannot be part of a request";
             return failed(Failure::new(FailureKind::Directory, problem));
         };
-        match timeout(self.timeout, self.client.post(uri, headers, body)).await {
+        let sent = self.client.send(Method::POST, uri, headers, body);
+        match timeout(self.timeout, sent).await {
             Ok(Ok(response)) => {
                 let delivery = classify(response.status(), response.headers(), self.clock.now());
                 drain_body(response.into_body()).await;
@@ -225,11 +226,11 @@ fn failed(failure: Failure) -> Delivery {
     }
 }
 
-fn describe(error: PostError) -> Failure {
+fn describe(error: RequestError) -> Failure {
     match error {
-        PostError::Timeout => Failure::timeout(),
-        PostError::Unreachable => Failure::unreachable(),
-        PostError::Broken => {
+        RequestError::Timeout => Failure::timeout(),
+        RequestError::Unreachable(_) => Failure::unreachable(),
+        RequestError::Broken(_) => {
             Failure::new(FailureKind::Other, "the connection to the controller broke")
         }
     }
@@ -256,7 +257,7 @@ mod tests {
     fn machine(template: &str) -> Result<HttpMachine, InvalidTemplate> {
         let clock = Arc::new(SystemClock::new());
         HttpMachine::new(
-            PostClient::from_env(),
+            HttpClient::from_env(),
             template,
             Duration::from_secs(1),
             Vec::new(),

@@ -17,7 +17,7 @@ use anyhow::{Context, anyhow};
 use axum::Router;
 use postbell_core::{Clock, DeliveryLog, DeliveryQueue, Directory, RelayId, StoreError, Tasks};
 use postbell_google::{IdTokenVerifier, SigningKeys};
-use postbell_http::{Listener, PostClient, serve};
+use postbell_http::{HttpClient, Listener, serve};
 use postbell_relay::{
     Deliverer, DirectoryCache, Dispatcher, DispatcherSettings, HttpDirectory, HttpMachine, Ingress,
     IngressParts, Metrics, RejectPolicy, UrlTokenKey,
@@ -187,7 +187,7 @@ fn dispatcher_settings(config: &RelayConfig) -> DispatcherSettings {
 pub(crate) fn machine(config: &RelayConfig, clock: Arc<dyn Clock>) -> anyhow::Result<HttpMachine> {
     let hosts = config.machine_hosts()?;
     let timeout = config.delivery_timeout;
-    let client = PostClient::from_env();
+    let client = HttpClient::from_env();
     HttpMachine::new(client, &config.machine_url, timeout, hosts, clock).map_err(|error| {
         let problem = ConfigError::Value {
             key: "relay.machine_url".to_owned(),

@@ -1,4 +1,4 @@
-//! How a [`PostClient`](super::PostClient) connects: directly, or through a proxy.
+//! How a [`HttpClient`](super::HttpClient) connects: directly, or through a proxy.
 
 use std::io;
 use std::pin::Pin;

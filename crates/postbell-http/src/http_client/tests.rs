@@ -20,18 +20,18 @@ async fn listen() -> (TcpListener, String) {
     (listener, address)
 }
 
-fn client(proxies: Matcher) -> PostClient {
-    PostClient::new(trusting(RootCertStore::empty()), proxies)
+fn client(proxies: Matcher) -> HttpClient {
+    HttpClient::new(trusting(RootCertStore::empty()), proxies)
 }
 
-fn direct() -> PostClient {
+fn direct() -> HttpClient {
     client(Matcher::builder().build())
 }
 
-async fn post(client: &PostClient, url: &str) -> Result<u16, PostError> {
+async fn post(client: &HttpClient, url: &str) -> Result<u16, RequestError> {
     let uri = request_uri(&url.parse().unwrap()).unwrap();
     let body = Bytes::from_static(b"{}");
-    let response = client.post(uri, HeaderMap::new(), body);
+    let response = client.send(Method::POST, uri, HeaderMap::new(), body);
     Ok(response.await?.status().as_u16())
 }
 
@@ -107,9 +107,10 @@ async fn a_server_that_is_not_there_and_one_that_hangs_up_are_told_apart() {
     let hang_up = async { drop(read(&mut accept(&listener).await).await) };
     let client = direct();
     let (posted, ()) = tokio::join!(post(&client, &url), hang_up);
-    assert_eq!(posted, Err(PostError::Broken));
+    assert!(matches!(posted, Err(RequestError::Broken(_))), "{posted:?}");
     drop(listener);
-    assert_eq!(post(&direct(), &url).await, Err(PostError::Unreachable));
+    let refused = RequestError::Unreachable("connection refused");
+    assert_eq!(post(&direct(), &url).await, Err(refused));
 }
 
 /// Time is paused: it moves on when nothing else happens.
@@ -117,7 +118,7 @@ async fn a_server_that_is_not_there_and_one_that_hangs_up_are_told_apart() {
 async fn a_server_that_never_speaks_tls_is_not_waited_for() {
     let (_listener, address) = listen().await;
     let posted = post(&direct(), &format!("https://{address}/")).await;
-    assert_eq!(posted, Err(PostError::Timeout));
+    assert_eq!(posted, Err(RequestError::Timeout));
 }
 
 #[tokio::test]
@@ -153,7 +154,7 @@ async fn https_goes_through_the_proxy_which_cannot_read_it() {
 
     let (listener, address) = listen().await;
     let proxies = Matcher::builder().all(format!("http://ann:hunter2@{address}"));
-    let client = PostClient::new(trusting(roots), proxies.build());
+    let client = HttpClient::new(trusting(roots), proxies.build());
     let server = async {
         let mut stream = accept(&listener).await;
         let connect = answer(&mut stream, "HTTP/1.1 200 OK\r\n\r\n").await;
