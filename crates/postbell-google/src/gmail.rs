@@ -2,6 +2,7 @@
 //! (<https://developers.google.com/workspace/gmail/api/reference/rest>).
 
 mod chunks;
+mod endpoint;
 mod failure;
 mod quota;
 mod types;
@@ -11,18 +12,22 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method};
 use postbell_core::{HistoryId, jittered};
-use reqwest::{Client, Method, Response};
-use secrecy::ExposeSecret;
+use postbell_http::{HttpClient, RequestError};
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 use url::Url;
 
 use self::chunks::Chunks;
+use self::endpoint::Endpoint;
 pub use self::failure::GmailError;
-use self::failure::Verdict;
+use self::failure::{Answer, Verdict};
 pub use self::quota::UNITS_PER_MINUTE;
 use self::quota::{Cost, Quota, units};
 pub use self::types::{
@@ -105,8 +110,10 @@ const PAID: Cost = Cost {
 
 /// One user's mailbox.
 pub struct Gmail {
-    client: Client,
+    client: HttpClient,
     url: Url,
+    /// `None` if the URL is not one for HTTP.
+    endpoint: Option<Endpoint>,
     tokens: Arc<TokenSource>,
     patience: Patience,
     quota: Quota,
@@ -115,10 +122,11 @@ pub struct Gmail {
 impl Gmail {
     /// The mailbox of `tokens`, at the API's base URL `url`, within Gmail's quota.
     #[must_use]
-    pub fn new(client: Client, url: Url, tokens: Arc<TokenSource>, patience: Patience) -> Self {
+    pub fn new(client: HttpClient, url: Url, tokens: Arc<TokenSource>, patience: Patience) -> Self {
         let quota = Quota::per_minute(UNITS_PER_MINUTE, tokens.clock());
         Self {
             client,
+            endpoint: Endpoint::at(&url),
             url,
             tokens,
             patience,
@@ -314,12 +322,11 @@ impl Gmail {
         cost: Cost,
     ) -> Result<T, GmailError> {
         let sent = self.send_patiently(method, path, query, body, cost);
-        let mut answer = sent.await?;
-        let mut body = Chunks::default();
-        while let Some(chunk) = answer.chunk().await.map_err(failure::unavailable)? {
-            body.add(chunk)?;
+        let Answer { body, deadline } = sent.await?;
+        match timeout_at(deadline, Chunks::read(body)).await {
+            Ok(chunks) => chunks?.parse(),
+            Err(_) => Err(failure::unavailable(RequestError::Timeout)),
         }
-        body.parse()
     }
 
     /// Sends with retries, each within the quota. A refused token is replaced once.
@@ -330,7 +337,7 @@ impl Gmail {
         query: &[(&str, &str)],
         body: Option<Value>,
         cost: Cost,
-    ) -> Result<Response, GmailError> {
+    ) -> Result<Answer, GmailError> {
         let mut is_paid = cost.is_paid;
         let mut wait = self.patience.first_wait;
         let mut tries = 1;
@@ -382,17 +389,20 @@ impl Gmail {
         body: Option<&Value>,
     ) -> Result<Verdict, GmailError> {
         let token = self.tokens.access_token().await?;
-        let mut request = self
+        let headers = headers(&token, body.is_some())?;
+        let endpoint = self.endpoint.as_ref();
+        let uri = endpoint.and_then(|endpoint| endpoint.uri(path, query));
+        let uri = uri.ok_or_else(|| {
+            GmailError::Unavailable("the configured gmail_url is no base URL".into())
+        })?;
+        let body = body.map(|body| Bytes::from(body.to_string()));
+        let deadline = Instant::now() + TIMEOUT;
+        let sent = self
             .client
-            .request(method.clone(), self.endpoint(path)?)
-            .timeout(TIMEOUT)
-            .query(query)
-            .bearer_auth(token.expose_secret());
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let verdict = match request.send().await {
-            Ok(answer) => failure::judge(answer, self.tokens.clock().now()).await,
+            .send(method.clone(), uri, headers, body.unwrap_or_default());
+        let sent = timeout_at(deadline, sent).await;
+        let verdict = match sent.unwrap_or(Err(RequestError::Timeout)) {
+            Ok(answer) => failure::judge(answer, deadline, self.tokens.clock().now()).await,
             Err(error) => Verdict::Transient {
                 error: failure::unavailable(error),
                 retry_after: None,
@@ -403,17 +413,20 @@ impl Gmail {
         }
         Ok(verdict)
     }
+}
 
-    fn endpoint(&self, path: &[&str]) -> Result<Url, GmailError> {
-        let mut url = self.url.clone();
-        let mut segments = url.path_segments_mut().map_err(|()| {
-            GmailError::Unavailable("the configured gmail_url is no base URL".into())
-        })?;
-        segments
-            .pop_if_empty()
-            .extend(["gmail", "v1", "users", "me"])
-            .extend(path);
-        drop(segments);
-        Ok(url)
+/// The headers of a request.
+fn headers(token: &SecretString, has_body: bool) -> Result<HeaderMap, GmailError> {
+    let token = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+    let mut token = token.map_err(|_| {
+        GmailError::Unavailable("the access token cannot be part of a request".into())
+    })?;
+    token.set_sensitive(true);
+    // With room for those that the client adds.
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(AUTHORIZATION, token);
+    if has_body {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
+    Ok(headers)
 }

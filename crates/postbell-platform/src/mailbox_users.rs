@@ -9,6 +9,7 @@ use postbell_core::{
     UserId, UserRecord, Users, UsersError, update_user,
 };
 use postbell_google::{Gmail, GmailError, Patience, TokenError, TokenSource};
+use postbell_http::HttpClient;
 use postbell_protocol::credential_envelope::PlatformKey;
 use quick_cache::sync::Cache;
 use reqwest::Client;
@@ -55,8 +56,10 @@ pub struct MailboxUsersParts {
     pub credentials: Arc<dyn Credentials>,
     /// Decrypts the credentials. Without it, the first user who has connected an address gets its notifications.
     pub key: Option<Arc<PlatformKey>>,
-    /// The HTTP client.
+    /// The HTTP client of the token endpoint.
     pub client: Client,
+    /// The HTTP client of Gmail's API.
+    pub gmail_client: HttpClient,
     /// Google's token endpoint.
     pub token_url: Url,
     /// Gmail's API.
@@ -375,12 +378,15 @@ impl MailboxUsers {
         };
         let clock = Arc::clone(&self.parts.clock);
         let (client, token_url) = (self.parts.client.clone(), self.parts.token_url.clone());
-        let tokens = TokenSource::new(client.clone(), token_url, user, clock);
+        let tokens = TokenSource::new(client, token_url, user, clock);
         let patience = Patience {
             tries: 1,
             ..Patience::default()
         };
-        let url = self.parts.gmail_url.clone();
+        let (client, url) = (
+            self.parts.gmail_client.clone(),
+            self.parts.gmail_url.clone(),
+        );
         let gmail = Gmail::new(client, url, Arc::new(tokens), patience);
         match gmail.profile().await {
             Ok(profile) => match profile.email_address.parse() {

@@ -226,6 +226,7 @@ impl WatchRenewal {
 mod tests {
     use futures_util::FutureExt;
     use postbell_google::{Patience, TokenSource};
+    use postbell_http::HttpClient;
     use postbell_testkit::PausedClock;
     use tokio::time::Instant;
     use url::Url;
@@ -238,12 +239,11 @@ mod tests {
     /// A renewal that never asks Gmail.
     fn renewal(folder: &std::path::Path, clock: &PausedClock) -> WatchRenewal {
         let clock: Arc<dyn Clock> = Arc::new(clock.clone());
-        let (client, url) = (
-            reqwest::Client::new(),
-            Url::parse("http://127.0.0.1:9").unwrap(),
-        );
+        let url = Url::parse("http://127.0.0.1:9").unwrap();
         let token = postbell_google::Credentials::AccessToken("unused".into());
-        let tokens = TokenSource::new(client.clone(), url.clone(), token, Arc::clone(&clock));
+        let client = reqwest::Client::new();
+        let tokens = TokenSource::new(client, url.clone(), token, Arc::clone(&clock));
+        let client = HttpClient::from_env();
         let gmail = Gmail::new(client, url, Arc::new(tokens), Patience::default());
         let file = StateFile::open(folder, ACCOUNT).unwrap();
         WatchRenewal::new(gmail, file, ACCOUNT, clock).unwrap()

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use std::io::{self, BufReader, Read};
 
 use bytes::{Buf, Bytes};
+use postbell_http::{ResponseBody, next_chunk};
 use serde::de::DeserializeOwned;
 
 use super::GmailError;
+use super::failure::unavailable;
 
 /// The longest response. A message has at most 25 MB, 35 MB in base64
 /// (<https://support.google.com/mail/answer/6584>).
@@ -21,8 +23,17 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
+    /// Reads a response.
+    pub(super) async fn read(mut body: ResponseBody) -> Result<Self, GmailError> {
+        let mut chunks = Self::default();
+        while let Some(chunk) = next_chunk(&mut body).await.map_err(unavailable)? {
+            chunks.add(chunk)?;
+        }
+        Ok(chunks)
+    }
+
     /// Adds a chunk.
-    pub(super) fn add(&mut self, chunk: Bytes) -> Result<(), GmailError> {
+    fn add(&mut self, chunk: Bytes) -> Result<(), GmailError> {
         self.length += chunk.len();
         if self.length > LONGEST {
             return Err(GmailError::Unreadable);

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use http::Response;
 use postbell_core::{BoxError, Timestamp};
-use postbell_http::{read_error, retry_after};
-use reqwest::Response;
+use postbell_http::{RequestError, ResponseBody, read_error_body, retry_after};
+use tokio::time::Instant;
 
 use crate::oauth::TokenError;
 use crate::problem::Problem;
@@ -80,9 +81,15 @@ impl GmailError {
     }
 }
 
+/// A success, whose body is still to be read, until the deadline of the request.
+pub(super) struct Answer {
+    pub(super) body: ResponseBody,
+    pub(super) deadline: Instant,
+}
+
 /// What the client does with a response.
 pub(super) enum Verdict {
-    Good(Response),
+    Good(Answer),
     /// The token was refused; a fresh one may be accepted.
     Unauthorized,
     Transient {
@@ -92,13 +99,18 @@ pub(super) enum Verdict {
     Final(GmailError),
 }
 
-pub(super) async fn judge(answer: Response, now: Timestamp) -> Verdict {
+pub(super) async fn judge(
+    answer: Response<ResponseBody>,
+    deadline: Instant,
+    now: Timestamp,
+) -> Verdict {
     let status = answer.status();
     if status.is_success() {
-        return Verdict::Good(answer);
+        let body = answer.into_body();
+        return Verdict::Good(Answer { body, deadline });
     }
     let in_header = retry_after(answer.headers(), now);
-    let problem = Problem::of(&read_error(answer).await);
+    let problem = Problem::of(&read_error_body(answer.into_body()).await);
     let asked = in_header.max(problem.retry_after(now));
     verdict(status.as_u16(), &problem, asked)
 }
@@ -126,9 +138,8 @@ fn quota(retry_after: Option<Duration>) -> Verdict {
     Verdict::Transient { error, retry_after }
 }
 
-/// Removes the URL, which contains a message id or a search.
-pub(super) fn unavailable(error: reqwest::Error) -> GmailError {
-    GmailError::Unavailable(error.without_url().into())
+pub(super) fn unavailable(error: RequestError) -> GmailError {
+    GmailError::Unavailable(error.into())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use postbell_core::{Clock, SystemClock, Timestamp};
 use postbell_google::{Api, AuthorizedUser, Gmail, Patience, TokenSource};
+use postbell_http::HttpClient;
 use postbell_sandbox::{FaultPoint, Frequency, Kind, Sandbox};
 use reqwest::Client;
 use tokio::net::TcpListener;
@@ -60,7 +61,8 @@ impl World {
             longest_wait: Duration::from_millis(2),
             ..Patience::default()
         };
-        let gmail = Gmail::new(client(), base(&sandbox), Arc::clone(&tokens), patience);
+        let client = HttpClient::from_env();
+        let gmail = Gmail::new(client, base(&sandbox), Arc::clone(&tokens), patience);
         Self {
             sandbox,
             clock,

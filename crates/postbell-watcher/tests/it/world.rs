@@ -7,6 +7,7 @@ use postbell_core::{Clock, HistoryId, SystemClock, Tasks};
 use postbell_google::{
     AuthorizedUser, Credentials, Gmail, Patience, PubSubAdmin, TokenSource, UNITS_PER_MINUTE,
 };
+use postbell_http::HttpClient;
 use postbell_protocol::watch_state::StateFile;
 use postbell_sandbox::{PROJECT, Sandbox};
 use postbell_testkit::PausedClock;
@@ -252,7 +253,7 @@ pub(crate) fn watcher(
     };
     let base = Url::parse(sandbox.url()).unwrap();
     let gmail = Gmail::new(
-        Client::new(),
+        HttpClient::from_env(),
         base,
         tokens(sandbox, email, folder, limits),
         patience,

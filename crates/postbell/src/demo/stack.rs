@@ -11,7 +11,7 @@ use postbell_core::{Clock, Tasks, Tracer};
 use postbell_google::{
     AuthorizedUser, Gmail, Patience, PubSubAdmin, PushSubscription, TokenSource,
 };
-use postbell_http::serve;
+use postbell_http::{HttpClient, serve};
 use postbell_protocol::gateway_token::GatewayToken;
 use postbell_protocol::routes::WATCHER_PUSH;
 use postbell_protocol::watch_state::StateFile;
@@ -98,7 +98,8 @@ impl DemoStack {
         let token_url = base.join("/token")?;
         let tokens = TokenSource::new(client.clone(), token_url, user, Arc::clone(&clock));
         let tokens = Arc::new(tokens);
-        let gmail = Gmail::new(client.clone(), base.clone(), Arc::clone(&tokens), patience);
+        let to_gmail = HttpClient::from_env();
+        let gmail = Gmail::new(to_gmail, base.clone(), Arc::clone(&tokens), patience);
         // The sandbox enforces no quota.
         let gmail = gmail.with_units_per_minute(NonZeroU32::MAX);
         let pubsub = PubSubAdmin::new(client.clone(), base, tokens);

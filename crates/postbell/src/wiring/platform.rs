@@ -15,7 +15,7 @@ use postbell_core::{
     AuditedPorts, Changes, Clock, DeliveryLog, DeliveryQueue, ProblemCode, Tasks, UserId, Users,
 };
 use postbell_google::SigningKeys;
-use postbell_http::{Listener, serve};
+use postbell_http::{HttpClient, Listener, serve};
 use postbell_platform::{
     CheckIn, ContactPoll, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
     MachineStarter, Machines, MailboxUsers, MailboxUsersParts, OperatorClient, Pages, PagesParts,
@@ -323,6 +323,7 @@ fn mailbox_users(
         credentials: store.credentials(),
         key: config.platform.platform_key()?.map(Arc::new),
         client: client.clone(),
+        gmail_client: HttpClient::from_env(),
         token_url: config.google.token_url.clone(),
         gmail_url: config.google.gmail_url.clone(),
         clock: Arc::clone(clock),

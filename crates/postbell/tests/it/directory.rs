@@ -13,7 +13,7 @@ use postbell_core::{
     Clock, Directory, GoogleConnection, HistoryId, InstanceStatus, MachineLocation, MachineReport,
     ManagedMachine, NewUser, SystemClock, Tasks, Timestamp, UserId, Users,
 };
-use postbell_http::serve;
+use postbell_http::{HttpClient, serve};
 use postbell_platform::{
     ApiKeys, Fleet, HttpControllers, LocalDirectory, MailboxUsers, MailboxUsersParts, Operator,
     Platform, PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService,
@@ -94,6 +94,7 @@ fn mailboxes(store: &Arc<MemoryUsers>, clock: Arc<dyn Clock>) -> MailboxUsers {
         credentials: Arc::clone(store) as _,
         key: None,
         client: reqwest::Client::new(),
+        gmail_client: HttpClient::from_env(),
         token_url: "http://127.0.0.1:1/token".parse().unwrap(),
         gmail_url: "http://127.0.0.1:1/".parse().unwrap(),
         clock,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use postbell_core::{Clock, MachineLocation};
+use postbell_http::HttpClient;
 use postbell_platform::{
     ApiKeys, Fleet, HttpControllers, MailboxUsers, MailboxUsersParts, OperatedQueue,
     Operator as Operations, OperatorClient, ReconcilerParts, Relays, Tarballs, UserTokens,
@@ -26,6 +27,7 @@ pub(super) fn mailboxes(
         credentials: Arc::clone(store) as _,
         key,
         client: reqwest::Client::new(),
+        gmail_client: HttpClient::from_env(),
         token_url: google.join("/token").unwrap(),
         gmail_url: google.clone(),
         clock,

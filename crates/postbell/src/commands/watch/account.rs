@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use postbell_core::{Clock, HistoryId, ProblemCode};
 use postbell_google::{Gmail, Patience, PubSubAdmin, TokenSource};
+use postbell_http::HttpClient;
 use postbell_protocol::gog_dirs::GogDirs;
 use postbell_protocol::watch_state::{StateError, StateFile, WatchState, mailbox_of};
 use postbell_watcher::{AddressMatch, IdentityError, MailboxIdentity, WatchRenewal, WrongAccount};
@@ -34,6 +35,7 @@ pub(super) struct Account {
     pub(super) state_folder: PathBuf,
     pub(super) config: Config,
     pub(super) client: Client,
+    gmail_client: HttpClient,
     pub(super) clock: Arc<dyn Clock>,
     tokens: Arc<TokenSource>,
 }
@@ -142,6 +144,7 @@ impl Account {
             address,
             config,
             client,
+            gmail_client: HttpClient::from_env(),
             clock,
             tokens: Arc::new(tokens),
         })
@@ -254,12 +257,8 @@ impl Account {
             ..Patience::default()
         };
         let url = self.config.google.gmail_url.clone();
-        Ok(Gmail::new(
-            self.client.clone(),
-            url,
-            self.tokens(),
-            patience,
-        ))
+        let client = self.gmail_client.clone();
+        Ok(Gmail::new(client, url, self.tokens(), patience))
     }
 
     /// Returns the Gmail watch without a sync engine.
