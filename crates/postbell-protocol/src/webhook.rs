@@ -27,7 +27,7 @@ pub struct WebhookPayload<'a> {
     #[cfg_attr(test, schemars(with = "String"))]
     pub history_id: HistoryId,
     /// New and changed messages, the oldest first
-    pub messages: Cow<'a, [WebhookMessage]>,
+    pub messages: Vec<Cow<'a, WebhookMessage>>,
     /// Ids of permanently deleted messages, if the watcher was asked to report them
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deleted_message_ids: Vec<String>,
@@ -242,12 +242,12 @@ mod tests {
             source: Source::Gmail,
             account: "ann@example.com".into(),
             history_id: HistoryId::new(u64::MAX),
-            messages: Cow::Owned(vec![WebhookMessage {
+            messages: vec![Cow::Owned(WebhookMessage {
                 id: "m1".to_owned(),
                 body: Some("text".to_owned()),
                 attachments: vec![Attachment::default()],
                 ..WebhookMessage::default()
-            }]),
+            })],
             deleted_message_ids: Vec::new(),
             resync: false,
             untrusted: true,

@@ -70,6 +70,7 @@ impl MessageReader {
     ///
     /// A failure that concerns the mailbox and not a message.
     pub(crate) async fn read(&self, arrivals: &[Arrival]) -> Result<ReadBatch, GmailError> {
+        self.recent.forget_old();
         let mut batch = self.read_each(arrivals).await?;
         let is_missing = |read: &Read| matches!(read, Read::Missing);
         if batch.reads.iter().any(is_missing) {

@@ -1,5 +1,6 @@
 //! Posts a batch to the webhook, and splits it if the webhook refuses its content.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -266,8 +267,8 @@ impl Poster {
         let deleted: Vec<_> = deleted
             .map(|item| item.arrival.message.id.clone())
             .collect();
-        let messages = batch.iter().filter_map(|item| item.message.clone());
-        let messages: Vec<_> = messages.collect();
+        let messages = batch.iter().filter_map(|item| item.message.as_ref());
+        let messages: Vec<_> = messages.map(Cow::Borrowed).collect();
         let count = messages.len() + deleted.len();
         if count == 0 {
             return Ok(0);
@@ -278,7 +279,7 @@ impl Poster {
             source: Source::Gmail,
             account: self.settings.identity.address().into(),
             history_id: history_id.unwrap_or_default(),
-            messages: messages.into(),
+            messages,
             deleted_message_ids: deleted,
             resync: reason == Reason::Resync,
             untrusted: true,

@@ -41,6 +41,13 @@ impl RecentlyRead {
         (now < *read_at + KEPT).then(|| candidate.clone())
     }
 
+    /// Forgets messages that were read too long ago.
+    pub(crate) fn forget_old(&self) {
+        let now = self.clock.elapsed();
+        let mut kept = self.kept.lock();
+        kept.retain(|_, (read_at, _)| now < *read_at + KEPT);
+    }
+
     /// Keeps a message, unless it is long, or was cut: a repeat may read more of it.
     pub(crate) fn put(&self, arrival: &Arrival, candidate: &Candidate) {
         let message = &candidate.message;
@@ -50,7 +57,6 @@ impl RecentlyRead {
         }
         let now = self.clock.elapsed();
         let mut kept = self.kept.lock();
-        kept.retain(|_, (read_at, _)| now < *read_at + KEPT);
         if kept.len() < MOST {
             kept.insert(arrival.key(), (now, candidate.clone()));
         }
