@@ -25,6 +25,8 @@ pub(crate) struct Backlog {
     is_finished: Vec<bool>,
     /// Everything before it is finished.
     first_open: usize,
+    /// The history id after all of them, if they are the mailbox's history.
+    end: Option<HistoryId>,
 }
 
 impl Backlog {
@@ -35,6 +37,15 @@ impl Backlog {
             times: vec![None; count],
             is_finished: vec![false; count],
             first_open: 0,
+            end: None,
+        }
+    }
+
+    /// The changes up to a history id. The cursor moves there with the last of them.
+    pub(crate) fn up_to(self, end: HistoryId) -> Self {
+        Self {
+            end: Some(end),
+            ..self
         }
     }
 
@@ -94,10 +105,12 @@ impl Backlog {
         }
     }
 
-    /// How far the cursor may move: to the last history record before the first unfinished change.
-    /// `None` if everything is finished.
+    /// How far the cursor may move: to the last history record before the first unfinished change, or
+    /// to the end if everything is finished.
     pub(crate) fn cursor(&self) -> Option<HistoryId> {
-        let open = self.arrivals.get(self.first_open)?;
+        let Some(open) = self.arrivals.get(self.first_open) else {
+            return self.end;
+        };
         let finished = self.arrivals[..self.first_open].iter().rev();
         finished.map(|one| one.at).find(|at| *at < open.at)
     }
@@ -146,11 +159,11 @@ mod tests {
     #[test]
     fn the_cursor_never_moves_past_an_unfinished_change() {
         let cursor = |history_ids: &[u64], finished: &[usize]| {
-            let mut backlog = backlog(history_ids);
+            let mut backlog = backlog(history_ids).up_to(HistoryId::new(9));
             backlog.finish(finished);
             backlog.cursor().map(HistoryId::get)
         };
-        assert_eq!(cursor(&[1, 2, 3], &[0, 1, 2]), None, "all are finished");
+        assert_eq!(cursor(&[1, 2, 3], &[0, 1, 2]), Some(9), "all are finished");
         assert_eq!(cursor(&[1, 2, 3, 4], &[0, 1, 2]), Some(3));
         assert_eq!(cursor(&[1, 2, 2, 2], &[0, 1, 2]), Some(1));
         assert_eq!(cursor(&[2, 2, 2], &[0, 1]), None);

@@ -305,7 +305,7 @@ impl SyncEngine {
             rest,
         } = changes;
         let last = arrivals.last().map(|arrival| arrival.at);
-        let mut backlog = self.backlog(arrivals).await;
+        let mut backlog = self.backlog(arrivals).await.up_to(end);
         if backlog.is_empty() && rest == Rest::None {
             if end < cursor && self.mailbox.history_id().await? < cursor {
                 self.resync_from_ahead(cursor, end, progress).await?;
@@ -320,23 +320,26 @@ impl SyncEngine {
         self.delivery
             .deliver(&mut backlog, Reason::New, progress)
             .await?;
-        let has_moved = self.advance(end).await?;
-        // Without a move, the same changes would be listed again.
-        Ok(if rest == Rest::More && !has_moved {
+        let is_there = self.advance(end).await?;
+        // From the same cursor, the same changes would be listed again.
+        Ok(if rest == Rest::More && !is_there {
             Rest::None
         } else {
             rest
         })
     }
 
-    /// Moves the cursor after everything up to `end` was handled. Returns whether it has moved.
+    /// Moves the cursor after everything up to `end` was handled, unless the webhook call with the last of it has.
+    /// Returns whether it is there.
     async fn advance(&self, end: HistoryId) -> Result<bool, SyncError> {
         let mut state = self.state.lock().await;
-        if is_held(&state) || state.history_id >= Some(end) {
+        if is_held(&state) {
             return Ok(false);
         }
-        state.history_id = Some(end);
-        state.save().await?;
+        if state.history_id < Some(end) {
+            state.history_id = Some(end);
+            state.save().await?;
+        }
         Ok(true)
     }
 
