@@ -1,6 +1,7 @@
 //! Delivers changes to the webhook, a bounded number at a time.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use postbell_core::Clock;
 use postbell_google::GmailError;
@@ -35,8 +36,8 @@ pub(crate) struct Progress {
 }
 
 impl Delivery {
-    /// Posts a backlog in order, and stores after each batch that the webhook accepted it. While one
-    /// batch is posted, the messages of the next are read.
+    /// Posts a backlog in order, and stores after each batch that the webhook accepted it: if the next one is read by
+    /// then, with what begins that. While one batch is posted, the messages of the next are read.
     ///
     /// A batch is stored as pending before it is posted: if this process dies, the next one posts
     /// the same batch under the same idempotency key.
@@ -55,6 +56,20 @@ impl Delivery {
             let most = self.settings.messages_per_hook.get();
             backlog.batches(&state, most.min(self.settings.extras.messages_at_once()))
         };
+        let delivered = self
+            .deliver_batches(backlog, &batches, reason, progress)
+            .await;
+        self.state.lock().await.save_deferred().await?;
+        delivered
+    }
+
+    async fn deliver_batches(
+        &self,
+        backlog: &mut Backlog,
+        batches: &[Vec<usize>],
+        reason: Reason,
+        progress: &mut Progress,
+    ) -> Result<(), SyncError> {
         let Some(first) = batches.first() else {
             return Ok(());
         };
@@ -62,8 +77,16 @@ impl Delivery {
         for (number, batch) in batches.iter().enumerate() {
             let next = batches.get(number + 1).map_or(&[][..], Vec::as_slice);
             let next = backlog.arrivals_of(next);
-            let delivering = self.deliver_batch(backlog, batch, read, reason, progress);
-            let (delivered, next_read) = tokio::join!(delivering, self.reader.read(&next));
+            // Whether the next batch can begin as soon as this one has ended.
+            let follows = AtomicBool::new(false);
+            let reading = async {
+                let read = self.reader.read(&next).await;
+                let has_messages = read.as_ref().is_ok_and(|read| read.has_passed);
+                follows.store(has_messages, Ordering::Relaxed);
+                read
+            };
+            let delivering = self.deliver_batch(backlog, batch, read, reason, progress, &follows);
+            let (delivered, next_read) = tokio::join!(delivering, reading);
             delivered?;
             self.reader.recent.forget(&backlog.arrivals_of(batch));
             read = next_read;
@@ -79,6 +102,7 @@ impl Delivery {
         read: Result<ReadBatch, GmailError>,
         reason: Reason,
         progress: &mut Progress,
+        follows: &AtomicBool,
     ) -> Result<(), SyncError> {
         let read = read?;
         let stopped = read.stopped;
@@ -117,6 +141,10 @@ impl Delivery {
             self.by_files(items)
         };
         for mut items in requests {
+            if items.iter().any(|item| self.has_files(item)) {
+                // They may take minutes.
+                self.state.lock().await.save_deferred().await?;
+            }
             for message in items.iter_mut().filter_map(|item| item.message.as_mut()) {
                 let added = self.reader.extras.add_files(message, &mut time).await;
                 if let Err(error) = added {
@@ -125,7 +153,9 @@ impl Delivery {
                     return Err(error.into());
                 }
             }
-            self.poster.post(backlog, items, reason, progress).await?;
+            self.poster
+                .post(backlog, items, reason, progress, follows)
+                .await?;
         }
         match blocked.or(stopped.map(SyncError::Gmail)) {
             Some(error) => {
@@ -141,14 +171,18 @@ impl Delivery {
     fn by_files(&self, items: Vec<Item>) -> Vec<Vec<Item>> {
         let mut requests: Vec<Vec<Item>> = Vec::new();
         for item in items {
-            let message = item.message.as_ref();
-            let has_files = message.is_some_and(|message| self.reader.extras.has_files(message));
             match requests.last_mut() {
-                Some(request) if !has_files => request.push(item),
+                Some(request) if !self.has_files(&item) => request.push(item),
                 _ => requests.push(vec![item]),
             }
         }
         requests
+    }
+
+    /// Whether files of this item are written.
+    fn has_files(&self, item: &Item) -> bool {
+        let message = item.message.as_ref();
+        message.is_some_and(|message| self.reader.extras.has_files(message))
     }
 
     /// Turns what was read into items for the bot. A message that failed is counted.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use postbell_core::{Clock, ProblemCode, Timestamp};
 use postbell_protocol::watch_state::{Stage, WatchState};
@@ -21,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::problems::ProblemSource;
 use crate::settings::WatcherSettings;
 use crate::shorten::shorter;
-use crate::state_store::StateStore;
+use crate::state_store::{LockedState, StateStore};
 use crate::sync_trace::SyncTrace;
 use crate::webhook::{Blame, WebhookClient, WebhookError};
 
@@ -84,13 +85,15 @@ impl Poster {
     }
 
     /// Posts the items of a batch in order. If the webhook refuses their content, they are halved
-    /// until it accepts them, or until the message that it refuses is found.
+    /// until it accepts them, or until the message that it refuses is found. If another batch `follows` once the
+    /// webhook has accepted the last of them, the write that begins it also stores that.
     pub(crate) async fn post(
         &self,
         backlog: &mut Backlog,
         items: Vec<Item>,
         reason: Reason,
         progress: &mut Progress,
+        follows: &AtomicBool,
     ) -> Result<(), SyncError> {
         let mut queue = VecDeque::from([items]);
         let mut largest = usize::MAX;
@@ -105,7 +108,12 @@ impl Poster {
             let posted = self.send(&batch, &key, reason).await;
             match posted {
                 Ok(count) => {
-                    self.accept(backlog, &batch, reason, count).await?;
+                    let mut state = self.accept(backlog, &batch, reason, count).await;
+                    if !queue.is_empty() || follows.load(Ordering::Relaxed) {
+                        state.defer_save();
+                    } else {
+                        state.save().await?;
+                    }
                     progress.delivered += count;
                 }
                 Err(error) if error.blame() == Blame::Webhook => {
@@ -143,7 +151,8 @@ impl Poster {
     ) -> Result<(), SyncError> {
         let error = match self.send_shortened(&item, key, error, reason).await {
             Ok(count) => {
-                self.accept(backlog, &[item], reason, count).await?;
+                let mut state = self.accept(backlog, &[item], reason, count).await;
+                state.save().await?;
                 progress.delivered += count;
                 return Ok(());
             }
@@ -216,21 +225,21 @@ impl Poster {
         Ok(idempotency_key(&self.settings.account, ids))
     }
 
-    /// Stores that the webhook accepted a batch, and moves the cursor.
+    /// Notes that the webhook accepted a batch, and moves the cursor. The caller stores it.
     async fn accept(
         &self,
         backlog: &mut Backlog,
         batch: &[Item],
         reason: Reason,
         count: usize,
-    ) -> Result<(), SyncError> {
+    ) -> LockedState<'_> {
         let indexes: Vec<_> = batch.iter().map(|item| item.index).collect();
         backlog.finish(&indexes);
         let mut state = self.state.lock().await;
         note_accepted(&mut state, batch, count);
         state.pending_ids.clear();
         move_on(&mut state, backlog, reason);
-        Ok(state.save().await?)
+        state
     }
 
     /// Posts a message that was too large with a shorter text, then without it.

@@ -21,6 +21,8 @@ pub(crate) struct StateStore {
 struct Held {
     state: WatchState,
     problems: Problems,
+    /// Whether a durable write was left to the next one.
+    is_deferred: bool,
 }
 
 /// Exclusive access to the state. Held for one change, not for a whole sync: the renewal and the
@@ -45,7 +47,11 @@ impl StateStore {
         Ok(Self {
             file: Arc::new(file),
             clock,
-            held: Mutex::new(Held { state, problems }),
+            held: Mutex::new(Held {
+                state,
+                problems,
+                is_deferred: false,
+            }),
             changed: watch::Sender::default(),
         })
     }
@@ -92,9 +98,25 @@ impl LockedState<'_> {
         self.write(StateFile::write).await
     }
 
-    /// Writes the state; a power failure may bring the previous one back.
+    /// Writes the state; a power failure may bring the previous one back, unless a durable write was deferred.
     pub(crate) async fn save_without_sync(&mut self) -> Result<(), StateError> {
+        if self.held.is_deferred {
+            return self.save().await;
+        }
         self.write(StateFile::write_without_sync).await
+    }
+
+    /// Leaves a durable write to the next one, which must follow at once.
+    pub(crate) fn defer_save(&mut self) {
+        self.held.is_deferred = true;
+    }
+
+    /// Writes the state if that was deferred, and no write has followed.
+    pub(crate) async fn save_deferred(&mut self) -> Result<(), StateError> {
+        if self.held.is_deferred {
+            return self.save().await;
+        }
+        Ok(())
     }
 
     /// Replaces the problem of a part, and stores it if that changes what is shown.
@@ -131,7 +153,9 @@ impl LockedState<'_> {
 
     fn publish(&mut self) -> bool {
         let now = self.store.clock.now();
-        let Held { state, problems } = &mut *self.held;
+        let Held {
+            state, problems, ..
+        } = &mut *self.held;
         problems.publish(state, now)
     }
 
@@ -145,6 +169,7 @@ impl LockedState<'_> {
         self.updated_at_ms = self.store.clock.now().as_millis();
         let (file, copy) = (Arc::clone(&self.store.file), self.held.state.clone());
         let written = blocking(move || write(&file, &copy)).await;
+        self.held.is_deferred &= written.is_err();
         if let Err(error) = &written {
             let problem = Problem::new(ProblemCode::StateUnwritable, error.to_string());
             self.held.problems.set(ProblemSource::State, Some(problem));
@@ -180,5 +205,40 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
             // The process ends, and drops this task, too.
             Err(_) => std::future::pending().await,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postbell_core::{HistoryId, Timestamp};
+    use postbell_testkit::PausedClock;
+
+    use super::*;
+
+    const ACCOUNT: &str = "ann@example.com";
+
+    #[tokio::test]
+    async fn a_deferred_write_is_made_by_the_next_one_or_when_none_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::open(folder.path(), ACCOUNT).unwrap();
+        let clock = Arc::new(PausedClock::starting_at(Timestamp::default()));
+        let store = StateStore::open(file, ACCOUNT, clock).unwrap();
+        let stored = || {
+            let state = StateFile::peek(folder.path(), ACCOUNT).unwrap()?;
+            state.history_id.map(HistoryId::get)
+        };
+        let mut state = store.lock().await;
+        state.history_id = Some(HistoryId::new(1));
+        state.defer_save();
+        assert_eq!(stored(), None);
+        state.save_without_sync().await.unwrap();
+        assert_eq!(stored(), Some(1));
+
+        state.history_id = Some(HistoryId::new(2));
+        state.save_deferred().await.unwrap();
+        assert_eq!(stored(), Some(1), "nothing was deferred");
+        state.defer_save();
+        state.save_deferred().await.unwrap();
+        assert_eq!(stored(), Some(2));
     }
 }
