@@ -393,7 +393,9 @@ impl Gmail {
         let endpoint = self.endpoint.as_ref();
         let uri = endpoint.and_then(|endpoint| endpoint.uri(path, query));
         let uri = uri.ok_or_else(|| {
-            GmailError::Unavailable("the configured gmail_url is no base URL".into())
+            GmailError::Unavailable(
+                "the configured gmail_url is no base URL, or the request's URL is too long".into(),
+            )
         })?;
         let body = body.map(|body| Bytes::from(body.to_string()));
         let deadline = Instant::now() + TIMEOUT;

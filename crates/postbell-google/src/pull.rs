@@ -28,7 +28,7 @@ use crate::oauth::{TokenError, TokenSource};
 const OUTSTANDING: i64 = 1000;
 
 /// The number of streams without a notification, and within which time, after which pulling counts as
-/// failed. A stream that works is opened every half hour.
+/// failed. A stream that works is opened every half hour, and one without mail every two minutes.
 const MOST_STREAMS: usize = 6;
 const PERIOD: Duration = Duration::from_secs(60);
 

@@ -1,4 +1,4 @@
-//! A client for requests that are many: deliveries of a relay, mails of Gmail, calls of a webhook.
+//! A client for requests that are many: deliveries of a relay, mails of Gmail.
 
 mod connector;
 

@@ -59,8 +59,9 @@ impl Delivery {
         let delivered = self
             .deliver_batches(backlog, &batches, reason, progress)
             .await;
-        self.state.lock().await.save_deferred().await?;
-        delivered
+        let saved = self.state.lock().await.save_deferred().await;
+        delivered?;
+        Ok(saved?)
     }
 
     async fn deliver_batches(

@@ -91,15 +91,19 @@ async fn a_stream_whose_connection_has_died_without_a_word_is_opened_anew() {
     let mut proxy = JoinSet::new();
     proxy.spawn(forward(listener, target, Arc::clone(&dying)));
     let opened = PullSubscription::open(&url, Arc::clone(&world.tokens), &name);
-    let opened = opened.await.unwrap();
-    let mut subscription = opened.with_longest_silence(Duration::from_secs(1));
+    let mut subscription = opened.await.unwrap();
     // Gmail publishes once when the watch starts.
     let first = timeout(LIMIT, subscription.next()).await.unwrap();
     first.unwrap().done();
+    // Long enough for a new stream on a busy machine.
+    let mut subscription = subscription.with_longest_silence(Duration::from_secs(5));
     dying.notify_waiters();
-    while world.sandbox.pubsub().streams(&name) > 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let ended = async {
+        while world.sandbox.pubsub().streams(&name) > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, ended).await.unwrap();
     world.sandbox.gmail().deliver(EMAIL, b"Subject: x").unwrap();
     let next = timeout(LIMIT, subscription.next()).await.unwrap();
     next.unwrap().done();

@@ -1,10 +1,11 @@
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use postbell_core::HistoryId;
 use postbell_google::{GmailError, HistoryType, TokenError};
 use postbell_sandbox::{FaultPoint, Frequency, Kind};
 use postbell_watcher::{SyncError, SyncOutcome};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{EMAIL, TestWatcher};
 
@@ -113,7 +114,7 @@ async fn after_a_failed_batch_accepted_batches_are_not_repeated() {
     let sent = world.deliver_many(5);
     world.sandbox.faults().add(
         FaultPoint::Hook,
-        Kind::delay(std::time::Duration::ZERO),
+        Kind::delay(Duration::ZERO),
         Frequency::Times(1),
     );
     world
@@ -123,8 +124,38 @@ async fn after_a_failed_batch_accepted_batches_are_not_repeated() {
     world.sync().await.unwrap_err();
     assert_eq!(world.hooks(), [&sent[..2]]);
 
+    // Not from memory.
+    let world = world.restart().await;
     world.sync().await.unwrap();
     assert_eq!(world.hooks(), [&sent[..2], &sent[2..4], &sent[4..]]);
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_on_disk_when_the_next_call_is_made() {
+    let world =
+        TestWatcher::with(|settings| settings.messages_per_hook = NonZeroUsize::new(2).unwrap())
+            .await;
+    let sent = world.deliver_many(6);
+    let faults = world.sandbox.faults();
+    let [at_once, slowly] = [0, 1].map(|seconds| Kind::delay(Duration::from_secs(seconds)));
+    faults.add(FaultPoint::Hook, at_once, Frequency::Times(1));
+    faults.add(FaultPoint::Hook, slowly, Frequency::Times(1));
+    let second_call = async {
+        let is_begun = |_: &TestWatcher, state: &Value| state["pendingIds"] == json!(sent[2..4]);
+        world.until(is_begun).await;
+        world.state()
+    };
+    let (synced, then) = tokio::join!(world.sync(), second_call);
+    synced.unwrap();
+    assert_eq!(then["deliveredIds"], json!(sent[..2]));
+
+    // As if it had been killed during that call.
+    let world = world.restart_after(|world| world.write_state(&then)).await;
+    world.sync().await.unwrap();
+    let (first, second, third) = (&sent[..2], &sent[2..4], &sent[4..]);
+    assert_eq!(world.hooks(), [first, second, third, second, third]);
+    let hooks = world.sandbox.bot().hooks();
+    assert_eq!(hooks[1].idempotency_key, hooks[3].idempotency_key);
 }
 
 #[tokio::test]
