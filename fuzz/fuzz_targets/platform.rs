@@ -13,6 +13,7 @@ use postbell_core::{
     Clock, InstanceStatus, MachineLocation, NewUser, SandboxId, SystemClock, UserId, UserRecord,
     Users,
 };
+use postbell_http::HttpClient;
 use postbell_platform::{
     ApiKeys, Fleet, HttpControllers, MailboxUsers, MailboxUsersParts, Operator, Platform,
     PlatformParts, Reconciler, ReconcilerParts, Relays, Tarballs, UserService, UserTokens,
@@ -79,6 +80,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         credentials: Arc::clone(&memory) as _,
         key: None,
         client: reqwest::Client::new(),
+        gmail_client: HttpClient::from_env(),
         token_url: nowhere.clone(),
         gmail_url: nowhere,
         clock: Arc::clone(&shared),
