@@ -156,7 +156,7 @@ pub trait Users: Send + Sync {
     /// omitted.
     async fn count_problems(&self) -> Result<Vec<(ProblemCode, u64)>, StoreError>;
 
-    /// Counts the accounts, and the machines, that an operator should look at.
+    /// Counts the accounts, and the machines, that need an operator.
     ///
     /// Their machines have reported when their watch ends; those of [`FleetCounts::watch_ends`] do so
     /// before `until`.
@@ -261,7 +261,7 @@ pub enum Listing {
     },
 }
 
-/// How many accounts and machines an operator should look at.
+/// How many accounts and machines need an operator.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct FleetCounts {
     /// Of [`Listing::WithoutMail`].

@@ -138,7 +138,7 @@ where
     }
     let mut body = pin!(Limited::new(body, MAX_DRAIN_BYTES));
     let reading = async { while let Some(Ok(_)) = body.frame().await {} };
-    // What has not arrived by then is not needed.
+    // The rest is not needed.
     let _ = timeout(DRAIN_TIME, reading).await;
 }
 

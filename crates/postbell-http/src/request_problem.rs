@@ -71,7 +71,7 @@ mod tests {
         Hyper,
     }
 
-    /// What is said of a request that gets no answer.
+    /// The text for a request that gets no answer.
     async fn said(url: &str, library: Library) -> String {
         match library {
             Library::Reqwest => {

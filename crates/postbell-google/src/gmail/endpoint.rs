@@ -8,7 +8,7 @@ use url::{Url, form_urlencoded};
 /// The methods of the mailbox that the access token opens.
 const MAILBOX: &str = "gmail/v1/users/me";
 
-/// What is escaped in a segment of a path: all but the unreserved characters (RFC 3986, section 2.3).
+/// The characters that are escaped in a segment of a path: all but the unreserved characters (RFC 3986, section 2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

@@ -22,7 +22,7 @@ pub(super) struct Decoded<R> {
     /// The rest of a character at the end is left out.
     is_cut: bool,
     is_finished: bool,
-    /// What is decoded and did not fit into the buffer of a reader.
+    /// Decoded text that did not fit into the buffer of a reader.
     rest: Vec<u8>,
 }
 

@@ -171,7 +171,7 @@ impl Page {
         (!is_plain).then(|| Box::new(Style { declared, doubtful }))
     }
 
-    /// What is seen at the present position.
+    /// The visibility at the present position.
     fn sight(&self) -> Sight {
         self.open.sight_before(self.open.len())
     }
@@ -366,7 +366,7 @@ impl Page {
         }
     }
 
-    /// Begins a part of a table where there is no table: a browser ignores its tag.
+    /// Begins a part of a table outside of a table: a browser ignores its tag.
     fn pass_part_of_table(&mut self, tag: &Tag) {
         self.start_flow(tag);
         if tag.is_cell() {

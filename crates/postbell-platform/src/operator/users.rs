@@ -223,7 +223,7 @@ impl Perform<ChangeUser> for Operator {
 #[async_trait]
 impl Perform<RemoveUser> for Operator {
     /// If it fails half-way, repeating it completes it. The permission at Google ends first: without the credentials,
-    /// nobody could end it.
+    /// it could never be ended.
     async fn perform(&self, request: RemoveUser, by: &Actor) -> Result<RemovedUser, OperatorError> {
         let user: UserId = request.user_id;
         let users = self.ports.users(by);

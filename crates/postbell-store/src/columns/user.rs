@@ -121,7 +121,7 @@ pub(crate) fn sign_in_link<R: Columns>(row: &R) -> Result<SignInLink, R::Failure
     })
 }
 
-/// Reads how many users an operator should look at.
+/// Reads how many users need an operator.
 pub(crate) fn fleet_counts<R: Columns>(row: &R) -> Result<FleetCounts, R::Failure> {
     Ok(FleetCounts {
         without_mail: number(row, "without_mail")?.unsigned_abs(),

@@ -336,7 +336,7 @@ pub(super) async fn is_unknown(target: &Target, user: &UserId) -> anyhow::Result
     Ok(target.knows_users() && found(target.perform(ShowUser { user_id }).await)?.is_none())
 }
 
-/// Says that there is no such user.
+/// Prints the error for an unknown user.
 pub(super) fn missing(user: &UserId, console: &Console) -> ExitCode {
     console.error(&format!(
         "error: there is no user {user}; `postbell users list` lists all users"

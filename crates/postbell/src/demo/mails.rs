@@ -119,7 +119,7 @@ pub fn find(path: &Path) -> io::Result<Vec<Mail>> {
             if is_folder {
                 folders.push(entry.path());
             } else if !fs::metadata(entry.path()).is_ok_and(|target| target.is_dir()) {
-                // What cannot be read is reported when it is sent.
+                // A file that cannot be read is reported when it is sent.
                 found.push(entry.path());
             }
         }

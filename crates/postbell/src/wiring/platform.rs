@@ -1,6 +1,7 @@
 //! The platform and its pages, alone or in one process with a relay.
 
 mod machines;
+mod mailboxes;
 mod operator;
 mod operator_client;
 mod pages;
@@ -15,11 +16,11 @@ use postbell_core::{
     AuditedPorts, Changes, Clock, DeliveryLog, DeliveryQueue, ProblemCode, Tasks, UserId, Users,
 };
 use postbell_google::SigningKeys;
-use postbell_http::{HttpClient, Listener, serve};
+use postbell_http::{Listener, serve};
 use postbell_platform::{
     CheckIn, ContactPoll, CookieCipher, Fleet, FlyMachines, HttpRelays, LocalDirectory, LocalRelay,
-    MachineStarter, Machines, MailboxUsers, MailboxUsersParts, OperatorClient, Pages, PagesParts,
-    Platform, Reconciler, ReconcilerParts, Relays, UserService, WatchRenewer, system_random,
+    MachineStarter, Machines, MailboxUsers, OperatorClient, Pages, PagesParts, Platform,
+    Reconciler, ReconcilerParts, Relays, UserService, WatchRenewer, system_random,
 };
 use postbell_protocol::gateway_token::GatewayTokens;
 use postbell_relay::DirectoryCache;
@@ -31,6 +32,7 @@ use tracing::warn;
 
 use self::machines::MachineParts;
 pub(crate) use self::machines::controllers;
+use self::mailboxes::mailbox_users;
 pub(crate) use self::operator_client::operator_client;
 pub use self::pages::sign_in_links;
 use super::alerts::{AlertPorts, AlertService, alerts, users_client};
@@ -310,24 +312,6 @@ fn user_service(
         operator_client: operator_client.cloned(),
     };
     (Arc::new(users), reconciler)
-}
-
-fn mailbox_users(
-    config: &Config,
-    store: &Store,
-    client: &Client,
-    clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Arc<MailboxUsers>> {
-    Ok(Arc::new(MailboxUsers::new(MailboxUsersParts {
-        store: store.users(),
-        credentials: store.credentials(),
-        key: config.platform.platform_key()?.map(Arc::new),
-        client: client.clone(),
-        gmail_client: HttpClient::from_env(),
-        token_url: config.google.token_url.clone(),
-        gmail_url: config.google.gmail_url.clone(),
-        clock: Arc::clone(clock),
-    })))
 }
 
 fn user_targets(

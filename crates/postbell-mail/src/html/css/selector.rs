@@ -291,7 +291,7 @@ impl Plain {
         }
     }
 
-    /// What is behind a pseudo-class, which begins at its name.
+    /// The rest after a pseudo-class, which begins at its name.
     fn without_pseudo_class<'a>(&mut self, rest: &'a str) -> Option<&'a str> {
         let name = rest.split(|one: char| !one.is_ascii_alphanumeric() && one != '-');
         let name = name.into_iter().next().unwrap_or_default();

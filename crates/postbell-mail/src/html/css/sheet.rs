@@ -66,7 +66,7 @@ impl StyleSheet {
         self.has_focus = true;
     }
 
-    /// Notes that there are rules that were not read.
+    /// Notes that some rules were not read.
     pub(in super::super) fn give_up(&mut self) {
         self.is_incomplete = true;
     }

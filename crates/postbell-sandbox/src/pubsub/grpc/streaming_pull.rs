@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// What was sent to it is delivered on another one, after the deadline.
+    /// Its unacknowledged messages are delivered on another one, after the deadline.
     #[tokio::test(start_paused = true)]
     async fn a_stream_whose_client_is_dead_gets_a_message_and_is_ended_after_a_minute() {
         let subscription = subscription();
